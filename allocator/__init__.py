@@ -1,0 +1,44 @@
+"""Which layer gets how many bits: pure numbers, Profile in, certified Allocation out.
+
+Never imports torch; optional solvers are imported when they are asked for.
+"""
+
+from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
+from allocator.certificate import certify
+from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
+from allocator.profile import CostTable, Format, Layer, Profile, Provenance, ResourceTable, load_profile
+from allocator.request import Request, make_request
+from allocator.solve import solve, solve_request
+from allocator.solvers import SOLVERS
+from allocator.status import Status
+
+__all__ = [
+    # the contract
+    "CostTable",
+    "Format",
+    "Layer",
+    "Profile",
+    "Provenance",
+    "Request",
+    "ResourceTable",
+    "load_profile",
+    "make_request",
+    # solving
+    "SOLVERS",
+    "solve",
+    "solve_request",
+    # the answer
+    "Allocation",
+    "Certificate",
+    "Reach",
+    "SolverReport",
+    "Status",
+    "Usage",
+    "certify",
+    # errors
+    "BitallocError",
+    "CertificateError",
+    "Fault",
+    "InvalidInputError",
+    "MissingPackageError",
+]

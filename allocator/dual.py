@@ -1,0 +1,169 @@
+r"""The Lagrangian dual of the multiple-choice knapsack.
+
+.. math:: L(\lambda) = \sum_u \min_f \big(c_{u,f} + \sum_r \lambda_r s_{r,u,f}\big) - \sum_r \lambda_r b_r,
+          \qquad \lambda \ge 0
+
+L is concave and piecewise linear, each value bounds the optimum from below, and its maximum equals the optimum of
+the linear relaxation. The multipliers are the shadow prices of the limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from allocator.problem import FloatArray, IntArray, Problem, masked_cost, masked_spend
+
+_MAX_EVALUATIONS = 500
+_LARGEST_BOX = 1e8
+#: Rounding of a sum of doubles, relative to its terms.
+_ROUNDING = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Dual:
+    """The best lower bound that multipliers give.
+
+    Attributes:
+        multipliers: (R,) price of one unit of each limit, at least 0.
+        bound: L at the multipliers: no plan costs less. +inf when it proves that no plan exists.
+        evaluations: How often L was evaluated.
+        choice: (U,) a minimiser of the Lagrangian, feasible when one was seen.
+    """
+
+    multipliers: FloatArray
+    bound: float
+    evaluations: int
+    choice: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    multipliers: FloatArray  # (R,)
+    value: float
+    slope: FloatArray  # (R,), used - limit at the minimiser
+    cost: float
+    choice: IntArray  # (U,)
+
+
+def maximise_dual(problem: Problem) -> Dual:
+    """Maximise the Lagrangian dual.
+
+    Args:
+        problem: The problem.
+
+    Returns:
+        Multipliers, bound, and the work it took.
+
+    Example:
+        >>> import numpy as np
+        >>> problem = Problem(
+        ...     cost=np.array([[3.0, 0.0]]),
+        ...     spend=np.array([[[1.0, 2.0]]]),
+        ...     limit=np.array([1.5]),
+        ...     available=np.ones((1, 2), dtype=bool),
+        ...     bits=np.array([4.0, 8.0]),
+        ... )
+        >>> maximise_dual(problem).bound
+        1.5
+    """
+    lagrangian = _Lagrangian(problem)
+    free = lagrangian.cut(np.zeros(problem.limits))
+    if (free.slope <= 0).all():
+        return Dual(free.multipliers, free.value, lagrangian.evaluations, free.choice)
+    if problem.limits == 1:
+        return _by_secants(lagrangian, free)
+    return _by_cutting_planes(lagrangian, free)
+
+
+class _Lagrangian:
+    """Evaluates L, breaking ties between options by the least spend."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.evaluations = 0
+        self.cost = masked_cost(problem)  # (U, F)
+        worst = np.where(problem.available, problem.cost, -np.inf).max(axis=1)
+        self.worst = float(worst.sum()) * (1 + _ROUNDING) + _ROUNDING * float(np.abs(worst).sum())
+        self.cost_range = float((worst - self.cost.min(axis=1)).max()) or 1.0
+        most = np.where(problem.available, problem.spend, -np.inf).max(axis=2)
+        spread = (most - masked_spend(problem).min(axis=2)).max(axis=1)  # (R,)
+        self.spend_range = np.where(spread > 0, spread, 1.0)
+        self.unit = self.cost_range / self.spend_range
+        self.thrift = np.tensordot(1 / self.spend_range, problem.spend, axes=1)  # (U, F)
+
+    def cut(self, multipliers: FloatArray) -> _Cut:
+        reduced = self.cost + np.tensordot(multipliers, self.problem.spend, axes=1)  # (U, F)
+        ties = reduced <= reduced.min(axis=1, keepdims=True)
+        return self._line(multipliers, np.where(ties, self.thrift, np.inf).argmin(axis=1))
+
+    def thriftiest(self, weights: FloatArray) -> _Cut:
+        # The line that L follows when the weighted multipliers grow without end.
+        spend = np.tensordot(weights / self.spend_range, self.problem.spend, axes=1)  # (U, F)
+        spend[~self.problem.available] = np.inf
+        ties = spend <= spend.min(axis=1, keepdims=True)
+        return self._line(
+            np.full(self.problem.limits, np.inf), np.where(ties, self.cost, np.inf).argmin(axis=1)
+        )
+
+    def _line(self, multipliers: FloatArray, choice: IntArray) -> _Cut:
+        self.evaluations += 1
+        slope = self.problem.used(choice) - self.problem.limit
+        cost = self.problem.objective(choice)
+        priced = multipliers @ slope if np.isfinite(multipliers).all() else np.nan
+        return _Cut(multipliers, cost + float(priced), slope, cost, choice)
+
+
+def _by_secants(lagrangian: _Lagrangian, over: _Cut) -> Dual:
+    # `over` breaks the limit, `under` keeps it. Their lines meet at the next multiplier; L has finitely many
+    # slopes, so the search ends at the kink that holds the maximum.
+    under = lagrangian.thriftiest(np.ones(1))
+    if under.slope[0] > 0:
+        return Dual(under.multipliers, np.inf, lagrangian.evaluations, under.choice)
+    while True:
+        multiplier = (under.cost - over.cost) / (over.slope[0] - under.slope[0])
+        cut = lagrangian.cut(np.array([multiplier]))
+        met = over.cost + multiplier * over.slope[0]
+        if cut.value >= met - _ROUNDING * (abs(met) + abs(cut.cost)):
+            return Dual(cut.multipliers, cut.value, lagrangian.evaluations, under.choice)
+        if cut.slope[0] > 0:
+            over = cut
+        else:
+            under = cut
+
+
+def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut) -> Dual:
+    # Kelley's method: the cuts seen so far are an upper model of L, and a small LP finds its maximum. The
+    # multipliers are searched in a box, in units of (range of costs / range of spends).
+    limits = lagrangian.problem.limits
+    cuts = [free, *(lagrangian.thriftiest(row) for row in np.vstack([np.eye(limits), np.ones(limits)]))]
+    best, box = free, 1.0
+    while lagrangian.evaluations < _MAX_EVALUATIONS:
+        model, multipliers = _maximise_model(cuts, lagrangian, box)
+        cut = lagrangian.cut(multipliers)
+        cuts.append(cut)
+        best = max(best, cut, key=lambda item: item.value)
+        if best.value > lagrangian.worst:
+            return Dual(best.multipliers, np.inf, lagrangian.evaluations, best.choice)
+        if model - best.value <= 1e-9 * lagrangian.cost_range:
+            at_edge = (multipliers >= 0.999 * box * lagrangian.unit).any()
+            if not at_edge or box >= _LARGEST_BOX:
+                break
+            box *= 100
+    kept = [item for item in cuts if (item.slope <= 0).all()]
+    chosen = min(kept, key=lambda item: item.cost) if kept else best
+    return Dual(best.multipliers, best.value, lagrangian.evaluations, chosen.choice)
+
+
+def _maximise_model(cuts: list[_Cut], lagrangian: _Lagrangian, box: float) -> tuple[float, FloatArray]:
+    base = cuts[0].cost
+    slopes = np.array([cut.slope for cut in cuts]) * lagrangian.unit / lagrangian.cost_range  # (K, R)
+    rows = np.column_stack([np.ones(len(cuts)), -slopes])
+    heights = (np.array([cut.cost for cut in cuts]) - base) / lagrangian.cost_range
+    goal = np.zeros(rows.shape[1])
+    goal[0] = -1.0
+    bounds = [(None, None), *[(0.0, box)] * (rows.shape[1] - 1)]
+    found = linprog(goal, A_ub=rows, b_ub=heights, bounds=bounds, method="highs")
+    return base + float(found.x[0]) * lagrangian.cost_range, np.maximum(found.x[1:], 0.0) * lagrangian.unit

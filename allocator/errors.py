@@ -1,0 +1,144 @@
+"""The errors bitalloc raises on purpose.
+
+::
+
+    BitallocError
+    ├── InvalidInputError   (also ValueError)    what was given cannot be used: where, expected, advice
+    ├── MissingPackageError (also ImportError)   an optional package is needed: what to install
+    └── CertificateError    (also RuntimeError)  a solver's answer contradicts the tables; a bug in the solver
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+
+from pydantic import ValidationError
+
+
+class BitallocError(Exception):
+    """Root of every error that bitalloc raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with an input.
+
+    Attributes:
+        pointer: Where, as an RFC 6901 JSON pointer into the input (``/layers/3/unit``).
+        detail: What was expected, what came, and what to do.
+    """
+
+    pointer: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.detail}"
+
+
+class InvalidInputError(BitallocError, ValueError):
+    """What was given cannot be used; carries one :class:`Fault` per offending field.
+
+    Example:
+        >>> raise InvalidInputError(Fault("/budgets/kl", "expected a number, got 'a lot'"))
+        Traceback (most recent call last):
+        allocator.errors.InvalidInputError: /budgets/kl: expected a number, got 'a lot'
+    """
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+class MissingPackageError(BitallocError, ImportError):
+    """An optional package is needed for what was asked."""
+
+
+class CertificateError(BitallocError, RuntimeError):
+    """A solver's answer contradicts the tables it was solved from."""
+
+
+def pointer(location: Sequence[str | int]) -> str:
+    """Write a path of keys and indices as an RFC 6901 JSON pointer.
+
+    Args:
+        location: Keys and indices from the outermost inwards.
+
+    Returns:
+        The pointer; empty for the whole document.
+
+    Example:
+        >>> pointer(("layers", 3, "a/b"))
+        '/layers/3/a~1b'
+    """
+    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in location)
+
+
+def unknown(name: str, known: Iterable[str], what: str) -> str:
+    """Say that a name is unknown, which names are near, and which are known.
+
+    Args:
+        name: The name that came.
+        known: The names that would have been accepted.
+        what: What the name names, in the singular ("budget").
+
+    Returns:
+        One sentence for a :class:`Fault`.
+
+    Example:
+        >>> unknown("wieght_bytes", ["weight_bytes", "kl"], "budget")
+        "unknown budget 'wieght_bytes'; did you mean 'weight_bytes'? known: 'weight_bytes', 'kl'"
+    """
+    names = list(known)
+    near = get_close_matches(name, names, n=3)
+    guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+    shown = ", ".join(map(repr, names[:20])) or "none"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"unknown {what} {name!r}{guess} known: {shown}{more}"
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional package where it is used.
+
+    Args:
+        module: Dotted name of the module.
+        extra: The extra of the ``bitalloc`` distribution that installs it.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingPackageError: The package is not installed; the message says what to install.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{module.partition('.')[0]} is needed here and cannot be imported ({error}); "
+            f"install it with: pip install 'bitalloc[{extra}]'"
+        ) from error
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    """Translate pydantic's report into faults with JSON pointers.
+
+    Args:
+        error: What ``model_validate`` raised.
+
+    Returns:
+        One fault per offending field.
+    """
+    return [
+        Fault(pointer(entry["loc"]), _sentence(entry["msg"], entry["input"]))
+        for entry in error.errors(include_url=False)
+    ]
+
+
+def _sentence(message: str, given: object) -> str:
+    came = repr(given)
+    if isinstance(given, (dict, list, tuple)):
+        came = f"{type(given).__name__} of {len(given)}"
+    return f"{message} (got {came if len(came) <= 80 else came[:77] + '...'})"

@@ -1,0 +1,58 @@
+"""Smaller problems with the same optimum: each returns the smaller problem and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.problem import BoolArray, IntArray, Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """A smaller problem and the way back.
+
+    Attributes:
+        problem: The smaller problem.
+        undo: Turns its choice into a choice of the original problem.
+        fixed_cost: What the original's objective adds to the smaller one's.
+    """
+
+    problem: Problem
+    undo: Callable[[IntArray], IntArray]
+    fixed_cost: float
+
+
+def fix_single_options(problem: Problem, available: BoolArray) -> Reduction:
+    """Take units with one option left out of the problem; their spends leave the limits.
+
+    Args:
+        problem: The problem.
+        available: (U, F) the options to keep, at least one per unit.
+
+    Returns:
+        The problem over the free units; the first unit stays where none is free.
+    """
+    free = available.sum(axis=1) > 1
+    if not free.any():
+        free[0] = True
+    fixed = available.argmax(axis=1)
+    held = ~free
+    rows, columns = np.flatnonzero(held), fixed[held]
+    spent = problem.spend[:, rows, columns].sum(axis=1)
+    smaller = Problem(
+        cost=problem.cost[free],
+        spend=problem.spend[:, free],
+        limit=problem.limit - spent,
+        available=available[free],
+        bits=problem.bits,
+    )
+
+    def undo(choice: IntArray) -> IntArray:
+        whole: IntArray = fixed.copy()
+        whole[free] = choice
+        return whole
+
+    return Reduction(smaller, undo, float(problem.cost[rows, columns].sum()))

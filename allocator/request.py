@@ -1,0 +1,57 @@
+"""The request: what to minimise, under which budgets, and what is already decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from allocator.errors import InvalidInputError, faults_of
+from allocator.schema import Finite, Name, Strict
+
+#: A bare number, or a text with a unit: ``"12 MiB"``.
+Amount = Finite | Annotated[str, Field(max_length=64)]
+
+
+class Request(Strict):
+    """What is asked of a profile.
+
+    Attributes:
+        objective: A cost or resource table, or weights over several; absent where the profile has one cost table.
+        budgets: Table name to the most it may add up to. ``effective_bits`` limits the stored bits per weight
+            through the table ``weight_bytes``.
+        pin: Layer name or glob to the format it must have.
+        allow: Layer name or glob to the only formats it may have.
+        forbid: Layer name or glob to formats it must not have.
+        solver: Name of the solver.
+        gap: Stop once the plan is proved within this relative distance of the optimum; 0 asks for the optimum.
+        time_limit_s: Stop after this time with the best plan so far and its gap.
+    """
+
+    objective: Name | Annotated[dict[Name, Finite], Field(min_length=1)] | None = None
+    budgets: dict[Name, Amount] = {}
+    pin: dict[Name, Name] = {}
+    allow: dict[Name, tuple[Name, ...]] = {}
+    forbid: dict[Name, tuple[Name, ...]] = {}
+    solver: Name = "exact"
+    gap: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    time_limit_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+
+
+def make_request(fields: Mapping[str, object]) -> Request:
+    """Validate the fields of a request.
+
+    Args:
+        fields: Keyword arguments of :class:`Request`.
+
+    Returns:
+        The request.
+
+    Raises:
+        InvalidInputError: A field is unknown or of the wrong type; names every offending field.
+    """
+    try:
+        return Request.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidInputError(*faults_of(error)) from error

@@ -1,0 +1,86 @@
+"""Several limits, exactly: reduced-cost fixing leaves a small core, and a MIP with gap 0 settles it.
+
+An option whose reduced cost exceeds incumbent - bound is in no better plan. The rest is the core: first only the units
+that are cheapest to move, to find a better incumbent and so fix more, then all of it, which is the proof.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.dual import Dual
+from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost
+from allocator.reductions import fix_single_options
+from allocator.solvers import highs
+from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
+from allocator.solvers.repair import improve, repair
+from allocator.status import Status
+
+#: Units in the first core; later ones are four times as large.
+_FIRST_CORE = 40
+#: Options are fixed only beyond the rounding of the bound.
+_MARGIN = 1e-12
+
+
+def solve_core(problem: Problem, dual: Dual, effort: Effort) -> Outcome:
+    """Solve a problem with several limits to proved optimality.
+
+    Args:
+        problem: The problem.
+        dual: Its maximised dual.
+        effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
+
+    Returns:
+        The plan, with the number of free units and of branch-and-bound nodes.
+    """
+    deadline = Deadline(effort.time_limit_s)
+    reduced = _reduced_costs(problem, dual)
+    base = repair(problem, dual.choice, reduced)
+    incumbent = improve(problem, base) if problem.feasible(base) else None
+    core, nodes = _FIRST_CORE, 0
+    while True:
+        excess = np.inf if incumbent is None else problem.objective(incumbent) - dual.bound
+        alive = problem.available & (reduced <= excess + _MARGIN * abs(dual.bound))
+        kept, whole = _cheapest_to_move(alive, reduced, base if incumbent is None else incumbent, core)
+        smaller = fix_single_options(problem, kept)
+        outcome = highs.solve(smaller.problem, Effort(effort.gap, deadline.left_s()))
+        nodes += outcome.work.get("nodes", 0)
+        if outcome.choice is not None:
+            candidate = smaller.undo(outcome.choice)
+            if incumbent is None or problem.objective(candidate) < problem.objective(incumbent):
+                incumbent = candidate
+        if whole or deadline.passed():
+            proved = whole and outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}
+            bound = max(dual.bound, outcome.bound + smaller.fixed_cost) if whole else dual.bound
+            return _settle(problem, incumbent, bound, proved, core_units=smaller.problem.units, nodes=nodes)
+        core *= 4
+
+
+def _settle(problem: Problem, incumbent: IntArray | None, bound: float, proved: bool, **work: int) -> Outcome:
+    if incumbent is None:
+        return infeasible(**work) if proved else Outcome(Status.NO_SOLUTION, None, bound, work)
+    objective = problem.objective(incumbent)
+    return found(problem, incumbent, objective if proved else bound, **work)
+
+
+def _reduced_costs(problem: Problem, dual: Dual) -> FloatArray:
+    lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)
+    reduced: FloatArray = lagrangian - lagrangian.min(axis=1, keepdims=True)  # (U, F)
+    return reduced
+
+
+def _cheapest_to_move(
+    alive: BoolArray, reduced: FloatArray, plan: IntArray, core: int
+) -> tuple[BoolArray, bool]:
+    units = np.arange(plan.size)
+    others = np.where(alive, reduced, np.inf)
+    others[units, plan] = np.inf
+    floor = others.min(axis=1)
+    movable = np.flatnonzero(np.isfinite(floor))
+    if movable.size <= core:
+        return alive, True
+    kept = np.zeros_like(alive)
+    kept[units, plan] = True
+    chosen = movable[np.argsort(floor[movable], kind="stable")[:core]]
+    kept[chosen] |= alive[chosen]
+    return kept, False
