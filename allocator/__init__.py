@@ -4,7 +4,7 @@ Never imports torch; optional solvers are imported when they are asked for.
 """
 
 from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
-from allocator.certificate import certify
+from allocator.certificate import certify, total
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
 from allocator.profile import CostTable, Format, Layer, Profile, Provenance, ResourceTable, load_profile
 from allocator.request import Request, make_request
@@ -35,6 +35,7 @@ __all__ = [
     "Status",
     "Usage",
     "certify",
+    "total",
     # errors
     "BitallocError",
     "CertificateError",

@@ -72,6 +72,23 @@ def certify(profile: Profile, request: Request, assignment: Mapping[str, str]) -
     )
 
 
+def total(profile: Profile, name: str, assignment: Mapping[str, str]) -> float:
+    """Add up one table over a plan, constant included.
+
+    Args:
+        profile: The tables.
+        name: Name of a cost or resource table, whether or not it was budgeted.
+        assignment: Layer name to format name, for every layer.
+
+    Returns:
+        The sum (or, for tables that combine by maximum, the largest), in the unit of the table.
+    """
+    columns = {text: index for index, text in enumerate(profile.formats)}
+    plan = [columns[assignment[layer.name]] for layer in profile.layers]
+    table = find_table(profile, name)
+    return _combined(table, [value for value in _chosen(table, plan) if value is not None])
+
+
 def _chosen(table: CostTable | ResourceTable, plan: Iterable[int]) -> Iterable[float | None]:
     return (row[column] for row, column in zip(table.values, plan, strict=True))
 

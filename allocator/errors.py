@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -131,14 +132,29 @@ def faults_of(error: ValidationError) -> list[Fault]:
     Returns:
         One fault per offending field.
     """
-    return [
-        Fault(pointer(entry["loc"]), _sentence(entry["msg"], entry["input"]))
-        for entry in error.errors(include_url=False)
-    ]
+    return [fault_of(entry) for entry in error.errors(include_url=False)]
 
 
-def _sentence(message: str, given: object) -> str:
-    came = repr(given)
+def fault_of(entry: Mapping[str, Any], skip: int = 0) -> Fault:
+    """Translate one entry of pydantic's report.
+
+    Args:
+        entry: With ``loc``, ``msg``, ``type`` and ``input``.
+        skip: Leading parts of the location to leave out.
+
+    Returns:
+        The fault.
+    """
+    location = entry["loc"][skip:]
+    if entry["type"] == "extra_forbidden":
+        return Fault(
+            pointer(location), f"unknown field {str(location[-1])!r}; check the spelling or remove it"
+        )
+    return Fault(pointer(location), f"{entry['msg']} (got {_shown(entry['input'])})")
+
+
+def _shown(given: object) -> str:
     if isinstance(given, (dict, list, tuple)):
-        came = f"{type(given).__name__} of {len(given)}"
-    return f"{message} (got {came if len(came) <= 80 else came[:77] + '...'})"
+        return f"{type(given).__name__} of {len(given)}"
+    text = repr(given)
+    return text if len(text) <= 80 else text[:77] + "..."

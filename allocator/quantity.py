@@ -8,8 +8,8 @@ import re
 _BYTES = {"b": 1.0, "byte": 1.0, "bytes": 1.0}
 _BYTES |= {f"{prefix}b": 1000.0**power for power, prefix in enumerate("kmgt", start=1)}
 _BYTES |= {f"{prefix}ib": 1024.0**power for power, prefix in enumerate("kmgt", start=1)}
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
-_SCALES = {"size": _BYTES, "time": _SECONDS}
+_NANOSECONDS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "μs": 1e3, "ms": 1e6, "s": 1e9}
+_SCALES = {"size": _BYTES, "time": _NANOSECONDS}
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
 
 

@@ -1,1 +1,11 @@
-"""."""
+"""Plans made real: formats with exact bytes, reference rounding, and backends that run the result.
+
+``import quantize`` works without torch; backends import what they need when they are used.
+"""
+
+from quantize.backends import BACKENDS, apply
+from quantize.formats import Format, parse_format
+from quantize.plan import formats_of
+from quantize.rounding import Quantized, quantize, round_trip
+
+__all__ = ["BACKENDS", "Format", "Quantized", "apply", "formats_of", "parse_format", "quantize", "round_trip"]

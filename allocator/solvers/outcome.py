@@ -106,10 +106,14 @@ def found(problem: Problem, choice: IntArray, bound: float, **work: int) -> Outc
         The outcome; a bound within the proof tolerance of the objective is reported as the objective.
     """
     objective = problem.objective(choice)
-    free = float(masked_cost(problem).min(axis=1).sum())  # without any limit; no option that costs more matters
+    free = float(
+        masked_cost(problem).min(axis=1).sum()
+    )  # without any limit; no option that costs more matters
     bound = min(max(bound, free), objective)
     proved = objective - bound <= PROOF_TOLERANCE * max(abs(objective), abs(bound), objective - free)
-    return Outcome(Status.OPTIMAL if proved else Status.FEASIBLE, choice, objective if proved else bound, work)
+    return Outcome(
+        Status.OPTIMAL if proved else Status.FEASIBLE, choice, objective if proved else bound, work
+    )
 
 
 def relative_gap(objective: float, bound: float) -> float:

@@ -1,1 +1,58 @@
-"""."""
+"""The ``bitalloc`` command; one file per subcommand.
+
+Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, 2 the input cannot be used.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from allocator import BitallocError
+from api.cli import apply, demo, profile, serve, solve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Which layer of a neural network gets how many bits: **measure** what each choice costs, **solve** for the "
+    "best plan within your budgets with a proof, **apply** it.",
+    epilog="Start with `bitalloc demo`. To plan your own model: `bitalloc profile`, then `bitalloc solve`.",
+)
+app.command("demo")(demo.command)
+app.command("profile")(profile.command)
+app.command("solve")(solve.command)
+app.command("apply")(apply.command)
+app.command("serve")(serve.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bitalloc {metadata.version('bitalloc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command; errors in the input become one message and exit code 2."""
+    # Libraries announce optional CUDA parts that a CPU build lacks; nobody here can act on that.
+    for noisy in ("torchao", "torch.utils._pytree", "torch.onnx"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        app()
+    except BitallocError as error:
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        sys.exit(2)

@@ -39,15 +39,17 @@ def brute_force(problem: Problem) -> Best | None:
     feasible = [plan for plan in plans if problem.feasible(plan)]
     if not feasible:
         return None
-    ranked = [Best(problem.objective(plan), tuple(problem.used(plan)), tuple(plan.tolist())) for plan in feasible]
-    return min(ranked, key=lambda best: (round(best.objective, 9), np.round(best.used, 9).tolist(), best.choice))
+    ranked = [
+        Best(problem.objective(plan), tuple(problem.used(plan)), tuple(plan.tolist())) for plan in feasible
+    ]
+    return min(
+        ranked, key=lambda best: (round(best.objective, 9), np.round(best.used, 9).tolist(), best.choice)
+    )
 
 
 NAN = np.nan
 LIBRARY: dict[str, Problem] = {
-    "textbook": make(
-        [[9, 4, 1], [8, 5, 0], [7, 3, 2]], [[[1, 2, 4], [1, 2, 4], [1, 2, 4]]], 8
-    ),
+    "textbook": make([[9, 4, 1], [8, 5, 0], [7, 3, 2]], [[[1, 2, 4], [1, 2, 4], [1, 2, 4]]], 8),
     "greedy is not optimal": make([[10, 0], [9, 0], [9, 0]], [[[0, 3], [0, 2], [0, 2]]], 4),
     "infeasible": make([[1, 0], [1, 0]], [[[2, 3], [2, 3]]], 3),
     "exactly at the limit": make([[1, 0], [1, 0]], [[[2, 3], [2, 3]]], 4),
@@ -65,7 +67,9 @@ LIBRARY: dict[str, Problem] = {
     "zero sizes": make([[3, 1], [5, 2]], [[[0, 0], [1, 4]]], 3),
     "zero limit": make([[3, 1], [5, 2]], [[[0, 1], [0, 4]]], 0),
     "negative spends": make([[3, 1], [5, 2]], [[[-3, -1], [-4, -2]]], -4),
-    "missing options": make([[3, NAN, 1], [NAN, 2, NAN], [5, 4, NAN]], [[[1, 0, 3], [0, 2, 0], [1, 2, 0]]], 6),
+    "missing options": make(
+        [[3, NAN, 1], [NAN, 2, NAN], [5, 4, NAN]], [[[1, 0, 3], [0, 2, 0], [1, 2, 0]]], 6
+    ),
     "tiny costs": make([[9e-7, 4e-7, 1e-7], [8e-7, 5e-7, 0]], [[[1, 2, 4], [1, 2, 4]]], 6),
     "huge and tiny costs in one table": make(
         [[1e30, 4e-30, 1e-30], [1e30, 5e-30, 2e-30]], [[[1, 2, 4], [1, 2, 4]]], 6
@@ -82,7 +86,9 @@ LIBRARY: dict[str, Problem] = {
     "each limit alone can be met, together they cannot": make(
         [[1, 2], [1, 2]], [[[1, 3], [1, 3]], [[3, 1], [3, 1]]], [3, 3]
     ),
-    "relaxation is feasible, integers are not": make([[1, 1], [1, 1]], [[[0, 2], [0, 2]], [[0, -2], [0, -2]]], [1, -1]),
+    "relaxation is feasible, integers are not": make(
+        [[1, 1], [1, 1]], [[[0, 2], [0, 2]], [[0, -2], [0, -2]]], [1, -1]
+    ),
     "three limits": make(
         [[6, 3, 1], [5, 2, 0], [4, 3, 1], [9, 3, 2]],
         [

@@ -34,7 +34,9 @@ def test_finds_and_proves_the_optimum(solver: str, name: str) -> None:
     assert problem.feasible(outcome.choice)
     if name.startswith("huge") and solver != "exact":
         return  # one table over 60 orders of magnitude is beyond a solver with absolute tolerances
-    assert problem.objective(outcome.choice) == pytest.approx(best.objective, rel=1e-9, abs=_tolerance(problem))
+    assert problem.objective(outcome.choice) == pytest.approx(
+        best.objective, rel=1e-9, abs=_tolerance(problem)
+    )
     assert outcome.status is Status.OPTIMAL
     assert outcome.bound == pytest.approx(best.objective, rel=1e-9, abs=_tolerance(problem))
 
@@ -71,7 +73,9 @@ def test_random_problems(solver: str, limits: int) -> None:
             assert outcome.status is Status.OPTIMAL, trial
             assert outcome.choice is not None
             assert problem.feasible(outcome.choice)
-            assert problem.objective(outcome.choice) == pytest.approx(best.objective, rel=1e-9, abs=1e-9), trial
+            assert problem.objective(outcome.choice) == pytest.approx(best.objective, rel=1e-9, abs=1e-9), (
+                trial
+            )
 
 
 @pytest.mark.parametrize("solver", PROVING + BASELINES)

@@ -1,0 +1,33 @@
+"""``bitalloc demo``: the whole loop on a real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    pairs: Annotated[
+        int, typer.Option(help="Docstring pairs, half to calibrate and half to evaluate.", min=40)
+    ] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON and nothing else.")
+    ] = False,
+) -> None:
+    """Measure all-MiniLM-L6-v2, plan four sizes over HTTP, quantize for real, and measure again.
+
+    Takes a few minutes on two cores and writes the profile, every plan, a quantized ONNX file, the report and a
+    picture of the trade-off.
+    """
+    from api.demo import check_packages
+
+    check_packages()
+    from api.demo.run import run
+
+    report = run(out, pairs=pairs, seed=seed, quiet=as_json)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))

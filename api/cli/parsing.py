@@ -1,0 +1,86 @@
+"""``name=value`` options, and files to read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from allocator import Fault, InvalidInputError
+
+
+def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
+    """Read ``name=value`` options.
+
+    Args:
+        option: Name of the option, for the message.
+        given: What was typed.
+
+    Returns:
+        Name to value. The last ``=`` separates them, for names may hold one.
+
+    Raises:
+        InvalidInputError: A value lacks the ``=``, or a name comes twice.
+
+    Example:
+        >>> pairs("--budget", ["weight_bytes=12 MiB"])
+        {'weight_bytes': '12 MiB'}
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name.strip():
+            raise InvalidInputError(Fault(option, f"expected NAME=VALUE, got {text!r}"))
+        if name.strip() in found:
+            raise InvalidInputError(Fault(option, f"{name.strip()!r} is given twice"))
+        found[name.strip()] = value.strip()
+    return found
+
+
+def lists(option: str, given: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Read ``name=a,b`` options.
+
+    Args:
+        option: Name of the option, for the message.
+        given: What was typed.
+
+    Returns:
+        Name to values.
+
+    Raises:
+        InvalidInputError: A value lacks the ``=``, or a name comes twice.
+    """
+    return {
+        name: tuple(part.strip() for part in value.split(",")) for name, value in pairs(option, given).items()
+    }
+
+
+def amount(text: str) -> float | str:
+    """Read an amount: a bare number, or a text with a unit for the library to read.
+
+    Args:
+        text: What was typed.
+
+    Returns:
+        A number where the text is one.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def write(path: Path, content: str) -> None:
+    """Write a result.
+
+    Args:
+        path: The file.
+        content: Its content.
+
+    Raises:
+        InvalidInputError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(Fault("--out", f"cannot write {str(path)!r}: {error.strerror}")) from error

@@ -1,0 +1,27 @@
+"""``bitalloc serve``: the HTTP service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from allocator.errors import require
+
+
+def command(
+    host: Annotated[
+        str, typer.Option(help="Address to bind; the service has no authentication yet.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to bind; 0 picks a free one.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve plans over HTTP until interrupted.
+
+    `POST /v1/allocations` plans; `/docs` shows the API with examples to try. Limits come from the environment:
+    `BITALLOC_MAX_BODY_BYTES`, `BITALLOC_MAX_TIME_LIMIT_S`.
+    """
+    require("fastapi", "service")
+    require("uvicorn", "service")
+    from api.server import serve
+
+    serve(host, port, lambda line: typer.echo(f"{line}\nthe API with examples is at /docs; stop with Ctrl-C"))

@@ -1,0 +1,119 @@
+"""``bitalloc solve``: a profile and budgets in, a plan out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from allocator import SOLVERS, Allocation, load_profile, make_request, solve_request
+from api.cli.parsing import amount, lists, pairs, write
+
+_SOLVERS = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SOLVERS.items())
+#: More layers than this are counted rather than listed.
+_LISTED = 60
+
+
+def command(
+    profile: Annotated[Path, typer.Argument(help="Profile, as written by `bitalloc profile`.")],
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            "--budget",
+            "-b",
+            metavar="NAME=AMOUNT",
+            help='Limit: `weight_bytes="12 MiB"`, `effective_bits=4.25`.',
+        ),
+    ] = [],  # noqa: B006
+    objective: Annotated[str | None, typer.Option("--objective", "-o", help="Table to minimise.")] = None,
+    pin: Annotated[
+        list[str], typer.Option(metavar="LAYER=FORMAT", help="Decide layers; globs are welcome.")
+    ] = [],  # noqa: B006
+    allow: Annotated[list[str], typer.Option(metavar="LAYER=F1,F2", help="Only these formats.")] = [],  # noqa: B006
+    forbid: Annotated[list[str], typer.Option(metavar="LAYER=F1,F2", help="Not these formats.")] = [],  # noqa: B006
+    solver: Annotated[str, typer.Option(help=_SOLVERS)] = "exact",
+    gap: Annotated[float, typer.Option(help="Relative distance to the optimum that is good enough.")] = 0.0,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Stop with the best plan so far.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the allocation here, as JSON.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the allocation as JSON and nothing else.")
+    ] = False,
+) -> None:
+    """Find the best plan within your budgets, and prove it.
+
+    Example: `bitalloc solve out/profile.json -o embedding_distance -b effective_bits=3.25 --pin "*.query=int8-g64"`
+
+    Ends with 1 when no plan keeps the budgets; the message then says what each budget would have to be.
+    """  # noqa: DOC501 - the docstring is the help text
+    fields = {
+        "objective": objective,
+        "budgets": {name: amount(text) for name, text in pairs("--budget", budget).items()},
+        "pin": pairs("--pin", pin),
+        "allow": lists("--allow", allow),
+        "forbid": lists("--forbid", forbid),
+        "solver": solver,
+        "gap": gap,
+        "time_limit_s": time_limit,
+    }
+    allocation = solve_request(load_profile(profile), make_request(fields))
+    document = allocation.model_dump_json(indent=2)
+    if out is not None:
+        write(out, document + "\n")
+    if as_json:
+        typer.echo(document)
+    else:
+        show(allocation, Console())
+    if allocation.assignment is None:
+        raise typer.Exit(1)
+
+
+def show(allocation: Allocation, console: Console) -> None:
+    """Print an allocation for people.
+
+    Args:
+        allocation: The allocation.
+        console: Where to print.
+    """
+    console.print(f"[bold]{allocation.status}[/bold]  {allocation.advice}", highlight=False)
+    if allocation.assignment is None:
+        for name, reach in allocation.achievable.items():
+            others = (
+                ""
+                if reach.best_with_others is None
+                else f"; with the others kept: {reach.best_with_others:,.6g}"
+            )
+            console.print(
+                f"{name}: asked for {reach.limit:,.6g} {reach.unit}, plans reach "
+                f"{reach.least:,.6g} to {reach.most:,.6g} {reach.unit}{others}",
+                highlight=False,
+            )
+        return
+    gap = "" if allocation.gap is None else f", at most {allocation.gap:.2%} from the optimum"
+    console.print(
+        f"{allocation.objective_name} = {allocation.objective:.6g}{gap} ({allocation.solver.name}, "
+        f"{allocation.solver.seconds * 1e3:.1f} ms)",
+        highlight=False,
+    )
+    for name, usage in allocation.usage.items():
+        price = (
+            f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
+        )
+        console.print(f"{name}: {usage.used:,.6g} of {usage.limit:,.6g} {usage.unit}{price}", highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    if len(allocation.assignment) <= _LISTED:
+        table.add_column("layer")
+        table.add_column("format")
+        rows = list(allocation.assignment.items())
+    else:
+        table.add_column("format")
+        table.add_column("layers", justify="right")
+        rows = [(name, str(count)) for name, count in Counter(allocation.assignment.values()).most_common()]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,160 @@
+"""A typed client for the service, blocking and asynchronous.
+
+Errors of the service come back as the exceptions that the library itself raises: a request that cannot be used raises
+:class:`~allocator.errors.InvalidInputError` with the same pointers, anything else :class:`ServiceError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+from pydantic import ValidationError
+
+from allocator import Allocation, BitallocError, Fault, InvalidInputError, Profile, load_profile
+
+#: A solve may take as long as the service allows; connecting may not.
+_TIMEOUT = httpx2.Timeout(120.0, connect=5.0)
+_ALLOCATIONS = "/v1/allocations"
+
+Source = Profile | Mapping[str, object] | str | bytes | Path
+
+
+class ServiceError(BitallocError, RuntimeError):
+    """The service could not be reached, or answered with an error that is not about the input.
+
+    Attributes:
+        status: HTTP status; None where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Client:
+    """Talk to a service; use it as a context manager.
+
+    Args:
+        base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
+        timeout: Seconds for connecting, reading and writing; generous for long solves by default.
+        transport: Replaces the network, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: httpx2.Timeout | float = _TIMEOUT,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport)
+
+    def allocate(self, profile: Source, **fields: object) -> Allocation:
+        """Plan a model.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            **fields: ``objective``, ``budgets``, ``pin``, ``allow``, ``forbid``, ``solver``, ``gap``, ``time_limit_s``.
+
+        Returns:
+            The allocation; ``status`` may be ``infeasible``.
+
+        Raises:
+            InvalidInputError: The profile or a field cannot be used.
+            ServiceError: The service could not be reached or failed.
+        """
+        try:
+            return _allocation(self._http.post(_ALLOCATIONS, **_body(profile, fields)))
+        except httpx2.HTTPError as error:
+            raise ServiceError(f"the service could not be reached: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """Talk to a service from asynchronous code; use it as an asynchronous context manager.
+
+    Args:
+        base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
+        timeout: Seconds for connecting, reading and writing; generous for long solves by default.
+        transport: Replaces the network, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: httpx2.Timeout | float = _TIMEOUT,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx2.AsyncClient(base_url=base_url, timeout=timeout, transport=transport)
+
+    async def allocate(self, profile: Source, **fields: object) -> Allocation:
+        """Plan a model.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            **fields: ``objective``, ``budgets``, ``pin``, ``allow``, ``forbid``, ``solver``, ``gap``, ``time_limit_s``.
+
+        Returns:
+            The allocation; ``status`` may be ``infeasible``.
+
+        Raises:
+            InvalidInputError: The profile or a field cannot be used.
+            ServiceError: The service could not be reached or failed.
+        """
+        try:
+            return _allocation(await self._http.post(_ALLOCATIONS, **_body(profile, fields)))
+        except httpx2.HTTPError as error:
+            raise ServiceError(f"the service could not be reached: {error}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _body(profile: Source, fields: Mapping[str, object]) -> dict[str, Any]:
+    # The profile is checked here too, so that a faulty one costs no upload.
+    document = load_profile(profile).model_dump(mode="json")
+    try:
+        content = json.dumps({**fields, "profile": document}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(Fault("", f"the request cannot be written as JSON: {error}")) from error
+    return {"content": content.encode(), "headers": {"content-type": "application/json"}}
+
+
+def _allocation(response: httpx2.Response) -> Allocation:
+    if response.is_success:
+        return Allocation.model_validate_json(response.content)
+    try:
+        details = json.loads(response.content)
+        faults = [Fault(item["pointer"], item["detail"]) for item in details["errors"]]
+        message = details["detail"]
+    except (ValueError, KeyError, TypeError, ValidationError):
+        faults, message = [], response.text[:200] or response.reason_phrase
+    if response.status_code == httpx2.codes.UNPROCESSABLE_ENTITY and faults:
+        raise InvalidInputError(*faults)
+    raise ServiceError(f"the service answered {response.status_code}: {message}", response.status_code)

@@ -1,0 +1,72 @@
+"""Run the service: in this process, or beside it for as long as a block lasts."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from allocator import BitallocError
+from api.app import create_app
+
+_ANNOUNCED = re.compile(r"serving on (http://\S+)")
+
+
+class ServerError(BitallocError, RuntimeError):
+    """The service could not be started."""
+
+
+def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve until interrupted.
+
+    Args:
+        host: Address to bind.
+        port: Port to bind; 0 picks a free one.
+        announce: Told the line ``serving on http://host:port`` once the port is bound.
+
+    Raises:
+        ServerError: The address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ServerError(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
+        listener.listen()
+        name = f"[{host}]" if ":" in host else host
+        announce(f"serving on http://{name}:{listener.getsockname()[1]}")
+        uvicorn.Server(uvicorn.Config(create_app(), log_level="warning")).run(sockets=[listener])
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """Start ``bitalloc serve`` in a process of its own, on a free loopback port.
+
+    Yields:
+        Its base URL; the process is gone at the end.
+
+    Raises:
+        ServerError: The process ended before it was ready.
+    """
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    try:
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            if match := _ANNOUNCED.search(line):
+                yield match[1]
+                return
+        raise ServerError(f"the service did not start: {''.join(seen).strip() or 'no output'}")
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        process.stdout.close()

@@ -1,0 +1,57 @@
+"""What backends apply: layer name → format, checked against the model before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from allocator import Allocation, Fault, InvalidInputError
+from allocator.errors import pointer, unknown
+from quantize.formats import Format, parse_format
+
+
+def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, Format]:
+    """Read the formats of a plan.
+
+    Args:
+        plan: An allocation, or its assignment.
+
+    Returns:
+        Layer name to format.
+
+    Raises:
+        InvalidInputError: The allocation holds no plan, or a format is unknown.
+    """
+    assignment = plan.assignment if isinstance(plan, Allocation) else plan
+    if assignment is None:
+        detail = f"there is nothing to apply: the allocation is {plan.status.value}"  # type: ignore[union-attr]
+        raise InvalidInputError(Fault("/assignment", detail))
+    faults, formats = [], {}
+    for layer, name in assignment.items():
+        try:
+            formats[layer] = parse_format(name)
+        except InvalidInputError as error:
+            faults.append(Fault(pointer(("assignment", layer)), error.faults[0].detail))
+    if faults:
+        raise InvalidInputError(*faults)
+    return formats
+
+
+def require_layers(plan: Mapping[str, Format], known: Iterable[str]) -> None:
+    """Refuse a plan that names layers the model does not have.
+
+    Args:
+        plan: Layer name to format.
+        known: Names of the layers of the model.
+
+    Raises:
+        InvalidInputError: The plan was made for another model; every strange name is listed.
+    """
+    names = list(known)
+    have = set(names)
+    faults = [
+        Fault(pointer(("assignment", layer)), unknown(layer, names, "layer"))
+        for layer in plan
+        if layer not in have
+    ]
+    if faults:
+        raise InvalidInputError(*faults)

@@ -1,0 +1,130 @@
+r"""Round to nearest: the reference that tables are measured with and that every backend reproduces bit for bit.
+
+Symmetric, b bits, for each group of weights w of a row:
+
+.. math:: s = \frac{\max |w|}{(2^b - 1) / 2}, \qquad
+          q = \operatorname{clip}\big(\operatorname{round}(w \cdot \tfrac{1}{s}), -2^{b-1}, 2^{b-1} - 1\big), \qquad
+          \hat w = q \cdot \operatorname{fp16}(s)
+
+Asymmetric: the range is stretched to contain zero, :math:`s = (\max - \min) / (2^b - 1)`, and codes are offset by the
+zero point :math:`z = \operatorname{round}(-\min / s)`. Codes are chosen with the scale in single precision, as
+torchao does; the scale is stored in half precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from allocator import Fault, InvalidInputError
+from quantize.formats import Format, flat_shape
+
+Float32Array: TypeAlias = NDArray[np.float32]
+_SMALLEST = np.finfo(np.float32).smallest_normal
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Codes, scales and zero points of a weight.
+
+    Attributes:
+        codes: (rows, groups, size) int16, padded with zeros to whole groups.
+        scales: (rows, groups) half precision.
+        zeros: (rows, groups) int16, all zero for symmetric formats.
+        shape: Shape of the weight.
+    """
+
+    codes: NDArray[np.int16]
+    scales: NDArray[np.float16]
+    zeros: NDArray[np.int16]
+    shape: tuple[int, ...]
+
+    def dequantize(self) -> Float32Array:
+        """The weight that the codes stand for.
+
+        Returns:
+            A weight of the original shape.
+        """
+        scales = self.scales.astype(np.float32)[..., None]
+        values = (self.codes - self.zeros[..., None]).astype(np.float32) * scales  # (rows, groups, size)
+        rows, row = flat_shape(self.shape)
+        return values.reshape(rows, -1)[:, :row].reshape(self.shape)
+
+
+def quantize(weight: Float32Array, target: Format) -> Quantized:
+    """Round a weight to integer codes.
+
+    Args:
+        weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
+        target: An integer format.
+
+    Returns:
+        Codes and scales.
+
+    Raises:
+        InvalidInputError: The weight holds NaN or infinity, or its scales do not fit half precision.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> rounded = quantize(np.array([[3.0, -1.0, 0.4, 0.0]], dtype=np.float32), parse_format("int2"))
+        >>> rounded.codes.tolist(), rounded.dequantize().tolist()
+        ([[[1, 0, 0, 0]]], [[2.0, 0.0, 0.0, 0.0]])
+    """
+    groups = _grouped(weight, target)  # (rows, groups, size)
+    low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
+    levels = 2**target.bits - 1
+    if target.symmetric:
+        scales = np.maximum(-low, high) / np.float32(levels / 2)
+        least, most = -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
+    else:
+        scales = (high - low) / np.float32(levels)
+        least, most = 0, levels
+    scales = np.maximum(scales, _SMALLEST)
+    inverse = np.float32(1.0) / scales
+    zeros = np.zeros_like(scales) if target.symmetric else np.rint(-low * inverse)
+    codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
+    if scales.max(initial=0.0) > np.finfo(np.float16).max:
+        detail = f"largest weight {np.abs(weight).max():g} needs a scale beyond half precision; use fp32 for this layer"
+        raise InvalidInputError(Fault("/weight", detail))
+    return Quantized(
+        codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), tuple(weight.shape)
+    )
+
+
+def round_trip(weight: Float32Array, target: Format) -> Float32Array:
+    """The weight as it will be after storing it in a format.
+
+    Args:
+        weight: The weight.
+        target: Any format.
+
+    Returns:
+        A weight of the same shape.
+
+    Raises:
+        InvalidInputError: The weight holds NaN or infinity, or its scales do not fit half precision.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> round_trip(np.array([[0.1]], dtype=np.float32), parse_format("bf16")).tolist()
+        [[0.10009765625]]
+    """
+    if not target.floating:
+        return quantize(weight, target).dequantize()
+    kinds = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32}
+    return weight.astype(kinds[target.name]).astype(np.float32)
+
+
+def _grouped(weight: Float32Array, target: Format) -> Float32Array:
+    if not np.isfinite(weight).all():
+        raise InvalidInputError(Fault("/weight", "holds NaN or infinity; it cannot be quantized"))
+    rows, row = flat_shape(weight.shape)
+    count, size = target.groups(row)
+    flat = np.ascontiguousarray(weight, dtype=np.float32).reshape(rows, row)
+    if count * size != row:
+        flat = np.pad(flat, ((0, 0), (0, count * size - row)))
+    return flat.reshape(rows, count, size)

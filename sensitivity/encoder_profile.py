@@ -1,0 +1,91 @@
+"""The profile of a sentence encoder: contrastive loss for the curvature tables, embeddings for the measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from allocator import Fault, InvalidInputError, Profile
+from allocator.errors import unknown
+from sensitivity.estimators import fisher, hessian_trace, measured
+from sensitivity.profile_model import profile_model
+from sensitivity.study import Estimator, Progress, silent
+from sensitivity.text_encoder import TextEncoder, Tokenizer, cosine_distance, encode, info_nce, pair_batches
+
+#: Tables an encoder can have, in the order of their cost.
+TABLES = ("hessian_trace", "fisher", "embedding_distance")
+#: Lookups by position and segment: under one percent of the weights, and exporters slice rather than gather them.
+EXCLUDED = ("*.position_embeddings", "*.token_type_embeddings")
+_PAIRS_PER_BATCH = 16
+
+
+def profile_encoder(
+    encoder: TextEncoder,
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    formats: Sequence[str],
+    tables: Sequence[str] = TABLES,
+    name: str = "",
+    probes: int = 8,
+    measured_pairs: int = 24,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Profile:
+    """Profile a sentence encoder on (query, document) pairs.
+
+    Args:
+        encoder: The encoder.
+        tokenizer: Its tokenizer.
+        pairs: Calibration pairs.
+        formats: Format names, the columns.
+        tables: Which of :data:`TABLES` to fill.
+        name: Name of the model, for people.
+        probes: Hessian-vector products for ``hessian_trace``.
+        measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
+        seed: Seed of everything random.
+        progress: Told after every step.
+
+    Returns:
+        The profile.
+
+    Raises:
+        InvalidInputError: A table is unknown, or there are fewer than two pairs.
+    """
+    if len(pairs) < 2:
+        raise InvalidInputError(
+            Fault("/pairs", f"expected at least 2 (query, document) pairs, got {len(pairs)}")
+        )
+    by_length = sorted(pairs, key=lambda pair: len(pair[1]))
+    spread = by_length[:: max(len(by_length) // measured_pairs, 1)][:measured_pairs]
+    known: dict[str, Estimator] = {
+        "hessian_trace": partial(hessian_trace, probes=probes),
+        "fisher": fisher,
+        "embedding_distance": partial(
+            measured,
+            name="embedding_distance",
+            outputs=encode,
+            distance=cosine_distance,
+            meaning="1 - cosine between the original's and the changed model's embedding, mean over texts",
+            batches=pair_batches(tokenizer, spread, _PAIRS_PER_BATCH),
+        ),
+    }
+    for table in tables:
+        if table not in known:
+            raise InvalidInputError(Fault("/tables", unknown(table, known, "table")))
+    present = [pattern for pattern in EXCLUDED if _matches(encoder, pattern)]
+    return profile_model(
+        encoder,
+        pair_batches(tokenizer, pairs, _PAIRS_PER_BATCH),
+        info_nce,
+        formats,
+        {table: known[table] for table in tables},
+        name=name,
+        exclude=present,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _matches(encoder: TextEncoder, pattern: str) -> bool:
+    return any(name.endswith(pattern.lstrip("*")) for name, _ in encoder.named_modules())

@@ -1,0 +1,106 @@
+"""Model and data in, Profile out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+
+from torch import nn
+
+from allocator import Fault, InvalidInputError, Layer, Profile, Provenance, ResourceTable
+from allocator.errors import unknown
+from quantize import parse_format
+from sensitivity.calibration import Batch, LossFunction, check_deterministic, collect, digest
+from sensitivity.estimators import ESTIMATORS
+from sensitivity.layers import discover
+from sensitivity.study import Estimator, Progress, Study, silent
+
+#: Packages whose versions can change the numbers.
+_VERSIONED = ("bitalloc", "torch", "numpy")
+
+
+def profile_model(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss_fn: LossFunction,
+    formats: Sequence[str],
+    estimators: Sequence[str] | Mapping[str, Estimator],
+    *,
+    name: str = "",
+    exclude: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Profile:
+    """Measure what each format would cost and spend in each layer.
+
+    The model is used in evaluation mode and is bit-identical afterwards.
+
+    Args:
+        model: Any module made of Linear, Conv and Embedding layers.
+        batches: Calibration data, in whatever form ``loss_fn`` takes.
+        loss_fn: (model, batch) → (B,) losses, one per sample.
+        formats: Format names such as ``int4-g64`` and ``fp16``; the columns.
+        estimators: Names, or table name → estimator with its options bound by :func:`functools.partial`.
+        name: Name of the model, for people.
+        exclude: Names or globs of layers to leave in full precision.
+        seed: Seed of everything random.
+        progress: Told after every step.
+
+    Returns:
+        A profile with one cost table per estimator and the resource ``weight_bytes``.
+
+    Raises:
+        InvalidInputError: The model, the data, a format or an estimator cannot be used.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> data = [(torch.randn(4, 8), torch.tensor([0, 1, 0, 1]))]
+        >>> def loss(model, batch):
+        ...     return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+        >>> profile = profile_model(model, data, loss, ["int2", "int8"], ["fisher"])
+        >>> profile.resources["weight_bytes"].values
+        ((32.0, 80.0), (8.0, 20.0))
+    """
+    parsed = tuple(parse_format(text) for text in _distinct(formats))
+    chosen = _chosen(estimators)
+    layers = discover(model, exclude)
+    kept = collect(batches)
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        check_deterministic(model, kept, loss_fn)
+        study = Study(model, kept, loss_fn, layers, parsed, seed, progress)
+        costs = {table: estimate(study) for table, estimate in chosen.items()}
+    finally:
+        for module in training:
+            module.training = True
+    stored = tuple(tuple(float(item.stored_bytes(layer.weight.shape)) for item in parsed) for layer in layers)
+    return Profile(
+        model=name or type(model).__name__,
+        formats={item.name: item.describe() for item in parsed},
+        layers=tuple(Layer(name=layer.name, parameters=layer.weight.numel()) for layer in layers),
+        costs=costs,
+        resources={"weight_bytes": ResourceTable(values=stored, unit="byte")},
+        provenance=Provenance(
+            data_sha256=digest(kept),
+            seed=seed,
+            versions={item: metadata.version(item) for item in _VERSIONED},
+        ),
+    )
+
+
+def _distinct(formats: Sequence[str]) -> Sequence[str]:
+    if not formats or len(set(formats)) != len(formats):
+        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
+    return formats
+
+
+def _chosen(estimators: Sequence[str] | Mapping[str, Estimator]) -> Mapping[str, Estimator]:
+    if isinstance(estimators, Mapping):
+        return estimators
+    for name in estimators:
+        if name not in ESTIMATORS:
+            raise InvalidInputError(Fault("/estimators", unknown(name, ESTIMATORS, "estimator")))
+    return {name: ESTIMATORS[name] for name in estimators}

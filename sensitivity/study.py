@@ -1,0 +1,148 @@
+"""What an estimator sees: the model, the data, the layers and formats, and where to report progress."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from allocator import CostTable
+from allocator.problem import FloatArray
+from quantize import Format, round_trip
+from sensitivity.calibration import Batch, LossFunction
+from sensitivity.layers import LayerRef
+
+
+class Progress(Protocol):
+    """Told after every step of a long computation."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report that ``done`` of ``total`` steps of a stage are finished."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing.
+
+    Args:
+        stage: Name of the stage.
+        done: Steps finished.
+        total: Steps in all.
+    """
+    del stage, done, total
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One profiling run.
+
+    Attributes:
+        model: In evaluation mode; estimators leave it bit-identical.
+        batches: Calibration batches.
+        loss_fn: (model, batch) → (B,) losses.
+        layers: Rows, L of them.
+        formats: Columns, F of them.
+        seed: Seed of everything random.
+        progress: Told after every step.
+    """
+
+    model: nn.Module
+    batches: Sequence[Batch]
+    loss_fn: LossFunction
+    layers: tuple[LayerRef, ...]
+    formats: tuple[Format, ...]
+    seed: int
+    progress: Progress
+
+
+class Estimator(Protocol):
+    """An estimator is a function in a module of its own; see CONTRIBUTING.md."""
+
+    def __call__(self, study: Study) -> CostTable:
+        """Fill one (L, F) table."""
+        ...
+
+
+def rounded(layer: LayerRef, target: Format) -> Tensor:
+    """The weight of a layer as it will be in a format, with the rounding that backends use.
+
+    Args:
+        layer: The layer.
+        target: The format.
+
+    Returns:
+        A tensor like ``layer.weight``.
+    """
+    weight = layer.weight.detach()
+    plain = weight.to(torch.float32).cpu().numpy()
+    return torch.from_numpy(round_trip(plain, target)).to(weight)
+
+
+@contextmanager
+def replaced(layer: LayerRef, weight: Tensor) -> Iterator[None]:
+    """Let a layer compute with another weight for a while.
+
+    Args:
+        layer: The layer.
+        weight: What it computes with.
+
+    Yields:
+        Nothing; the original weight is back, bit for bit, at the end.
+    """
+    original = layer.weight.data
+    layer.weight.data = weight
+    try:
+        yield
+    finally:
+        layer.weight.data = original
+
+
+def derived_seed(seed: int, *parts: object) -> int:
+    """A seed of its own for each task, independent of the order in which tasks run.
+
+    Args:
+        seed: Seed of the profile.
+        *parts: What tells the task apart: layer, format, probe.
+
+    Returns:
+        A number below 2⁶³.
+    """
+    text = "\0".join(map(str, (seed, *parts)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def mean_and_error(samples: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    """Mean over the first axis, and its standard error.
+
+    Args:
+        samples: (N, …) independent samples.
+
+    Returns:
+        Mean and standard error; the latter is None for a single sample.
+    """
+    if len(samples) < 2:
+        return samples.mean(axis=0), None
+    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+
+
+def table(values: FloatArray, stderr: FloatArray | None, meaning: str) -> CostTable:
+    """Wrap arrays as a cost table.
+
+    Args:
+        values: (L, F).
+        stderr: (L, F), or None where it is not known.
+        meaning: What the number is, with unit and normalisation.
+
+    Returns:
+        The table.
+    """
+    return CostTable(
+        values=tuple(map(tuple, values.tolist())),
+        stderr=None if stderr is None else tuple(map(tuple, stderr.tolist())),
+        meaning=meaning,
+    )
