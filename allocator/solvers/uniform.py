@@ -46,10 +46,12 @@ def uniform_plan(problem: Problem, option: int) -> IntArray:
     Returns:
         (U,) options.
     """
-    nearest = np.lexsort((
-        -problem.bits,
-        np.abs(problem.bits - problem.bits[option]),
-        np.arange(problem.bits.size) != option,
-    ))
+    nearest = np.lexsort(
+        (
+            -problem.bits,
+            np.abs(problem.bits - problem.bits[option]),
+            np.arange(problem.bits.size) != option,
+        )
+    )
     plan: IntArray = nearest[problem.available[:, nearest].argmax(axis=1)]
     return plan

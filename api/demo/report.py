@@ -95,7 +95,7 @@ def _finding(budget: float, uniform: Row, ours: Row) -> str:
         return f"{start}, {1 - ours.distance / uniform.distance:.0%} less."
     if ours.predicted < uniform.predicted:
         reason = (
-            f"the table promised {ours.predicted:.4f} against {uniform.predicted:.4f}, so the costs of single layers do "
+            f"the table promised {ours.predicted:.4f} against {uniform.predicted:.4f}, so costs of single layers do "
             "not add up here; measure again around this plan"
         )
     else:
@@ -180,7 +180,7 @@ def original(report: Report) -> str:
         One sentence.
     """
     return (
-        f"The original: recall@1 {report.original_recall_at_1:.3f}, MRR {report.original_mrr:.3f}; as an fp32 ONNX file "
-        f"{report.fp32_file_bytes / 1e6:.2f} MB and {report.fp32_latency_ms:.2f} ms per query. Latency is relative to "
+        f"The original: recall@1 {report.original_recall_at_1:.3f}, MRR {report.original_mrr:.3f}; as an fp32 ONNX "
+        f"file {report.fp32_file_bytes / 1e6:.2f} MB and {report.fp32_latency_ms:.2f} ms per query. Latency is relative to "
         "fp32 on the same runtime, one query at a time."
     )

@@ -181,20 +181,22 @@ def _row(
     file_bytes: int | None = None,
 ) -> Row:
     assert plan.assignment is not None
-    return Row.model_validate({
-        "budget_bits": bits,
-        "method": method,
-        "backend": backend,
-        "used_bits": plan.usage["effective_bits"].used,
-        "weight_bytes": round(total(profile, "weight_bytes", plan.assignment)),
-        "file_bytes": file_bytes,
-        "predicted": plan.objective,
-        "gap": plan.gap,
-        "distance": quality.distance,
-        "recall_at_1": quality.recall_at_1,
-        "mrr": quality.mrr,
-        "latency_ratio": latency_ratio,
-    })
+    return Row.model_validate(
+        {
+            "budget_bits": bits,
+            "method": method,
+            "backend": backend,
+            "used_bits": plan.usage["effective_bits"].used,
+            "weight_bytes": round(total(profile, "weight_bytes", plan.assignment)),
+            "file_bytes": file_bytes,
+            "predicted": plan.objective,
+            "gap": plan.gap,
+            "distance": quality.distance,
+            "recall_at_1": quality.recall_at_1,
+            "mrr": quality.mrr,
+            "latency_ratio": latency_ratio,
+        }
+    )
 
 
 def _show(report: Report, profile: Profile, out: Path, console: Console) -> None:

@@ -152,9 +152,9 @@ def _embedding(pairs: list[tuple[Tensor, Tensor]], error: Tensor, count: int) ->
     # Only rows of tokens that occur have a gradient, so (sample, token) pairs stand in for the dense matrix.
     entries, width = error.shape[1:]
     owner = [torch.arange(count).repeat_interleave(inputs[0].numel()) for inputs, _ in pairs]
-    keys = torch.cat([
-        who * entries + inputs.flatten() for who, (inputs, _) in zip(owner, pairs, strict=True)
-    ])
+    keys = torch.cat(
+        [who * entries + inputs.flatten() for who, (inputs, _) in zip(owner, pairs, strict=True)]
+    )
     rows = torch.cat([outputs.reshape(-1, width) for _, outputs in pairs])
     kept, position = torch.unique(keys, return_inverse=True)
     gradient = torch.zeros(len(kept), width, dtype=rows.dtype).index_add_(0, position, rows)  # (K, D)
@@ -164,20 +164,15 @@ def _embedding(pairs: list[tuple[Tensor, Tensor]], error: Tensor, count: int) ->
 
 def _convolution(module: nn.Module, pairs: list[tuple[Tensor, Tensor]], error: Tensor) -> Tensor:
     # torch's own weight gradient of the convolution, vectorised over samples.
-    def forward(weight: Tensor, inputs: Tensor) -> Tensor:
-        output: Tensor = torch.func.functional_call(module, {"weight": weight}, (inputs,))
-        return output
+    def along(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        made: Tensor = torch.func.functional_call(module, {"weight": weight}, (inputs,))
+        return (made * outputs).sum()
 
-    def sample_gradient(inputs: Tensor, outputs: Tensor) -> Tensor:
-        _, pull = torch.func.vjp(lambda weight: forward(weight, inputs), _weight(module))
-        (gradient,) = pull(outputs)
-        return gradient
-
-    gradients = [
-        torch.vmap(sample_gradient)(inputs, outputs) for inputs, outputs in pairs
-    ]  # (B, out, in, …) each
-    squares: Tensor = torch.stack(gradients).sum(0).square_()
-    return squares.flatten(1) @ error.flatten(1).T
+    per_sample = torch.vmap(torch.func.grad(along), (None, 0, 0))
+    weight = _weight(module)
+    gradient = torch.stack([per_sample(weight, *pair) for pair in pairs]).sum(0)  # (B, out, in, …)
+    products: Tensor = gradient.square_().flatten(1) @ error.flatten(1).T  # (B, F)
+    return products
 
 
 def _weight(module: nn.Module) -> Tensor:

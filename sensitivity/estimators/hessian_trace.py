@@ -84,10 +84,12 @@ def _rademacher(layer: LayerRef, seed: int, probe: int) -> Tensor:
 
 
 def _squared_errors(study: Study) -> FloatArray:
-    return np.array([
+    return np.array(
         [
-            float((rounded(layer, target) - layer.weight.detach()).square().sum(dtype=torch.float64))
-            for target in study.formats
+            [
+                float((rounded(layer, target) - layer.weight.detach()).square().sum(dtype=torch.float64))
+                for target in study.formats
+            ]
+            for layer in study.layers
         ]
-        for layer in study.layers
-    ])
+    )
