@@ -40,8 +40,8 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 def _thrift(problem: Problem) -> FloatArray:
     low = np.where(problem.available, problem.spend, np.inf).min(axis=2)  # (R, U)
     high = np.where(problem.available, problem.spend, -np.inf).max(axis=2)
-    span = np.maximum((high - low).sum(axis=1), np.finfo(float).tiny)  # (R,)
-    total = np.tensordot(1 / span, problem.spend, axes=1)  # (U, F)
+    span = (high - low).sum(axis=1)  # (R,)
+    total = np.tensordot(1 / np.where(span > 0, span, 1.0), problem.spend, axes=1)  # (U, F)
     return np.where(problem.available, total, np.inf)
 
 
@@ -70,7 +70,9 @@ def _best_step(
     cost: FloatArray, thrift: FloatArray, banned: BoolArray, choice: IntArray, unit: int
 ) -> list[tuple[float, int, int]]:
     gain = cost[unit, choice[unit]] - cost[unit]  # (F,)
-    price = np.maximum(thrift[unit] - thrift[unit, choice[unit]], np.finfo(float).tiny)
-    worth = np.divide(gain, price, out=np.zeros_like(gain), where=~banned[unit] & (gain > 0))
+    price = thrift[unit] - thrift[unit, choice[unit]]
+    wanted = ~banned[unit] & (gain > 0)
+    worth = np.where(wanted, np.inf, 0.0)  # what costs nothing comes first
+    np.divide(gain, price, out=worth, where=wanted & (price > 0))
     option = int(worth.argmax())
     return [(-float(worth[option]), unit, option)] if worth[option] > 0 else []

@@ -181,6 +181,6 @@ def original(report: Report) -> str:
     """
     return (
         f"The original: recall@1 {report.original_recall_at_1:.3f}, MRR {report.original_mrr:.3f}; as an fp32 ONNX "
-        f"file {report.fp32_file_bytes / 1e6:.2f} MB and {report.fp32_latency_ms:.2f} ms per query. Latency is relative to "
-        "fp32 on the same runtime, one query at a time."
+        f"file {report.fp32_file_bytes / 1e6:.2f} MB and {report.fp32_latency_ms:.2f} ms per query. Latencies are "
+        "relative to fp32 on the same runtime, one query at a time."
     )

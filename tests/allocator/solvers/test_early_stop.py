@@ -1,0 +1,127 @@
+"""Solvers that stop early say `feasible` with an honest bound, never `optimal`."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pulp
+import pytest
+
+from allocator.problem import Problem
+from allocator.solvers import SOLVERS, cpsat, exact, expanding_core, highs
+from allocator.solvers import pulp as pulp_solver
+from allocator.solvers.outcome import Deadline, Effort
+from allocator.status import Status
+from tests.allocator.problems import LIBRARY
+
+
+def hard(units: int = 300, limits: int = 1, seed: int = 0) -> Problem:
+    """Costs that fall as spends rise, roughly in proportion: many plans are almost as good as the best."""
+    rng = np.random.default_rng(seed)
+    spend = np.sort(rng.integers(1, 10**6, (limits, units, 8)).astype(float), axis=2)
+    cost = (spend.sum(axis=0).max() - spend.sum(axis=0)) * (1 + 0.1 * rng.random((units, 8)))
+    limit = np.floor(spend.mean(axis=2).sum(axis=1))
+    return Problem(cost, spend, limit, np.ones(cost.shape, dtype=bool), np.arange(1.0, 9))
+
+
+def test_the_expanding_core_gives_its_incumbent_and_the_bound_it_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = hard()
+    best = exact.solve(problem, Effort())
+    assert best.status is Status.OPTIMAL
+    stages = iter(range(10**9))
+    monkeypatch.setattr(Deadline, "passed", lambda _: next(stages) > 5)
+    stopped = exact.solve(problem, Effort(time_limit_s=1.0))
+    assert stopped.choice is not None
+    assert problem.feasible(stopped.choice)
+    assert stopped.status is Status.FEASIBLE
+    assert stopped.bound <= best.bound < problem.objective(stopped.choice)
+
+
+def test_a_requested_gap_ends_the_search_within_it() -> None:
+    problem = hard(limits=1, seed=1)
+    best = exact.solve(problem, Effort())
+    loose = exact.solve(problem, Effort(gap=0.01))
+    assert loose.choice is not None
+    assert problem.objective(loose.choice) <= best.bound * 1.01
+    assert loose.work["core_units"] < best.work["core_units"]
+
+
+@pytest.mark.parametrize("solver", ["exact", "highs", "cpsat"])
+def test_several_limits_keep_their_time_limit(solver: str) -> None:
+    problem = hard(units=2000, limits=3)
+    start = time.monotonic()
+    outcome = SOLVERS[solver].load()(problem, Effort(time_limit_s=2.0))
+    assert time.monotonic() - start < 10.0
+    if outcome.choice is not None:
+        assert problem.feasible(outcome.choice)
+        assert outcome.bound <= problem.objective(outcome.choice)
+    if outcome.status is Status.OPTIMAL:
+        assert outcome.choice is not None
+        assert problem.objective(outcome.choice) - outcome.bound <= 1e-9 * abs(outcome.bound)
+
+
+def test_a_plan_that_cbc_found_before_it_stopped_is_not_optimal(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pulp.LpProblem.solve
+
+    def truncated(self: pulp.LpProblem, solver: object) -> int:
+        status = real(self, solver)
+        # What PuLP sets when CBC stops on time; `status` says Optimal all the same.
+        self.sol_status = pulp.LpSolutionIntegerFeasible
+        return int(status)
+
+    monkeypatch.setattr(pulp.LpProblem, "solve", truncated)
+    problem = hard(units=10)
+    outcome = pulp_solver.solve(problem, Effort())
+    assert outcome.status is Status.FEASIBLE
+    assert outcome.choice is not None
+    assert outcome.bound < problem.objective(outcome.choice)
+
+
+def test_an_overstepped_limit_is_refused_and_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = LIBRARY["exactly at the limit"]
+    real = highs._run
+    calls = []
+
+    def overstep_once(scaled: object, gap: float, time_limit_s: float | None) -> object:
+        result = real(scaled, gap, time_limit_s)  # type: ignore[arg-type]
+        if not calls:
+            result.x = np.array([0.0, 1.0, 0.0, 1.0])  # spends 6 of 4
+        calls.append(1)
+        return result
+
+    monkeypatch.setattr(highs, "_run", overstep_once)
+    outcome = highs.solve(problem, Effort())
+    assert len(calls) > 1
+    assert outcome.choice is None or problem.feasible(outcome.choice)
+
+
+def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = LIBRARY["exactly at the limit"]
+    real = highs._run
+
+    def halves(scaled: object, gap: float, time_limit_s: float | None) -> object:
+        result = real(scaled, gap, time_limit_s)  # type: ignore[arg-type]
+        result.x = np.full(4, 0.5)
+        return result
+
+    monkeypatch.setattr(highs, "_run", halves)
+    assert highs.solve(problem, Effort()).status is Status.NO_SOLUTION
+
+
+def test_work_is_counted() -> None:
+    assert exact.solve(hard(), Effort()).work.keys() == {"core_units", "peak_states"}
+    assert exact.solve(LIBRARY["three limits"], Effort()).work.keys() == {"core_units", "nodes"}
+    assert cpsat.solve(LIBRARY["three limits"], Effort()).work.keys() == {"branches"}
+
+
+def test_the_core_stays_small() -> None:
+    outcome = exact.solve(hard(units=3000), Effort())
+    assert outcome.status is Status.OPTIMAL
+    assert outcome.work["core_units"] < 1000
+
+
+def test_the_module_under_test_is_the_one_that_exact_uses() -> None:
+    assert exact.expand_core is expanding_core.expand_core

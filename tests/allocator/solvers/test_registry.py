@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import builtins
+import sys
+from typing import Any
+
+import pytest
+
+from allocator import SOLVERS, MissingPackageError, solve
+from tests.allocator.profiles import profile_json
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_loads_and_says_what_it_is(name: str) -> None:
+    entry = SOLVERS[name]
+    assert callable(entry.load())
+    assert entry.summary
+    assert entry.version()[0].isdigit()
+
+
+def test_a_version_that_cannot_be_told_is_unknown() -> None:
+    from dataclasses import replace
+
+    assert replace(SOLVERS["exact"], distribution="no-such-distribution").version() == "unknown"
+
+
+@pytest.mark.parametrize(("solver", "package"), [("pulp", "pulp"), ("cpsat", "ortools")])
+def test_a_missing_package_is_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, solver: str, package: str
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.partition(".")[0] == package:
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *rest)
+
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(
+        MissingPackageError, match=rf"{package} is needed here .* pip install 'bitalloc\[solvers\]'"
+    ):
+        solve(profile_json(), solver=solver)

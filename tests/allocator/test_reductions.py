@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.problem import masked_cost
+from allocator.reductions import fix_single_options
+from tests.allocator.problems import brute_force, make, random_problem
+
+
+def test_fixed_units_leave_with_their_spend_and_cost() -> None:
+    problem = make([[5, 3], [7, 1], [2, 4]], [[[1, 2], [3, 4], [5, 6]]], 12)
+    smaller = fix_single_options(problem, np.array([[True, True], [False, True], [True, False]]))
+    assert smaller.problem.cost.tolist() == [[5, 3]]
+    assert smaller.problem.limit.tolist() == [12 - 4 - 5]
+    assert smaller.fixed_cost == 1 + 2
+    assert smaller.undo(np.array([1])).tolist() == [1, 1, 0]
+
+
+def test_something_is_left_where_everything_is_fixed() -> None:
+    problem = make([[5, 3], [7, 1]], [[[1, 2], [3, 4]]], 12)
+    smaller = fix_single_options(problem, np.array([[True, False], [False, True]]))
+    assert smaller.problem.units == 1
+    assert smaller.undo(np.array([0])).tolist() == [0, 1]
+
+
+def test_the_optimum_survives_reduction_and_undo() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        problem = random_problem(rng, limits=2)
+        keep = problem.available.copy()
+        held = rng.random(problem.units) < 0.5
+        keep[held] = masked_cost(problem)[held] <= masked_cost(problem)[held].min(axis=1, keepdims=True)
+        smaller = fix_single_options(problem, keep)
+        best = brute_force(smaller.problem)
+        if best is not None:
+            choice = smaller.undo(np.array(best.choice))
+            assert problem.feasible(choice)
+            assert np.isclose(problem.objective(choice), best.objective + smaller.fixed_cost)

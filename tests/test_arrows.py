@@ -1,0 +1,55 @@
+"""Who may import whom (the map's table): a wrong arrow fails here, not in review."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("allocator", "quantize", "sensitivity", "api")
+NEVER = {
+    "allocator": {"torch", "fastapi", "quantize", "sensitivity", "api"},
+    "quantize": {"sensitivity", "api", "fastapi"},
+    "sensitivity": {"api", "fastapi"},
+    "api": set[str](),
+}
+#: Importing one of these must not drag in torch.
+LEAN = {"allocator", "quantize", "api", "api.app", "api.client", "api.cli", "api.server"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_run_one_way(room: str) -> None:
+    files = sorted((ROOT / room).rglob("*.py"))
+    assert files
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name in imported(path)
+        if name in NEVER[room]
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(LEAN))
+def test_imports_without_torch(module: str) -> None:
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+def test_allocator_imports_with_the_base_dependencies_only() -> None:
+    optional = ["pulp", "ortools", "fastapi", "httpx2", "matplotlib", "transformers", "onnx"]
+    code = f"import allocator, sys; sys.exit(any(name in sys.modules for name in {optional}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
