@@ -101,7 +101,7 @@ class Provenance(Strict):
 
 
 class Profile(Strict):
-    """A model as the allocator sees it; see ``docs/profile.md`` for the wire format.
+    """A model as the allocator sees it: the wire format, see ``docs/profile.md``.
 
     Attributes:
         schema_version: Version of this contract.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +54,9 @@ def export_onnx(
 
     onnx = require("onnx", "onnx")
     require("onnxscript", "onnx")
-    shapes = {
-        name: {axis: torch.export.Dim(label) for axis, label in dynamic[name].items()} for name in inputs
-    }
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
+    dims = {label: torch.export.Dim(label) for axes in dynamic.values() for label in axes.values()}
+    shapes = {name: {axis: dims[label] for axis, label in dynamic[name].items()} for name in inputs}
+    with _quiet():
         program = torch.onnx.export(
             model,
             kwargs=dict(inputs),
@@ -67,8 +66,6 @@ def export_onnx(
             dynamic_shapes=shapes,
             verbose=False,
         )
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None
     graph = program.model_proto
     _forget_sources(graph)
@@ -77,6 +74,20 @@ def export_onnx(
     with replacing(path) as partial:
         onnx.save(graph, os.fspath(partial))
     return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporter warns about its own use of torch, which nobody here can act on.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _initializers(model: nn.Module, graph: Any, layers: Sequence[str]) -> dict[str, str]:  # noqa: ANN401

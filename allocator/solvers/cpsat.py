@@ -11,13 +11,13 @@ from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 from allocator.status import Status
 
 #: Sums of scaled coefficients stay below this; CP-SAT's own arithmetic needs headroom up to 2⁶².
-_LARGEST_SUM = 2**45
+_LARGEST_SUM = 2**53
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
     """Solve the whole model with CP-SAT.
 
-    Tables that hold integers stay exact; others are rounded to a grid of 2⁻⁴⁵ of their sum, and the bound allows for
+    Tables that hold integers stay exact; others are rounded to a grid of 2⁻⁵³ of their sum, and the bound allows for
     that rounding.
 
     Args:

@@ -51,19 +51,22 @@ def _buy(problem: Problem, thrift: FloatArray, choice: IntArray) -> int:
     banned = ~problem.available
     queue = [step for unit in range(problem.units) for step in _best_step(cost, thrift, banned, choice, unit)]
     heapify(queue)
-    steps = 0
+    taken: list[tuple[int, int]] = []  # unit and the option it had
     while queue:
         _, unit, option = heappop(queue)
         step = problem.spend[:, unit, option] - problem.spend[:, unit, choice[unit]]
         if (used + step <= problem.limit).all():
+            taken.append((unit, int(choice[unit])))
             choice[unit] = option
-            used = problem.used(choice)
-            steps += 1
+            used += step
         else:
             banned[unit, option] = True
         for better in _best_step(cost, thrift, banned, choice, unit):
             heappush(queue, better)
-    return steps
+    while not problem.feasible(choice):  # the running sums were rounded otherwise than one sum over all
+        unit, option = taken.pop()
+        choice[unit] = option
+    return len(taken)
 
 
 def _best_step(

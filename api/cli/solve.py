@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from allocator import SOLVERS, Allocation, load_profile, make_request, solve_request
+from allocator import SOLVERS, Allocation, Reach, load_profile, make_request, solve_request
 from api.cli.parsing import amount, lists, pairs, write
 
 _SOLVERS = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SOLVERS.items())
@@ -83,37 +84,54 @@ def show(allocation: Allocation, console: Console) -> None:
     console.print(f"[bold]{allocation.status}[/bold]  {allocation.advice}", highlight=False)
     if allocation.assignment is None:
         for name, reach in allocation.achievable.items():
-            others = (
-                ""
-                if reach.best_with_others is None
-                else f"; with the others kept: {reach.best_with_others:,.6g}"
-            )
-            console.print(
-                f"{name}: asked for {reach.limit:,.6g} {reach.unit}, plans reach "
-                f"{reach.least:,.6g} to {reach.most:,.6g} {reach.unit}{others}",
-                highlight=False,
-            )
+            console.print(_reach(name, reach, alone=len(allocation.achievable) == 1), highlight=False)
         return
     gap = "" if allocation.gap is None else f", at most {allocation.gap:.2%} from the optimum"
-    console.print(
-        f"{allocation.objective_name} = {allocation.objective:.6g}{gap} ({allocation.solver.name}, "
-        f"{allocation.solver.seconds * 1e3:.1f} ms)",
-        highlight=False,
-    )
+    took = f"{allocation.solver.name}, {allocation.solver.seconds * 1e3:.1f} ms"
+    console.print(f"{allocation.objective_name} = {allocation.objective:.6g}{gap} ({took})", highlight=False)
     for name, usage in allocation.usage.items():
         price = (
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
-        console.print(f"{name}: {usage.used:,.6g} of {usage.limit:,.6g} {usage.unit}{price}", highlight=False)
+        amounts = f"{number(usage.used)} of {number(usage.limit)} {usage.unit}"
+        console.print(f"{name}: {amounts}{price}", highlight=False)
+    console.print(_layers(allocation.assignment))
+
+
+def number(amount: float) -> str:
+    """Write an amount for people.
+
+    Args:
+        amount: The amount.
+
+    Returns:
+        Whole numbers in full, others with six digits, thousands separated.
+
+    Example:
+        >>> number(9212472.0), number(3.2468417)
+        ('9,212,472', '3.24684')
+    """
+    return f"{amount:,.0f}" if float(amount).is_integer() else f"{amount:,.6g}"
+
+
+def _reach(name: str, reach: Reach, *, alone: bool) -> str:
+    text = f"{name}: asked for {number(reach.limit)} {reach.unit}, "
+    text += f"plans reach {number(reach.least)} to {number(reach.most)} {reach.unit}"
+    if reach.best_with_others is not None and not alone:
+        text += f"; with the other budgets kept: {number(reach.best_with_others)} {reach.unit}"
+    return text
+
+
+def _layers(assignment: Mapping[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    if len(allocation.assignment) <= _LISTED:
+    if len(assignment) <= _LISTED:
         table.add_column("layer")
         table.add_column("format")
-        rows = list(allocation.assignment.items())
+        rows = list(assignment.items())
     else:
         table.add_column("format")
         table.add_column("layers", justify="right")
-        rows = [(name, str(count)) for name, count in Counter(allocation.assignment.values()).most_common()]
+        rows = [(name, str(count)) for name, count in Counter(assignment.values()).most_common()]
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    return table
