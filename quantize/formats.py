@@ -21,7 +21,7 @@ from allocator import Fault, InvalidInputError
 from allocator import Format as ProfileFormat
 
 _FLOATS = {"fp16": 16, "bf16": 16, "fp32": 32}
-_INTEGER = re.compile(r"(?P<unsigned>u?)int(?P<bits>[1-8])(?:-g(?P<group>[1-9]\d{0,5}))?")
+_INTEGER = re.compile(r"(?P<unsigned>u?)int(?P<bits>[1-8])(?:-g(?P<group>[1-9][0-9]{0,5}))?")
 _SCALE_BITS = 16
 
 
@@ -88,7 +88,11 @@ class Format:
         Returns:
             The same format as the allocator knows it.
         """
-        return ProfileFormat(weight_bits=self.bits, group_size=self.group_size, activation_bits=16)
+        return ProfileFormat(
+            weight_bits=self.bits,
+            group_size=self.group_size,
+            activation_bits=32 if self.name == "fp32" else 16,
+        )
 
 
 def flat_shape(shape: Sequence[int]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.errors import pointer, unknown
 from quantize.formats import Format, parse_format
+from quantize.rounding import Float32Array, refusal
 
 
 def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, Format]:
@@ -55,3 +56,19 @@ def require_layers(plan: Mapping[str, Format], known: Iterable[str]) -> None:
     ]
     if faults:
         raise InvalidInputError(*faults)
+
+
+def faults_at(layer: str, weight: Float32Array, target: Format, unsupported: str | None) -> list[Fault]:
+    """Collect why a layer cannot be stored as planned.
+
+    Args:
+        layer: Name of the layer.
+        weight: Its weight.
+        target: Its format.
+        unsupported: Why the backend cannot run the format here, if it cannot.
+
+    Returns:
+        No fault, or one that points at the layer.
+    """
+    reason = unsupported or refusal(weight, target)
+    return [] if reason is None else [Fault(pointer(("assignment", layer)), reason)]

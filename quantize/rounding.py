@@ -7,8 +7,8 @@ Symmetric, b bits, for each group of weights w of a row:
           \hat w = q \cdot \operatorname{fp16}(s)
 
 Asymmetric: the range is stretched to contain zero, :math:`s = (\max - \min) / (2^b - 1)`, and codes are offset by the
-zero point :math:`z = \operatorname{round}(-\min / s)`. Codes are chosen with the scale in single precision, as
-torchao does; the scale is stored in half precision.
+zero point :math:`z = \operatorname{round}(-\min \cdot \tfrac{1}{s})`. Codes are chosen with the scale in single
+precision, as torchao does; the scale is stored in half precision.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from quantize.formats import Format, flat_shape
 
 Float32Array: TypeAlias = NDArray[np.float32]
 _SMALLEST = np.finfo(np.float32).smallest_normal
+_FLOATS = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32}
+_LARGEST = {"fp16": 65504.0, "bf16": 255 / 128 * 2.0**127, "fp32": float(np.finfo(np.float32).max)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def quantize(weight: Float32Array, target: Format) -> Quantized:
         Codes and scales.
 
     Raises:
-        InvalidInputError: The weight holds NaN or infinity, or its scales do not fit half precision.
+        InvalidInputError: The weight cannot be stored in the format; see :func:`refusal`.
 
     Example:
         >>> from quantize.formats import parse_format
@@ -74,25 +76,20 @@ def quantize(weight: Float32Array, target: Format) -> Quantized:
         >>> rounded.codes.tolist(), rounded.dequantize().tolist()
         ([[[1, 0, 0, 0]]], [[2.0, 0.0, 0.0, 0.0]])
     """
+    _require_storable(weight, target)
     groups = _grouped(weight, target)  # (rows, groups, size)
     low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
-    levels = 2**target.bits - 1
+    least, most = _codes(target)
     if target.symmetric:
-        scales = np.maximum(-low, high) / np.float32(levels / 2)
-        least, most = -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
+        scales = np.maximum(-low, high) / np.float32((most - least) / 2)
     else:
-        scales = (high - low) / np.float32(levels)
-        least, most = 0, levels
+        scales = (high - low) / np.float32(most - least)
     scales = np.maximum(scales, _SMALLEST)
     inverse = np.float32(1.0) / scales
     zeros = np.zeros_like(scales) if target.symmetric else np.rint(-low * inverse)
     codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
-    if scales.max(initial=0.0) > np.finfo(np.float16).max:
-        detail = f"largest weight {np.abs(weight).max():g} needs a scale beyond half precision; use fp32 for this layer"
-        raise InvalidInputError(Fault("/weight", detail))
-    return Quantized(
-        codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), tuple(weight.shape)
-    )
+    shape = tuple(weight.shape)
+    return Quantized(codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), shape)
 
 
 def round_trip(weight: Float32Array, target: Format) -> Float32Array:
@@ -106,7 +103,7 @@ def round_trip(weight: Float32Array, target: Format) -> Float32Array:
         A weight of the same shape.
 
     Raises:
-        InvalidInputError: The weight holds NaN or infinity, or its scales do not fit half precision.
+        InvalidInputError: The weight cannot be stored in the format; see :func:`refusal`.
 
     Example:
         >>> from quantize.formats import parse_format
@@ -115,13 +112,59 @@ def round_trip(weight: Float32Array, target: Format) -> Float32Array:
     """
     if not target.floating:
         return quantize(weight, target).dequantize()
-    kinds = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32}
-    return weight.astype(kinds[target.name]).astype(np.float32)
+    _require_storable(weight, target)
+    return weight.astype(_FLOATS[target.name]).astype(np.float32)
+
+
+def refusal(weight: Float32Array, target: Format) -> str | None:
+    """Say why a weight cannot be stored in a format.
+
+    Args:
+        weight: The weight.
+        target: Any format.
+
+    Returns:
+        The reason, or None where it can.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> refusal(np.array([[1e5]], dtype=np.float32), parse_format("fp16"))
+        'weights reach 100000, beyond the 65504 of fp16; use bf16 or fp32 for this layer'
+    """
+    if not np.isfinite(weight).all():
+        return "holds NaN or infinity; it cannot be quantized"
+    low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
+    if target.floating:
+        largest, most = max(-low, high), _LARGEST[target.name]
+        if largest > most:
+            return f"weights reach {largest:g}, beyond the {most:g} of {target.name}; use bf16 or fp32 for this layer"
+        return None
+    least, most_code = _codes(target)
+    largest_scale = 2 * max(-low, high) / (most_code - least)
+    if largest_scale > _LARGEST["fp16"] and not target.symmetric:
+        groups = _grouped(weight, target).astype(np.float64)
+        spans = np.maximum(groups.max(axis=2), 0) - np.minimum(groups.min(axis=2), 0)
+        largest_scale = float(spans.max()) / (most_code - least)
+    if largest_scale > _LARGEST["fp16"]:
+        return (
+            f"weights reach {max(-low, high):g}, which needs scales beyond half precision; use bf16 or fp32"
+        )
+    return None
+
+
+def _require_storable(weight: Float32Array, target: Format) -> None:
+    reason = refusal(weight, target)
+    if reason is not None:
+        raise InvalidInputError(Fault("/weight", reason))
+
+
+def _codes(target: Format) -> tuple[int, int]:
+    if target.symmetric:
+        return -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
+    return 0, 2**target.bits - 1
 
 
 def _grouped(weight: Float32Array, target: Format) -> Float32Array:
-    if not np.isfinite(weight).all():
-        raise InvalidInputError(Fault("/weight", "holds NaN or infinity; it cannot be quantized"))
     rows, row = flat_shape(weight.shape)
     count, size = target.groups(row)
     flat = np.ascontiguousarray(weight, dtype=np.float32).reshape(rows, row)

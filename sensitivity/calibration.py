@@ -53,7 +53,7 @@ def digest(value: Batch) -> str:
 
     Example:
         >>> digest([torch.ones(2), {"a": 1}])[:8]
-        'd95177ee'
+        'acd9c078'
     """
     sha = hashlib.sha256()
     _feed(sha, value)
@@ -91,20 +91,29 @@ def check_deterministic(model: nn.Module, batches: Sequence[Batch], loss_fn: Los
 
 
 def _feed(sha: Any, value: Batch) -> None:  # noqa: ANN401
+    # Every part is written with its kind and its length, so that no two different values are written alike.
     if isinstance(value, Tensor):
         plain = value.detach().cpu().contiguous()
-        sha.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-        sha.update(plain.view(torch.uint8).numpy().tobytes() if plain.dim() else str(plain.item()).encode())
+        _write(
+            sha,
+            f"tensor {plain.dtype} {tuple(plain.shape)}",
+            plain.flatten().view(torch.uint8).numpy().tobytes(),
+        )
     elif isinstance(value, Mapping):
-        for key in sorted(value):
-            sha.update(f"{key}=".encode())
+        _write(sha, f"mapping {len(value)}")
+        for key in sorted(value, key=repr):
+            _feed(sha, key)
             _feed(sha, value[key])
     elif isinstance(value, (list, tuple)):
-        sha.update(f"[{len(value)}]".encode())
+        _write(sha, f"sequence {len(value)}")
         for item in value:
             _feed(sha, item)
     elif isinstance(value, (str, bytes, int, float, bool, type(None))):
-        sha.update(repr(value).encode())
+        _write(sha, type(value).__name__, repr(value).encode())
     else:
         detail = f"cannot hash a {type(value).__name__}; use tensors, numbers, texts, lists and dicts"
         raise InvalidInputError(Fault("/batches", detail))
+
+
+def _write(sha: Any, kind: str, content: bytes = b"") -> None:  # noqa: ANN401
+    sha.update(f"{kind} {len(content)}\n".encode() + content)

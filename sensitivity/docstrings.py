@@ -9,6 +9,7 @@ import ast
 import hashlib
 import re
 import sysconfig
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def docstring_pairs(count: int, folder: Path | None = None) -> list[tuple[str, s
 
 def _pairs_of(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        tree = ast.parse(path.read_text("utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # escapes in other people's files
+            tree = ast.parse(path.read_text("utf-8"))
     except (OSError, SyntaxError, ValueError):
         return
     for node in ast.walk(tree):

@@ -50,14 +50,14 @@ def profile_encoder(
         The profile.
 
     Raises:
-        InvalidInputError: A table is unknown, or there are fewer than two pairs.
+        InvalidInputError: A table is unknown, there are fewer than two pairs, or none to measure on.
     """
     if len(pairs) < 2:
         raise InvalidInputError(
             Fault("/pairs", f"expected at least 2 (query, document) pairs, got {len(pairs)}")
         )
-    by_length = sorted(pairs, key=lambda pair: len(pair[1]))
-    spread = by_length[:: max(len(by_length) // measured_pairs, 1)][:measured_pairs]
+    if measured_pairs < 1:
+        raise InvalidInputError(Fault("/measured_pairs", f"expected at least 1, got {measured_pairs}"))
     known: dict[str, Estimator] = {
         "hessian_trace": partial(hessian_trace, probes=probes),
         "fisher": fisher,
@@ -67,7 +67,7 @@ def profile_encoder(
             outputs=encode,
             distance=cosine_distance,
             meaning="1 - cosine between the original's and the changed model's embedding, mean over texts",
-            batches=pair_batches(tokenizer, spread, _PAIRS_PER_BATCH),
+            batches=pair_batches(tokenizer, _spread(pairs, measured_pairs), _PAIRS_PER_BATCH),
         ),
     }
     for table in tables:
@@ -89,3 +89,9 @@ def profile_encoder(
 
 def _matches(encoder: TextEncoder, pattern: str) -> bool:
     return any(name.endswith(pattern.lstrip("*")) for name, _ in encoder.named_modules())
+
+
+def _spread(pairs: Sequence[tuple[str, str]], count: int) -> Sequence[tuple[str, str]]:
+    by_length = sorted(pairs, key=lambda pair: len(pair[1]))
+    count = min(count, len(by_length))
+    return [by_length[(2 * index + 1) * len(by_length) // (2 * count)] for index in range(count)]

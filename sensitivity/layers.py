@@ -34,13 +34,13 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
 
     Args:
         model: The model.
-        exclude: Names or globs of modules to leave in full precision.
+        exclude: Names or globs of modules to leave in full precision; a tied weight stays out with any of its users.
 
     Returns:
         One entry per distinct weight.
 
     Raises:
-        InvalidInputError: Nothing is left to quantize, or a pattern matches no layer.
+        InvalidInputError: Nothing is left to quantize, the model is itself a layer, or a pattern matches no layer.
 
     Example:
         >>> model = nn.Sequential(nn.Embedding(10, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -48,14 +48,17 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
         ['0', '2']
     """
     found = {name: module for name, module in model.named_modules() if isinstance(module, _KINDS)}
+    if "" in found:
+        detail = f"the model is a single {type(model).__name__} without a name; wrap it in nn.Sequential"
+        raise InvalidInputError(Fault("/model", detail))
     dropped = _excluded(exclude, list(found))
     tied: dict[int, list[str]] = {}
     for name, module in found.items():
-        if name not in dropped:
-            tied.setdefault(id(module.weight), []).append(name)
+        tied.setdefault(id(module.weight), []).append(name)
     layers = tuple(
         LayerRef(names[0], _weight(found[names[0]]), tuple(found[name] for name in names))
         for names in tied.values()
+        if not dropped.intersection(names)
     )
     if not layers:
         kinds = ", ".join(kind.__name__ for kind in _KINDS)

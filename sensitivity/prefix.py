@@ -1,7 +1,8 @@
 """Measuring one changed layer without recomputing what comes before it.
 
-Deep models are a list of blocks. When a layer in block k changes, blocks before k give what they gave with the
-original weights, so their outputs are kept and replayed; the numbers are the same bit for bit.
+Deep models are a list of blocks. When a layer in one block changes, blocks that ran before it give what they gave with
+the original weights, so their outputs are kept and replayed; the numbers are the same bit for bit. The order is the
+one seen in the original pass, not that of the list. A model that runs a block twice, or not at all, gets no reuse.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+_MISSING = object()
 
 
 class Prefix:
@@ -27,19 +30,21 @@ class Prefix:
         }
         self._path = max(lists, key=lambda name: len(lists[name]), default="")
         self._blocks = lists.get(self._path, [])
-        self._outputs: dict[tuple[int, int], Any] = {}  # (block, batch) → output
+        self._calls: dict[
+            int, list[tuple[int, Any]]
+        ] = {}  # batch → (block, output) in the order of execution
 
-    def before(self, layer: str) -> int:
-        """Count the blocks whose outputs cannot change when a layer does.
+    def before(self, layer: str) -> int | None:
+        """Find the block that a layer is in.
 
         Args:
             layer: Name of the layer.
 
         Returns:
-            Index of the layer's block; 0 for layers outside the blocks, which may come before them.
+            Index of the block; None for layers outside the blocks, which may come before all of them.
         """
         match = re.match(re.escape(self._path) + r"\.(\d+)\.", layer) if self._path else None
-        return int(match[1]) if match else 0
+        return int(match[1]) if match else None
 
     @contextmanager
     def recording(self, batch: int) -> Iterator[None]:
@@ -51,44 +56,62 @@ class Prefix:
         Yields:
             Nothing; hooks are gone at the end.
         """
+        calls = self._calls[batch] = []
         handles = []
         try:
-            for block, module in enumerate(self._blocks):
+            for index, block in enumerate(self._blocks):
 
-                def keep(
-                    _: nn.Module, __: object, output: object, key: tuple[int, int] = (block, batch)
-                ) -> None:
-                    self._outputs[key] = output
+                def keep(_: nn.Module, __: object, output: object, index: int = index) -> None:
+                    calls.append((index, _copied(output)))
 
-                handles.append(module.register_forward_hook(keep))
+                handles.append(block.register_forward_hook(keep))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
     @contextmanager
-    def replaying(self, blocks: int, batch: int) -> Iterator[None]:
-        """Let the first blocks answer from memory.
+    def replaying(self, block: int | None, batch: int) -> Iterator[None]:
+        """Let the blocks that ran before a block answer from memory.
 
         Args:
-            blocks: How many.
+            block: The block that changed, from :meth:`before`.
             batch: Index of the batch.
 
         Yields:
-            Nothing; the blocks compute again at the end.
+            Nothing; all blocks compute again at the end.
         """
-        replaced = self._blocks[:blocks]
+        earlier = self._earlier(block, batch)
+        originals = [self._blocks[index].__dict__.get("forward", _MISSING) for index, _ in earlier]
         try:
-            for block, module in enumerate(replaced):
-                module.forward = _answer(self._outputs[block, batch])
+            for index, output in earlier:
+                self._blocks[index].forward = _answer(output)
             yield
         finally:
-            for module in replaced:
-                module.__dict__.pop("forward", None)
+            for (index, _), original in zip(earlier, originals, strict=True):
+                self._blocks[index].__dict__.pop("forward", None)
+                if original is not _MISSING:
+                    self._blocks[index].__dict__["forward"] = original
+
+    def _earlier(self, block: int | None, batch: int) -> list[tuple[int, Any]]:
+        calls = self._calls[batch]
+        order = [index for index, _ in calls]
+        if block is None or block not in order or len(set(order)) != len(order):
+            return []
+        return calls[: order.index(block)]
+
+
+def _copied(output: object) -> object:
+    # Whatever runs later may change the tensor in place.
+    if isinstance(output, Tensor):
+        return output.clone()
+    if isinstance(output, tuple) and type(output) is tuple:
+        return tuple(_copied(item) for item in output)
+    return output
 
 
 def _answer(output: object) -> Callable[..., object]:
     def forward(*_: object, **__: object) -> object:
-        return output
+        return _copied(output)
 
     return forward

@@ -9,6 +9,7 @@ from torch import nn
 
 from allocator import Fault, InvalidInputError, Layer, Profile, Provenance, ResourceTable
 from allocator.errors import unknown
+from allocator.tables import WEIGHT_BYTES
 from quantize import parse_format
 from sensitivity.calibration import Batch, LossFunction, check_deterministic, collect, digest
 from sensitivity.estimators import ESTIMATORS
@@ -82,7 +83,7 @@ def profile_model(
         formats={item.name: item.describe() for item in parsed},
         layers=tuple(Layer(name=layer.name, parameters=layer.weight.numel()) for layer in layers),
         costs=costs,
-        resources={"weight_bytes": ResourceTable(values=stored, unit="byte")},
+        resources={WEIGHT_BYTES: ResourceTable(values=stored, unit="byte")},
         provenance=Provenance(
             data_sha256=digest(kept),
             seed=seed,
@@ -99,6 +100,9 @@ def _distinct(formats: Sequence[str]) -> Sequence[str]:
 
 def _chosen(estimators: Sequence[str] | Mapping[str, Estimator]) -> Mapping[str, Estimator]:
     if isinstance(estimators, Mapping):
+        if WEIGHT_BYTES in estimators:
+            detail = f"{WEIGHT_BYTES!r} is the name of the resource; give this cost table another"
+            raise InvalidInputError(Fault("/estimators", detail))
         return estimators
     for name in estimators:
         if name not in ESTIMATORS:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from allocator import Fault, InvalidInputError
 from allocator.problem import FloatArray
 from sensitivity.text_encoder import Tokenizer
 
@@ -90,11 +91,16 @@ class RetrievalTask:
 
         Returns:
             Its quality.
+
+        Raises:
+            InvalidInputError: An embedding is NaN or infinite.
         """
         embeddings = self.embed(encode)
+        if not np.isfinite(embeddings).all():
+            raise InvalidInputError(Fault("/model", "the encoder gives embeddings that are NaN or infinite"))
         queries, documents = np.split(embeddings, 2)
         scores = queries @ documents.T  # (N / 2, N / 2)
-        ranks = (scores > np.diag(scores)[:, None]).sum(axis=1)
+        ranks = (scores >= np.diag(scores)[:, None]).sum(axis=1) - 1  # a tie counts against the own document
         return Quality(
             distance=float(1 - (self.reference * embeddings).sum(axis=1).mean()),
             recall_at_1=float((ranks == 0).mean()),

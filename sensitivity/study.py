@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from allocator import CostTable
+from allocator import CostTable, Fault, InvalidInputError
+from allocator.errors import pointer
 from allocator.problem import FloatArray
 from quantize import Format, round_trip
 from sensitivity.calibration import Batch, LossFunction
@@ -77,10 +78,17 @@ def rounded(layer: LayerRef, target: Format) -> Tensor:
 
     Returns:
         A tensor like ``layer.weight``.
+
+    Raises:
+        InvalidInputError: The weight cannot be stored in the format; names the layer.
     """
     weight = layer.weight.detach()
     plain = weight.to(torch.float32).cpu().numpy()
-    return torch.from_numpy(round_trip(plain, target)).to(weight)
+    try:
+        return torch.from_numpy(round_trip(plain, target)).to(weight)
+    except InvalidInputError as error:
+        where = pointer(("layers", layer.name))
+        raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error
 
 
 @contextmanager

@@ -92,14 +92,24 @@ def load_text_encoder(folder: Path | None = None, max_tokens: int = 64) -> tuple
         detail = f"expected a folder with config.json, weights and tokenizer, got {str(folder)!r}"
         raise InvalidInputError(Fault("/model", detail))
     with _quiet(transformers):
-        # The pooler of BERT takes no part in mean pooling.
-        options = {"local_files_only": True, "attn_implementation": "sdpa"}
         try:
-            backbone = transformers.AutoModel.from_pretrained(folder, add_pooling_layer=False, **options)
-        except TypeError:
-            backbone = transformers.AutoModel.from_pretrained(folder, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            backbone = _backbone(transformers, folder)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidInputError(Fault("/model", f"{str(folder)!r} cannot be loaded: {reason}")) from error
     return TextEncoder(backbone).eval(), Tokenizer(tokenizer, max_tokens)
+
+
+def _backbone(transformers: Any, folder: Path) -> nn.Module:  # noqa: ANN401
+    options = {"local_files_only": True, "attn_implementation": "sdpa"}
+    try:  # the pooler of BERT takes no part in mean pooling
+        backbone: nn.Module = transformers.AutoModel.from_pretrained(
+            folder, add_pooling_layer=False, **options
+        )
+    except TypeError:
+        backbone = transformers.AutoModel.from_pretrained(folder, **options)
+    return backbone
 
 
 def minilm_folder() -> Path:
@@ -129,14 +139,20 @@ def pair_batches(
     Args:
         tokenizer: The tokenizer.
         pairs: The pairs.
-        pairs_per_batch: Pairs in a batch; the last one may have fewer, but at least two.
+        pairs_per_batch: Pairs in a batch; the last one may have fewer (but at least two) or one more.
 
     Returns:
         The batches.
+
+    Raises:
+        InvalidInputError: There are fewer than two pairs, or fewer than two to a batch.
     """
+    if len(pairs) < 2 or pairs_per_batch < 2:
+        detail = f"expected at least 2 pairs in batches of at least 2, got {len(pairs)} in batches of {pairs_per_batch}"
+        raise InvalidInputError(Fault("/pairs", detail))
     ordered = sorted(pairs, key=lambda pair: len(pair[1]))
     starts = list(range(0, len(ordered), pairs_per_batch))
-    if len(starts) > 1 and len(ordered) - starts[-1] == 1:
+    if len(ordered) - starts[-1] == 1:
         starts.pop()  # a batch of one pair has no negatives
     ends = [*starts[1:], len(ordered)]
     return [

@@ -1,7 +1,7 @@
 """ONNX Runtime: packed 2, 4 and 8-bit weights, node by node, in one file.
 
-``MatMul`` becomes ``MatMulNBits`` and ``Gather`` becomes ``GatherBlockQuantized``. Codes and scales are those of
-:mod:`quantize.rounding`, packed here, so that the file runs exactly what the tables were measured with. Scales are
+``MatMul`` and ``Gemm`` become ``MatMulNBits``, ``Gather`` becomes ``GatherBlockQuantized``. Codes and scales are those
+of :mod:`quantize.rounding`, packed here, so that the file runs exactly what the tables were measured with. Scales are
 stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer, require
+from allocator.errors import require
 from quantize.files import replacing
 from quantize.formats import Format
-from quantize.onnx_export import LAYERS_KEY
-from quantize.plan import require_layers
-from quantize.rounding import Quantized, quantize
+from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
+from quantize.plan import faults_at, require_layers
+from quantize.rounding import Float32Array, quantize, round_trip
 
 _WIDTHS = (2, 4, 8)
 _MICROSOFT = "com.microsoft"
@@ -47,19 +48,25 @@ def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) ->
         MissingPackageError: onnx is not installed.
     """
     onnx = require("onnx", "onnx")
-    require("onnx.numpy_helper", "onnx")
     graph = onnx.load(os.fspath(model))
-    initializers = _initializer_names(graph)
-    require_layers(plan, initializers)
-    faults = [
-        Fault(pointer(("assignment", layer)), reason)
+    layers = _layers(graph)
+    require_layers(plan, layers)
+    nodes = {node.name: node for node in graph.graph.node}
+    uses = [
+        (layer, _use(graph.graph, nodes[name]), target)
         for layer, target in plan.items()
-        if (reason := _refusal(target))
+        for name in layers[layer]
+    ]
+    faults = [
+        fault
+        for layer, use, target in uses
+        for fault in faults_at(layer, use.weight, target, _unsupported(target))
     ]
     if faults:
-        raise InvalidInputError(*faults)
-    for layer, target in plan.items():
-        _replace(graph.graph, initializers[layer], target)
+        raise InvalidInputError(*dict.fromkeys(faults))
+    for _, use, target in uses:
+        _replace(graph.graph, use, target)
+    _drop_unused(graph.graph)
     if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
         graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
     with replacing(Path(path)) as partial:
@@ -89,18 +96,27 @@ def pack(codes: NDArray[np.int16], bits: int) -> NDArray[np.uint8]:
     return packed
 
 
-def _initializer_names(graph: Any) -> dict[str, str]:  # noqa: ANN401
+@dataclass(frozen=True, eq=False)
+class _Use:
+    node: Any
+    name: str  # of the initializer
+    weight: Float32Array  # rows are outputs (or entries), as everywhere outside ONNX
+
+    @property
+    def gathers(self) -> bool:
+        return bool(self.node.op_type == "Gather")
+
+
+def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
     for entry in graph.metadata_props:
         if entry.key == LAYERS_KEY:
-            names: dict[str, str] = json.loads(entry.value)
+            names: dict[str, list[str]] = json.loads(entry.value)
             return names
-    detail = (
-        "the file does not say which initializer belongs to which layer; export it with quantize.export_onnx"
-    )
+    detail = "the file does not say which nodes belong to which layer; export it with quantize.onnx_export.export_onnx"
     raise InvalidInputError(Fault("/model", detail))
 
 
-def _refusal(target: Format) -> str | None:
+def _unsupported(target: Format) -> str | None:
     if target.floating:
         return None if target.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {target.name}"
     group = target.group_size or 0
@@ -111,55 +127,88 @@ def _refusal(target: Format) -> str | None:
     return None
 
 
-def _replace(graph: Any, name: str, target: Format) -> None:  # noqa: ANN401
+def _use(graph: Any, node: Any) -> _Use:  # noqa: ANN401
     from onnx import numpy_helper
 
-    if target.name == "fp32":
-        return
-    tensor = next(item for item in graph.initializer if item.name == name)
-    weight = numpy_helper.to_array(tensor)
-    users = [(index, node) for index, node in enumerate(graph.node) if name in node.input]
-    graph.initializer.remove(tensor)
-    if target.floating:
-        graph.initializer.append(numpy_helper.from_array(weight.astype(np.float16), f"{name}.{target.name}"))
-        graph.node.insert(0, _widen(f"{name}.{target.name}", name))
-        return
-    gathers = all(node.op_type == "Gather" for _, node in users)
-    rounded = quantize(weight if gathers else np.ascontiguousarray(weight.T), target)
-    rows, groups, size = rounded.codes.shape
-    packed = pack(rounded.codes, target.bits)
-    stored = packed.reshape(rows, -1) if gathers else packed
-    graph.initializer.append(numpy_helper.from_array(stored, f"{name}.codes"))
-    graph.initializer.append(numpy_helper.from_array(rounded.scales, f"{name}.half"))
-    for index, node in users:
-        graph.node.remove(node)
-        graph.node.insert(index, _quantized_node(node, name, rounded, target.bits, size))
-    graph.node.insert(0, _widen(f"{name}.half", f"{name}.scales"))
-    del groups
+    name = node.input[WEIGHT_INPUT[node.op_type]]
+    stored = numpy_helper.to_array(next(item for item in graph.initializer if item.name == name))
+    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not _attribute(node, "transB", 0))
+    return _Use(node, name, np.ascontiguousarray(stored.T) if transposed else stored)
 
 
-def _quantized_node(node: Any, name: str, rounded: Quantized, bits: int, size: int) -> Any:  # noqa: ANN401
+def _attribute(node: Any, name: str, default: float) -> float:  # noqa: ANN401
     from onnx import helper
 
-    codes, scales = f"{name}.codes", f"{name}.scales"
-    common = {
-        "name": node.name,
-        "outputs": list(node.output),
-        "domain": _MICROSOFT,
-        "bits": bits,
-        "block_size": size,
-    }
-    if node.op_type == "Gather":
-        inputs = [codes, node.input[1], scales]
-        return helper.make_node("GatherBlockQuantized", inputs, gather_axis=0, quantize_axis=1, **common)
-    rows, columns = rounded.shape
-    inputs = [node.input[0], codes, scales]
-    return helper.make_node(
-        "MatMulNBits", inputs, N=rows, K=columns, accuracy_level=_ACCURACY_LEVEL, **common
-    )
+    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
 
-def _widen(half: str, single: str) -> Any:  # noqa: ANN401
+def _replace(graph: Any, use: _Use, target: Format) -> None:  # noqa: ANN401
+    if target.name == "fp32":
+        return
+    made = _narrowed(graph, use, target) if target.floating else _quantized(graph, use, target)
+    position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
+    del graph.node[position]
+    graph.node.insert(position, made)
+
+
+def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
+    from onnx import NodeProto
+
+    half, single = f"{use.name}.{target.name}", f"{use.name}.{target.name}.widened"
+    stored = round_trip(use.weight, target)
+    as_before = stored if use.gathers or _attribute(use.node, "transB", 0) else np.ascontiguousarray(stored.T)
+    _add_widened(graph, as_before.astype(np.float16), half, single)
+    node = NodeProto()
+    node.CopyFrom(use.node)
+    node.input[WEIGHT_INPUT[node.op_type]] = single
+    return node
+
+
+def _quantized(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
+    from onnx import helper
+
+    # Two layers may share one initializer and still differ in format, so the format is part of the names.
+    stem = f"{use.name}.{target.name}{'.gather' if use.gathers else ''}"
+    codes, scales = f"{stem}.codes", f"{stem}.scales"
+    rounded = quantize(use.weight, target)
+    rows, width = use.weight.shape
+    packed = pack(rounded.codes, target.bits)  # (rows, groups, bytes)
+    if use.gathers:
+        packed = packed.reshape(rows, -1)[
+            :, : -(-width * target.bits // 8)
+        ]  # Gather wants rows without padding
+    _add_initializer(graph, packed, codes)
+    _add_widened(graph, rounded.scales, f"{stem}.half", scales)
+    name, outputs = use.node.name, list(use.node.output)
+    attributes = {"domain": _MICROSOFT, "bits": target.bits, "block_size": rounded.codes.shape[2]}
+    if use.gathers:
+        inputs = [codes, use.node.input[1], scales]
+        axes = {"gather_axis": 0, "quantize_axis": 1}
+        return helper.make_node("GatherBlockQuantized", inputs, outputs, name, **axes, **attributes)
+    bias = list(use.node.input[2:3])
+    inputs = [use.node.input[0], codes, scales, *(["", "", *bias] if bias else [])]
+    shape = {"N": rows, "K": width, "accuracy_level": _ACCURACY_LEVEL}
+    return helper.make_node("MatMulNBits", inputs, outputs, name, **shape, **attributes)
+
+
+def _add_widened(graph: Any, half: NDArray[np.float16], stored: str, widened: str) -> None:  # noqa: ANN401
     from onnx import TensorProto, helper
 
-    return helper.make_node("Cast", [half], [single], name=f"{single}.widen", to=TensorProto.FLOAT)
+    if _add_initializer(graph, half, stored):
+        cast = helper.make_node("Cast", [stored], [widened], name=f"{widened}.cast", to=TensorProto.FLOAT)
+        graph.node.insert(0, cast)
+
+
+def _add_initializer(graph: Any, array: NDArray[Any], name: str) -> bool:  # noqa: ANN401
+    from onnx import numpy_helper
+
+    if any(item.name == name for item in graph.initializer):
+        return False
+    graph.initializer.append(numpy_helper.from_array(array, name))
+    return True
+
+
+def _drop_unused(graph: Any) -> None:  # noqa: ANN401
+    read = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
+    for tensor in [item for item in graph.initializer if item.name not in read]:
+        graph.initializer.remove(tensor)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer, require
 from quantize.formats import Format, flat_shape
-from quantize.plan import require_layers
+from quantize.plan import faults_at, require_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,8 @@ def apply(model: nn.Module, plan: Mapping[str, Format]) -> nn.Module:
 
     Args:
         model: Any module; it is not changed.
-        plan: Module path to format: symmetric integers whose group divides the row, fp16, bf16 or fp32.
+        plan: Module path to format: symmetric integers for Linear and Embedding, in groups that divide the row; fp16,
+            bf16 or fp32 for anything with a weight. Modules that share a weight stay tied.
 
     Returns:
         A quantized copy, ready to run.
@@ -36,33 +37,53 @@ def apply(model: nn.Module, plan: Mapping[str, Format]) -> nn.Module:
     quantization = require("torchao.quantization", "torchao")
     modules = dict(model.named_modules())
     require_layers(plan, modules)
-    faults = [
-        Fault(pointer(("assignment", name)), reason)
-        for name, target in plan.items()
-        if (reason := _refusal(modules[name], target))
-    ]
+    faults = [fault for name, target in plan.items() for fault in _faults(name, modules[name], target)]
     if faults:
         raise InvalidInputError(*faults)
     changed = copy.deepcopy(model)
+    tied = {name: _users(changed, name) for name in plan}
     configs = {name: _config(target) for name, target in plan.items() if not target.floating}
     quantization.quantize_(changed, quantization.FqnToConfig(configs), filter_fn=None)
     for name, target in plan.items():
-        _narrow(changed.get_submodule(name), target)
+        module = changed.get_submodule(name)
+        _narrow(module, target)
+        for user in tied[name]:
+            user.weight = module.weight
     return changed
 
 
-def _refusal(module: nn.Module, target: Format) -> str | None:
+def _faults(name: str, module: nn.Module, target: Format) -> list[Fault]:
+    from torch import Tensor
+
     weight = getattr(module, "weight", None)
-    if weight is None:
-        return f"{type(module).__name__} has no weight to quantize"
+    if not isinstance(weight, Tensor):
+        reason = f"{type(module).__name__} has no weight to quantize"
+        return [Fault(pointer(("assignment", name)), reason)]
+    plain = weight.detach().float().cpu().numpy()
+    return faults_at(name, plain, target, _unsupported(module, plain.shape, target))
+
+
+def _unsupported(module: nn.Module, shape: tuple[int, ...], target: Format) -> str | None:
+    from torch import nn
+
     if target.floating:
         return None
+    if not isinstance(module, (nn.Linear, nn.Embedding)):
+        return f"the torchao backend quantizes Linear and Embedding to integers, not {type(module).__name__}"
     if not target.symmetric:
         return f"the torchao backend runs symmetric formats; {target.name!r} is not"
-    _, row = flat_shape(weight.shape)
-    if row % (target.group_size or row):
-        return f"torchao needs groups that divide the row; {target.group_size} does not divide {row}"
+    _, row = flat_shape(shape)
+    size = target.group_size or row
+    if row % size:
+        return f"torchao needs groups that divide the row; {size} does not divide {row}"
+    if size == 1:
+        return "torchao cannot store groups of one weight; use fp16 for this layer"
     return None
+
+
+def _users(model: nn.Module, name: str) -> list[Any]:
+    weight = model.get_submodule(name).weight
+    return [module for module in model.modules() if getattr(module, "weight", None) is weight]
 
 
 def _config(target: Format) -> object:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
+from allocator.errors import pointer
 from allocator.problem import FloatArray
 from sensitivity.grad import requiring_grad
 from sensitivity.layers import LayerRef
@@ -49,37 +50,54 @@ def fisher(study: Study) -> CostTable:
     weights = [layer.weight for layer in study.layers]
     squared = [_squared_errors(layer, study) for layer in study.layers]
     samples: list[FloatArray] = []
+    unchecked = True
     with requiring_grad(study.model, weights), recording(study.layers) as recorded:
         for index, batch in enumerate(study.batches):
             for record in recorded:
                 record.calls.clear()
             losses = study.loss_fn(study.model, batch)  # (B,)
-            outputs = [output for record in recorded for _, output in record.calls]
-            if index == 0 and len(losses) > 1:
-                _require_separate(losses, recorded, outputs)
-            gradients = iter(torch.autograd.grad(losses.sum(), outputs, materialize_grads=True))
+            _require_part(recorded, losses)
+            if unchecked and len(losses) > 1:
+                _require_separate(losses, recorded)
+                unchecked = False
+            gradients = _output_gradients(losses.sum(), recorded)
             with torch.no_grad():
                 rows = [
-                    _weighted_squares(record, [next(gradients) for _ in record.calls], error, len(losses))
-                    for record, error in zip(recorded, squared, strict=True)
+                    _weighted_squares(*item, len(losses))
+                    for item in zip(recorded, gradients, squared, strict=True)
                 ]
-            samples.append(torch.stack(rows, dim=1).double().cpu().numpy())  # (B, L, F)
+            samples.append(_finite(torch.stack(rows, dim=1), study.layers))  # (B, L, F)
             study.progress("fisher", index + 1, len(study.batches))
     values, errors = mean_and_error(np.concatenate(samples))
     return table(values, errors, _MEANING)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a module during a forward pass.
+
+    Attributes:
+        module: The module.
+        inputs: What went in, detached.
+        output: What came out.
+    """
+
+    module: nn.Module
+    inputs: Tensor
+    output: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
-    """Inputs and outputs of every call of a layer during one forward pass.
+    """Every call of a layer's modules during one forward pass.
 
     Attributes:
         layer: The layer.
-        calls: (module input, module output) pairs; inputs are detached.
+        calls: In the order of execution.
     """
 
     layer: LayerRef
-    calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
 
 @contextmanager
@@ -99,9 +117,10 @@ def recording(layers: tuple[LayerRef, ...]) -> Iterator[list[Record]]:
             for module in record.layer.modules:
 
                 def keep(
-                    _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, record: Record = record
-                ) -> None:
-                    record.calls.append((inputs[0].detach(), output))
+                    module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, record: Record = record
+                ) -> Tensor:
+                    record.calls.append(Call(module, inputs[0].detach(), output))
+                    return output.clone()  # an activation that works in place must not reach what is kept
 
                 handles.append(module.register_forward_hook(keep))
         yield records
@@ -110,20 +129,68 @@ def recording(layers: tuple[LayerRef, ...]) -> Iterator[list[Record]]:
             handle.remove()
 
 
+def _output_gradients(loss: Tensor, recorded: list[Record]) -> list[list[Tensor]]:
+    outputs = [call.output for record in recorded for call in record.calls]
+    gradients = iter(torch.autograd.grad(loss, outputs, retain_graph=True, materialize_grads=True))
+    return [[next(gradients) for _ in record.calls] for record in recorded]
+
+
+def _require_part(recorded: list[Record], losses: Tensor) -> None:
+    idle = [record.layer.name for record in recorded if not record.calls]
+    if idle:
+        faults = (Fault(pointer(("layers", name)), "takes no part in the loss; exclude it") for name in idle)
+        raise InvalidInputError(*faults)
+    if not losses.requires_grad:
+        raise InvalidInputError(
+            Fault("/loss_fn", "the losses do not depend on any weight; were they detached?")
+        )
+
+
+def _require_separate(losses: Tensor, recorded: list[Record]) -> None:
+    # If no loss looks at another sample's rows, weighting the losses weights the rows of their samples alike.
+    weights = 1 + torch.rand(len(losses), generator=torch.Generator().manual_seed(0)).to(losses)  # (B,)
+    plain = _output_gradients(losses.sum(), recorded)
+    weighted = _output_gradients((weights * losses).sum(), recorded)
+    for record, one, other in zip(recorded, plain, weighted, strict=True):
+        for first, second in zip(one, other, strict=True):
+            mine = _by_sample(record, first, len(losses))
+            expected = mine * weights.reshape(-1, *[1] * (mine.dim() - 1))
+            if not torch.allclose(
+                _by_sample(record, second, len(losses)), expected, rtol=1e-3, atol=_noise(mine)
+            ):
+                detail = (
+                    "the loss of one sample depends on the rows of another (batch normalisation in training mode, "
+                    "in-batch negatives); hold the others constant with .detach()"
+                )
+                raise InvalidInputError(Fault("/loss_fn", detail))
+
+
+def _noise(gradient: Tensor) -> float:
+    return 1e-4 * float(gradient.abs().max())
+
+
+def _finite(rows: Tensor, layers: tuple[LayerRef, ...]) -> FloatArray:
+    samples: FloatArray = rows.double().cpu().numpy()
+    bad = np.flatnonzero(~np.isfinite(samples).all(axis=(0, 2)))
+    if bad.size:
+        detail = "its gradient is NaN or infinite on a calibration batch"
+        raise InvalidInputError(*(Fault(pointer(("layers", layers[index].name)), detail) for index in bad))
+    return samples
+
+
 def _weighted_squares(record: Record, gradients: list[Tensor], error: Tensor, count: int) -> Tensor:
-    if not record.calls:
-        detail = f"layer {record.layer.name!r} takes no part in the loss; exclude it"
-        raise InvalidInputError(Fault("/layers", detail))
-    module = record.layer.modules[0]
     pairs = [
-        (_by_sample(record, inputs, count), _by_sample(record, gradient, count))
-        for (inputs, _), gradient in zip(record.calls, gradients, strict=True)
+        (call.module, _by_sample(record, call.inputs, count), _by_sample(record, gradient, count))
+        for call, gradient in zip(record.calls, gradients, strict=True)
     ]
-    if isinstance(module, nn.Embedding):
-        return _embedding(pairs, error, count)
-    if isinstance(module, nn.Linear):
-        return _linear(pairs, error)
-    return _convolution(module, pairs, error)
+    if all(isinstance(module, nn.Embedding) for module, _, _ in pairs):
+        return _sparse_squares([(inputs, outputs) for _, inputs, outputs in pairs], error, count)
+    dense = [_sample_gradient(*pair) for pair in pairs]  # (B, out, in, …) each
+    total = dense[0]
+    for gradient in dense[1:]:
+        total = total + gradient
+    products: Tensor = total.square().flatten(1) @ error.flatten(1).T  # (B, F)
+    return products
 
 
 def _by_sample(record: Record, rows: Tensor, count: int) -> Tensor:
@@ -137,64 +204,33 @@ def _by_sample(record: Record, rows: Tensor, count: int) -> Tensor:
     return rows.reshape(count, rows.shape[0] // count, *rows.shape[1:])
 
 
-def _linear(pairs: list[tuple[Tensor, Tensor]], error: Tensor) -> Tensor:
-    gradient: Tensor | None = None
-    for inputs, outputs in pairs:
-        flat_in = inputs.flatten(1, -2)  # (B, T, in)
-        flat_out = outputs.flatten(1, -2)  # (B, T, out)
-        one = flat_out.transpose(1, 2) @ flat_in  # (B, out, in)
-        gradient = one if gradient is None else gradient + one
-    assert gradient is not None
-    return gradient.square_().flatten(1) @ error.flatten(1).T  # (B, F)
+def _sample_gradient(module: nn.Module, inputs: Tensor, outputs: Tensor) -> Tensor:
+    if isinstance(module, nn.Linear):
+        return outputs.flatten(1, -2).transpose(1, 2) @ inputs.flatten(1, -2)  # (B, out, T) @ (B, T, in)
+
+    # Torch's own weight gradient of the module, vectorised over samples.
+    def along(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        made: Tensor = torch.func.functional_call(module, {"weight": weight}, (inputs,))
+        return (made * outputs).sum()
+
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    gradient: Tensor = torch.vmap(torch.func.grad(along), (None, 0, 0))(weight.detach(), inputs, outputs)
+    return gradient
 
 
-def _embedding(pairs: list[tuple[Tensor, Tensor]], error: Tensor, count: int) -> Tensor:
+def _sparse_squares(pairs: list[tuple[Tensor, Tensor]], error: Tensor, count: int) -> Tensor:
     # Only rows of tokens that occur have a gradient, so (sample, token) pairs stand in for the dense matrix.
     entries, width = error.shape[1:]
     owner = [torch.arange(count).repeat_interleave(inputs[0].numel()) for inputs, _ in pairs]
-    keys = torch.cat(
-        [who * entries + inputs.flatten() for who, (inputs, _) in zip(owner, pairs, strict=True)]
-    )
+    tokens = [who * entries + inputs.flatten() for who, (inputs, _) in zip(owner, pairs, strict=True)]
     rows = torch.cat([outputs.reshape(-1, width) for _, outputs in pairs])
-    kept, position = torch.unique(keys, return_inverse=True)
+    kept, position = torch.unique(torch.cat(tokens), return_inverse=True)
     gradient = torch.zeros(len(kept), width, dtype=rows.dtype).index_add_(0, position, rows)  # (K, D)
     products = torch.einsum("kd,fkd->kf", gradient.square_(), error[:, kept % entries])  # (K, F)
     return torch.zeros(count, len(error), dtype=rows.dtype).index_add_(0, kept // entries, products)
 
 
-def _convolution(module: nn.Module, pairs: list[tuple[Tensor, Tensor]], error: Tensor) -> Tensor:
-    # torch's own weight gradient of the convolution, vectorised over samples.
-    def along(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
-        made: Tensor = torch.func.functional_call(module, {"weight": weight}, (inputs,))
-        return (made * outputs).sum()
-
-    per_sample = torch.vmap(torch.func.grad(along), (None, 0, 0))
-    weight = _weight(module)
-    gradient = torch.stack([per_sample(weight, *pair) for pair in pairs]).sum(0)  # (B, out, in, …)
-    products: Tensor = gradient.square_().flatten(1) @ error.flatten(1).T  # (B, F)
-    return products
-
-
-def _weight(module: nn.Module) -> Tensor:
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach()
-
-
 def _squared_errors(layer: LayerRef, study: Study) -> Tensor:
     weight = layer.weight.detach()
     return torch.stack([(rounded(layer, target) - weight).square() for target in study.formats])  # (F, …)
-
-
-def _require_separate(losses: Tensor, recorded: list[Record], outputs: list[Tensor]) -> None:
-    gradients = torch.autograd.grad(losses[0], outputs, retain_graph=True, materialize_grads=True)
-    calls = iter(gradients)
-    for record in recorded:
-        for _ in record.calls:
-            mine = _by_sample(record, next(calls), len(losses))
-            if mine[1:].any():
-                detail = (
-                    "the loss of one sample depends on the rows of another (batch normalisation in training mode, "
-                    "in-batch negatives); hold the others constant with .detach()"
-                )
-                raise InvalidInputError(Fault("/loss_fn", detail))

@@ -66,6 +66,8 @@ def _quadratic_forms(study: Study, probe: int) -> FloatArray:
         gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
         parts = [(gradient * vector).sum() for gradient, vector in zip(gradients, vectors, strict=True)]
         along = torch.stack(parts).sum()
+        if not along.requires_grad:  # the loss is linear in every weight
+            return np.zeros(len(weights))
         products = torch.autograd.grad(along, weights, materialize_grads=True)
     forms = [
         float((vector * product).sum(dtype=torch.float64))

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
+from allocator.problem import FloatArray
+from quantize import Format
 from sensitivity.calibration import Batch
+from sensitivity.layers import LayerRef
 from sensitivity.prefix import Prefix
 from sensitivity.study import Study, mean_and_error, replaced, rounded, table
 
@@ -37,36 +40,43 @@ def measured(
         batches: Data to measure on; the calibration batches when absent.
 
     Returns:
-        (L, F) mean distances with standard errors over samples.
+        (L, F) mean distances, with standard errors over samples where there are at least two.
 
     Raises:
-        InvalidInputError: A distance is not finite; names the layer and the format.
+        InvalidInputError: A distance is not finite (names the layer and the format) or not one number per sample.
     """
     data = study.batches if batches is None else batches
     prefix = Prefix(study.model)
+    total = len(study.layers) * len(study.formats)
     with torch.inference_mode():
         reference = []
         for index, batch in enumerate(data):
             with prefix.recording(index):
                 reference.append(outputs(study.model, batch))
-        values = np.empty((len(study.layers), len(study.formats)))
-        errors = np.zeros_like(values)
-        total = values.size
-        for row, layer in enumerate(study.layers):
-            blocks = prefix.before(layer.name)
-            for column, target in enumerate(study.formats):
+        entries = []
+        for layer in study.layers:
+            block = prefix.before(layer.name)
+            for target in study.formats:
                 samples = []
                 with replaced(layer, rounded(layer, target)):
                     for index, batch in enumerate(data):
-                        with prefix.replaying(blocks, index):
-                            samples.append(distance(reference[index], outputs(study.model, batch)).double())
-                mean, error = mean_and_error(torch.cat(samples).numpy())
-                if not np.isfinite(mean):
-                    detail = (
-                        f"layer {layer.name!r} in format {target.name!r} gives a distance that is not finite"
-                    )
-                    raise InvalidInputError(Fault("/batches", detail))
-                values[row, column] = mean
-                errors[row, column] = 0.0 if error is None else error
-                study.progress(name, row * len(study.formats) + column + 1, total)
-    return table(values, errors, f"{meaning}; measured, one layer quantized at a time")
+                        with prefix.replaying(block, index):
+                            samples.append(distance(reference[index], outputs(study.model, batch)))
+                entries.append(_samples(samples, layer, target))
+                study.progress(name, len(entries), total)
+    means, errors = mean_and_error(np.array(entries).T)  # (L · F,)
+    shape = (len(study.layers), len(study.formats))
+    stderr = None if errors is None else errors.reshape(shape)
+    return table(means.reshape(shape), stderr, f"{meaning}; measured, one layer quantized at a time")
+
+
+def _samples(distances: list[Tensor], layer: LayerRef, target: Format) -> FloatArray:
+    if any(not isinstance(item, Tensor) or item.dim() != 1 for item in distances):
+        raise InvalidInputError(
+            Fault("/distance", "expected one distance per sample, a tensor of shape (B,)")
+        )
+    samples: FloatArray = torch.cat(distances).double().cpu().numpy()
+    if not np.isfinite(samples).all():
+        detail = f"layer {layer.name!r} in format {target.name!r} gives a distance that is not finite"
+        raise InvalidInputError(Fault("/batches", detail))
+    return samples

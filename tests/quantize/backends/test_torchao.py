@@ -1,0 +1,169 @@
+"""Codes and scales of torchao against the reference."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from allocator import InvalidInputError, MissingPackageError
+from quantize import apply, parse_format, quantize, round_trip
+from tests.quantize.models import Tied
+
+
+def one_layer(kind: str) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(48, 10) if kind == "linear" else nn.Embedding(10, 48))
+
+
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+@pytest.mark.parametrize("group", ["", "-g48", "-g16", "-g3", "-g2"])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_codes_and_scales_equal_the_reference_bit_for_bit(bits: int, group: str, kind: str) -> None:
+    model, name = one_layer(kind), f"int{bits}{group}"
+    expected = quantize(model[0].weight.detach().numpy(), parse_format(name))
+    stored = apply(model, {"0": name}, "torchao")[0].weight
+    assert np.array_equal(stored.qdata.numpy(), expected.codes.reshape(10, 48))
+    assert stored.scale.dtype == torch.float16
+    assert np.array_equal(stored.scale.numpy().reshape(10, -1), expected.scales)
+    assert not stored.zero_point.any()
+    assert np.array_equal(stored.dequantize().numpy(), expected.dequantize())
+
+
+@pytest.mark.parametrize("name", ["int2", "int4-g4", "int8-g4", "int8"])
+def test_groups_of_zeros_and_tiny_groups_do_not_become_nan(name: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 3, bias=False))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[1, :4] = torch.tensor([1e-30, -1e-30, 0, 1e-42])
+        model[0].weight[2, 4:] = torch.tensor([1.0, -2, 3, -4])
+    original = model[0].weight.detach().numpy()
+    changed = apply(model, {"0": name}, "torchao")
+    assert np.array_equal(changed[0].weight.dequantize().numpy(), round_trip(original, parse_format(name)))
+    outputs = changed(torch.ones(1, 8))
+    assert torch.isfinite(outputs).all()
+    assert outputs[0, :2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_floating_formats_keep_the_numbers_of_the_narrow_format(name: str, dtype: torch.dtype) -> None:
+    model = one_layer("linear")
+    changed = apply(model, {"0": name}, "torchao")[0].weight
+    assert changed.dtype == torch.float32
+    assert torch.equal(changed, changed.to(dtype).float())
+    assert np.array_equal(
+        changed.detach().numpy(), round_trip(model[0].weight.detach().numpy(), parse_format(name))
+    )
+
+
+def test_every_layer_of_a_mixed_plan_gets_its_own_format() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Embedding(9, 32), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 32), nn.Linear(32, 4)
+    )
+    plan = {"0": "int8-g16", "1": "int3", "3": "fp16"}
+    changed = apply(model, plan, "torchao")
+    for layer, name in plan.items():
+        expected = round_trip(model.get_submodule(layer).weight.detach().numpy(), parse_format(name))
+        weight = changed.get_submodule(layer).weight.detach()
+        weight = weight.dequantize() if name.startswith("int") else weight
+        assert np.array_equal(weight.numpy(), expected), layer
+    assert torch.equal(changed[4].weight, model[4].weight)
+
+
+def test_training_mode_is_kept() -> None:
+    assert apply(one_layer("linear").train(), {"0": "int4"}, "torchao").training
+    assert not apply(one_layer("linear").eval(), {"0": "int4"}, "torchao").training
+
+
+def test_asymmetric_formats_are_refused() -> None:
+    with pytest.raises(
+        InvalidInputError,
+        match="/assignment/0: the torchao backend runs symmetric formats; 'uint4-g16' is not",
+    ):
+        apply(one_layer("linear"), {"0": "uint4-g16"}, "torchao")
+
+
+@pytest.mark.parametrize("group", [5, 32, 96])
+def test_groups_that_do_not_divide_the_row_are_refused(group: int) -> None:
+    detail = f"/assignment/0: torchao needs groups that divide the row; {group} does not divide 48"
+    with pytest.raises(InvalidInputError, match=detail):
+        apply(one_layer("linear"), {"0": f"int4-g{group}"}, "torchao")
+
+
+@pytest.mark.parametrize(("row", "name"), [(8, "int4-g1"), (1, "int8")])
+def test_groups_of_one_weight_are_refused(row: int, name: str) -> None:
+    with pytest.raises(InvalidInputError, match="/assignment/0"):
+        apply(nn.Sequential(nn.Linear(row, 3)), {"0": name}, "torchao")
+
+
+def test_modules_without_a_weight_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="/assignment/0: ReLU has no weight to quantize"):
+        apply(nn.Sequential(nn.ReLU()), {"0": "int4"}, "torchao")
+
+
+def test_all_refusals_come_at_once() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 8))
+    with pytest.raises(InvalidInputError, match="symmetric") as caught:
+        apply(model, {"0": "int4", "1": "uint4", "2": "int4"}, "torchao")
+    assert [fault.pointer for fault in caught.value.faults] == ["/assignment/0", "/assignment/1"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (nn.Conv2d(3, 4, 3), "int4"),
+        (nn.Conv2d(3, 4, 3), "int4-g9"),
+        (nn.Conv1d(3, 4, 3), "int4"),
+        (nn.LayerNorm(8), "int4"),
+    ],
+    ids=["Conv2d per row", "Conv2d in groups", "Conv1d", "LayerNorm"],
+)
+def test_kinds_whose_codes_would_not_be_those_of_the_reference_are_refused(
+    module: nn.Module, name: str
+) -> None:
+    with pytest.raises(InvalidInputError, match="/assignment/0"):
+        apply(nn.Sequential(module), {"0": name}, "torchao")
+
+
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d])
+def test_convolutions_take_floating_formats(kind: type[nn.Conv1d | nn.Conv2d]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(kind(3, 4, 3))
+    changed = apply(model, {"0": "bf16"}, "torchao")
+    expected = round_trip(model[0].weight.detach().numpy(), parse_format("bf16"))
+    assert np.array_equal(changed[0].weight.detach().numpy(), expected)
+
+
+@pytest.mark.parametrize(("name", "value"), [("int4", float("nan")), ("int4", 1e9), ("fp16", 1e9)])
+def test_weights_that_the_reference_refuses_are_refused(name: str, value: float) -> None:
+    model = one_layer("linear")
+    with torch.no_grad():
+        model[0].weight[0, 0] = value
+    with pytest.raises(InvalidInputError, match=r"NaN or infinity|beyond half precision|beyond the 65504"):
+        apply(model, {"0": name}, "torchao")
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16"])
+def test_a_weight_that_is_tied_stays_tied_in_floating_formats(name: str) -> None:
+    changed = apply(Tied(), {"embed": name}, "torchao")
+    assert changed.head.weight is changed.embed.weight
+
+
+def test_a_weight_that_is_tied_is_quantized_wherever_it_is_used() -> None:
+    model = Tied()
+    changed = apply(model, {"embed": "int4-g16"}, "torchao")
+    expected = round_trip(model.embed.weight.detach().numpy(), parse_format("int4-g16"))
+    for module in (changed.embed, changed.head):
+        assert np.array_equal(module.weight.detach().dequantize().numpy(), expected)
+
+
+def test_without_torchao_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(
+        MissingPackageError, match=r"torchao is needed here .* pip install 'bitalloc\[torchao\]'"
+    ):
+        apply(one_layer("linear"), {"0": "int4"}, "torchao")
