@@ -12,12 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
 
+from allocator.master import Master
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost, masked_spend
 
 _MAX_EVALUATIONS = 500
 _LARGEST_BOX = 1e8
+#: The model and the best value agree, relative to the range of costs.
+_CLOSED = 1e-9
 #: Rounding of a sum of doubles, relative to its terms.
 _ROUNDING = 1e-13
 
@@ -135,35 +137,27 @@ def _by_secants(lagrangian: _Lagrangian, over: _Cut) -> Dual:
 
 
 def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut) -> Dual:
-    # Kelley's method: the cuts seen so far are an upper model of L, and a small LP finds its maximum. The
-    # multipliers are searched in a box, in units of (range of costs / range of spends).
+    # Kelley's method: the cuts seen so far are an upper model of L, and a small linear program finds its highest
+    # point. Multipliers are searched in a box, in units of (range of costs / range of spends).
+    unit, scale = lagrangian.unit, lagrangian.cost_range
+    model = Master(0.0, free.slope * unit / scale, box=1.0)
     limits = lagrangian.problem.limits
-    cuts = [free, *(lagrangian.thriftiest(row) for row in np.vstack([np.eye(limits), np.ones(limits)]))]
-    best, box = free, 1.0
+    for row in np.vstack([np.eye(limits), np.ones(limits)]):
+        far = lagrangian.thriftiest(row)
+        model.cut((far.cost - free.cost) / scale, far.slope * unit / scale)
+    best, kept, box = free, None, 1.0
     while lagrangian.evaluations < _MAX_EVALUATIONS:
-        model, multipliers = _maximise_model(cuts, lagrangian, box)
-        cut = lagrangian.cut(multipliers)
-        cuts.append(cut)
+        cut = lagrangian.cut(model.multipliers * unit)
         best = max(best, cut, key=lambda item: item.value)
+        if (cut.slope <= 0).all() and (kept is None or cut.cost < kept.cost):
+            kept = cut
         if best.value > lagrangian.worst:
             return Dual(best.multipliers, np.inf, lagrangian.evaluations, best.choice)
-        if model - best.value <= 1e-9 * lagrangian.cost_range:
-            at_edge = (multipliers >= 0.999 * box * lagrangian.unit).any()
-            if not at_edge or box >= _LARGEST_BOX:
-                break
+        if free.cost + model.height * scale - best.value > _CLOSED * scale:
+            model.cut((cut.cost - free.cost) / scale, cut.slope * unit / scale)
+        elif model.at_edge and box < _LARGEST_BOX:
             box *= 100
-    kept = [item for item in cuts if (item.slope <= 0).all()]
-    chosen = min(kept, key=lambda item: item.cost) if kept else best
-    return Dual(best.multipliers, best.value, lagrangian.evaluations, chosen.choice)
-
-
-def _maximise_model(cuts: list[_Cut], lagrangian: _Lagrangian, box: float) -> tuple[float, FloatArray]:
-    base = cuts[0].cost
-    slopes = np.array([cut.slope for cut in cuts]) * lagrangian.unit / lagrangian.cost_range  # (K, R)
-    rows = np.column_stack([np.ones(len(cuts)), -slopes])
-    heights = (np.array([cut.cost for cut in cuts]) - base) / lagrangian.cost_range
-    goal = np.zeros(rows.shape[1])
-    goal[0] = -1.0
-    bounds = [(None, None), *[(0.0, box)] * (rows.shape[1] - 1)]
-    found = linprog(goal, A_ub=rows, b_ub=heights, bounds=bounds, method="highs")
-    return base + float(found.x[0]) * lagrangian.cost_range, np.maximum(found.x[1:], 0.0) * lagrangian.unit
+            model.widen(box)
+        else:
+            break
+    return Dual(best.multipliers, best.value, lagrangian.evaluations, (kept or best).choice)

@@ -1,10 +1,12 @@
-"""Several limits, exactly: reduced-cost fixing leaves a small core, and a MIP with gap 0 settles it.
+"""Reduced-cost fixing, then a MIP with gap 0 on what is left: for cores with too many states to enumerate.
 
 An option whose reduced cost exceeds incumbent - bound is in no better plan. The rest is the core: first only the units
 that are cheapest to move, to find a better incumbent and so fix more, then all of it, which is the proof.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,7 +15,6 @@ from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_c
 from allocator.reductions import fix_single_options
 from allocator.solvers import highs
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
-from allocator.solvers.repair import improve, repair
 from allocator.status import Status
 
 #: Units in the first core; later ones are four times as large.
@@ -22,26 +23,28 @@ _FIRST_CORE = 40
 _MARGIN = 1e-12
 
 
-def solve_core(problem: Problem, dual: Dual, effort: Effort) -> Outcome:
-    """Solve a problem with several limits to proved optimality.
+def solve_core(
+    problem: Problem, dual: Dual, incumbent: IntArray | None, effort: Effort, work: Mapping[str, int]
+) -> Outcome:
+    """Solve a problem to proved optimality by MIPs on growing cores.
 
     Args:
         problem: The problem.
         dual: Its maximised dual.
+        incumbent: (U,) a plan that keeps the limits, if one is known.
         effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
+        work: What was done before.
 
     Returns:
         The plan, with the number of free units and of branch-and-bound nodes.
     """
     deadline = Deadline(effort.time_limit_s)
     reduced = _reduced_costs(problem, dual)
-    base = repair(problem, dual.choice, reduced)
-    incumbent = improve(problem, base) if problem.feasible(base) else None
     core, nodes = _FIRST_CORE, 0
     while True:
         excess = np.inf if incumbent is None else problem.objective(incumbent) - dual.bound
         alive = problem.available & (reduced <= excess + _MARGIN * abs(dual.bound))
-        kept, whole = _cheapest_to_move(alive, reduced, base if incumbent is None else incumbent, core)
+        kept, whole = _cheapest_to_move(alive, reduced, dual.choice if incumbent is None else incumbent, core)
         smaller = fix_single_options(problem, kept)
         outcome = highs.solve(smaller.problem, Effort(effort.gap, deadline.left_s()))
         nodes += outcome.work.get("nodes", 0)
@@ -52,11 +55,14 @@ def solve_core(problem: Problem, dual: Dual, effort: Effort) -> Outcome:
         if whole or deadline.passed():
             proved = whole and outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}
             bound = max(dual.bound, outcome.bound + smaller.fixed_cost) if whole else dual.bound
-            return _settle(problem, incumbent, bound, proved, core_units=smaller.problem.units, nodes=nodes)
+            done = dict(work) | {"mip_units": smaller.problem.units, "nodes": nodes}
+            return _settle(problem, incumbent, bound, proved, done)
         core *= 4
 
 
-def _settle(problem: Problem, incumbent: IntArray | None, bound: float, proved: bool, **work: int) -> Outcome:
+def _settle(
+    problem: Problem, incumbent: IntArray | None, bound: float, proved: bool, work: dict[str, int]
+) -> Outcome:
     if incumbent is None:
         return infeasible(**work) if proved else Outcome(Status.NO_SOLUTION, None, bound, work)
     objective = problem.objective(incumbent)

@@ -1,145 +1,233 @@
-r"""One limit, exactly: the expanding core of Pisinger's minimal algorithm, on arrays.
+r"""The expanding core: exact for any number of limits, on arrays.
 
-At the optimal multiplier every option has a reduced cost :math:`\rho \ge 0`, and a plan costs at least
-:math:`L + \sum_u \rho_{u,x_u}`. Units enter a dynamic program in the order of the smallest reduced cost of leaving
-their base option. A state is (spend, cost) relative to the base plan; a state dies when another beats it in both, or
-when its reduced cost plus the smallest one still to come reaches the incumbent. The incumbent is proved as soon as
-the next unit alone would cost more than the incumbent lies above the bound.
+At the optimal multipliers every option has a reduced cost :math:`\rho \ge 0`, and a plan costs at least
+:math:`L + \sum_u \rho_{u,x_u}`. Units enter a dynamic program in the order of their smallest reduced cost of leaving
+the base option. A state is (spends, cost) relative to the base plan. It dies when its reduced cost, with what the
+units still to come must add (:mod:`allocator.solvers.completion`), reaches the incumbent; under one limit also when
+another state beats it in spend and cost. The incumbent is proved as soon as the next unit alone would cost more than
+the incumbent lies above the bound.
 
-Source: D. Pisinger, "A minimal algorithm for the multiple-choice knapsack problem", EJOR 83 (1995).
+The work depends on how close the incumbent is to the bound, so narrow passes that keep only the most promising states
+improve it first. A pass that had to drop nothing is the proof.
+
+Source: D. Pisinger, "A minimal algorithm for the multiple-choice knapsack problem", EJOR 83 (1995), here with several
+limits, several multipliers and arrays of states.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from allocator.dual import Dual
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost
-from allocator.solvers.outcome import Deadline, Effort, Outcome, found
+from allocator.solvers.completion import Completion
+from allocator.solvers.outcome import Deadline, Effort
 
-
-def expand_core(problem: Problem, dual: Dual, effort: Effort) -> Outcome:
-    """Solve a problem with one limit to proved optimality.
-
-    Args:
-        problem: A problem with exactly one limit that some plan can keep.
-        dual: Its maximised dual, with a choice that keeps the limit.
-        effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
-
-    Returns:
-        The plan, with the number of units and states that entered the core.
-    """
-    core = _Core.around(problem, dual)
-    deadline = Deadline(effort.time_limit_s)
-    spend, cost = np.zeros(1), np.zeros(1)  # (S,) states, spend rising and cost falling
-    for position, floor in enumerate(core.floor[:-1]):
-        if spend.size == 0:
-            return core.outcome(np.inf)
-        if floor >= core.excess - effort.gap * abs(core.objective) or deadline.passed():
-            return core.outcome(floor)
-        spend, cost = core.enter(position, spend, cost)
-    return core.outcome(np.inf)
+#: Most states in each pass; the last one is as wide as memory allows. One limit needs few, thanks to dominance.
+_WIDTHS_ONE = (3_000, 3_000_000)
+_WIDTHS_SEVERAL = (300, 3_000, 3_000_000)
+#: Up to this many states are not worth bounding.
+_FEW = 256
 
 
 @dataclass(frozen=True, eq=False)
-class _Stage:
-    unit: int
-    options: IntArray  # options of the unit that entered, the base apart
-    origin: IntArray  # (S,), option position * width + index of the parent state; position 0 is the base
-    width: int  # number of parent states
+class Expansion:
+    """What the expansion found.
+
+    Attributes:
+        choice: (U,) the incumbent; None where no plan was found.
+        bound: No plan costs less; +inf where it is proved that there is none.
+        work: Counts: units and states that entered, the most states at a time.
+    """
+
+    choice: IntArray | None
+    bound: float
+    work: dict[str, int]
+
+
+def expand_core(problem: Problem, dual: Dual, start: IntArray | None, effort: Effort) -> Expansion:
+    """Search from the Lagrangian plan outwards until the incumbent is proved.
+
+    Args:
+        problem: A problem with at least one limit.
+        dual: Its maximised dual.
+        start: (U,) a plan that keeps the limits, if one is known.
+        effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
+
+    Returns:
+        The incumbent and what is proved of it. The bound stays below the incumbent where time ran out, the gap was
+        good enough, or too many states were alive.
+    """
+    core = _Core.around(problem, dual, start)
+    deadline = Deadline(effort.time_limit_s)
+    states, peak, units = 0, 0, 0
+    for width in _WIDTHS_ONE if problem.limits == 1 else _WIDTHS_SEVERAL:
+        run = _Pass(core, width)
+        run.expand(effort.gap, deadline)
+        states, peak, units = states + run.states, max(peak, run.peak_states), max(units, len(run.stages))
+        if run.lossless or deadline.passed():
+            break
+    bound = dual.bound + run.floor if run.lossless else dual.bound
+    if core.choice is not None:
+        bound = min(bound, problem.objective(core.choice))
+    return Expansion(core.choice, bound, {"core_units": units, "states": states, "peak_states": peak})
 
 
 @dataclass(eq=False)
 class _Core:
     problem: Problem
     bound: float  # L
-    multiplier: float
-    base: IntArray  # (U,), keeps the limit
+    multipliers: FloatArray  # (R,)
+    base: IntArray  # (U,), a minimiser of the Lagrangian
+    slack: FloatArray  # (R,), limits - spends of the base; negative where the base breaks a limit
     order: IntArray  # units by the smallest reduced cost of leaving the base
     floor: FloatArray  # (U' + 1,), that reduced cost, rising, and +inf at the end
     reduced: FloatArray  # (U, F), relative to the base option; +inf where there is nothing to enter
-    incumbent: float = 0.0  # cost relative to the base
-    trail: tuple[int, int] | None = None  # stage of the incumbent, and its origin there
-    stages: list[_Stage] = field(default_factory=list)
-    peak_states: int = 1
+    base_cost: float
+    choice: IntArray | None  # (U,), the incumbent
+    cost: float  # of the incumbent, relative to the base
 
     @classmethod
-    def around(cls, problem: Problem, dual: Dual) -> _Core:
+    def around(cls, problem: Problem, dual: Dual, start: IntArray | None) -> _Core:
         units = np.arange(problem.units)
-        multiplier = float(dual.multipliers[0])
-        lagrangian = masked_cost(problem) + multiplier * problem.spend[0]  # (U, F)
-        base = _split(problem, lagrangian, dual.choice)
+        lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)  # (U, F)
+        base = lagrangian.argmin(axis=1)
         reduced = lagrangian - lagrangian[units, base][:, None]
         reduced[units, base] = np.inf
         floor = reduced.min(axis=1)
         order = np.argsort(floor, kind="stable")
         order = order[np.isfinite(floor[order])]
-        return cls(problem, dual.bound, multiplier, base, order, np.append(floor[order], np.inf), reduced)
-
-    def __post_init__(self) -> None:
-        self.base_cost = self.problem.objective(self.base)
-        self.slack = float((self.problem.limit - self.problem.used(self.base))[0])
-
-    @property
-    def objective(self) -> float:
-        """Cost of the incumbent."""
-        return self.base_cost + self.incumbent
+        base_cost = problem.objective(base)
+        if start is not None:
+            cost = problem.objective(start)
+        else:  # every plan is cheaper than this
+            worst = np.where(problem.available, problem.cost, -np.inf).max(axis=1).sum()
+            cost = worst + 1e-9 * (abs(worst) + abs(dual.bound)) + np.finfo(float).tiny
+        return cls(
+            problem=problem,
+            bound=dual.bound,
+            multipliers=dual.multipliers,
+            base=base,
+            slack=problem.limit - problem.used(base),
+            order=order,
+            floor=np.append(floor[order], np.inf),
+            reduced=reduced,
+            base_cost=base_cost,
+            choice=start,
+            cost=float(cost) - base_cost,
+        )
 
     @property
     def excess(self) -> float:
         """How far the incumbent lies above the bound."""
-        return self.objective - self.bound
+        return self.base_cost + self.cost - self.bound
 
-    def enter(self, position: int, spend: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
-        # Let the next unit leave its base, take a better incumbent, and let hopeless states die.
-        unit, width = int(self.order[position]), spend.size
-        options = np.flatnonzero(self.reduced[unit] < self.excess)
-        columns = np.append(self.base[unit], options)
-        steps = self.problem.spend[0, unit, columns] - self.problem.spend[0, unit, columns[0]]
-        prices = self.problem.cost[unit, columns] - self.problem.cost[unit, columns[0]]
-        spend, cost = np.add.outer(steps, spend).ravel(), np.add.outer(prices, cost).ravel()
 
-        origin = np.flatnonzero(cost + self.multiplier * spend < self.excess)
-        origin = origin[np.lexsort((cost[origin], spend[origin]))]
-        falling = cost[origin]
-        falling[1:] = np.minimum.accumulate(falling)[:-1]  # the best cost before each state
-        falling[:1] = np.inf
-        origin = origin[cost[origin] < falling]
-        spend, cost = spend[origin], cost[origin]
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    unit: int
+    options: IntArray  # options of the unit, the base first
+    origin: IntArray  # (S,), option position * width + index of the parent state
+    width: int  # number of parent states
 
-        last = int(np.searchsorted(spend, self.slack, side="right")) - 1
-        if last >= 0 and cost[last] < self.incumbent:
-            self.incumbent = float(cost[last])
-            self.trail = (len(self.stages), int(origin[last]))
-        alive = cost + self.multiplier * spend + self.floor[position + 1] < self.excess
-        self.stages.append(_Stage(unit, options, origin[alive], width))
-        self.peak_states = max(self.peak_states, int(alive.sum()))
-        return spend[alive], cost[alive]
 
-    def outcome(self, floor: float) -> Outcome:
-        # Walk the incumbent back to a plan; what is unexplored costs at least the bound plus the floor.
-        choice = self.base.copy()
-        depth, origin = self.trail or (-1, 0)
-        for stage in self.stages[depth::-1] if depth >= 0 else ():
-            option, state = divmod(origin, stage.width)
-            if option:
-                choice[stage.unit] = stage.options[option - 1]
+class _Pass:
+    """One expansion that keeps at most ``width`` states."""
+
+    def __init__(self, core: _Core, width: int) -> None:
+        self.core = core
+        self.width = width
+        self.stages: list[_Stage] = []
+        self.states = 0
+        self.peak_states = 1
+        self.lossless = True
+        self.floor = np.inf  # what is unexplored costs at least the bound plus this
+        size = int(np.searchsorted(core.floor, core.excess))
+        order = core.order[:size]
+        base = core.base[order]
+        self.spend_step = (
+            core.problem.spend[:, order] - core.problem.spend[:, order, base][:, :, None]
+        )  # (R, K, F)
+        self.cost_step = core.problem.cost[order] - core.problem.cost[order, base][:, None]  # (K, F)
+        self.reduced = np.where(core.reduced[order] < core.excess, core.reduced[order], np.inf)  # (K, F)
+        self.first_excess = core.excess
+
+    @cached_property
+    def completion(self) -> Completion:
+        return Completion(self.reduced, self.spend_step, self.core.multipliers, self.first_excess)
+
+    def expand(self, gap: float, deadline: Deadline) -> None:
+        core = self.core
+        spend, cost = np.zeros((1, core.problem.limits)), np.zeros(1)  # (S, R), (S,)
+        self._take_best(spend, cost, None)
+        for position in range(len(self.reduced)):
+            floor = core.floor[position]
+            enough = gap * abs(core.base_cost + core.cost) if core.choice is not None else 0.0
+            if floor >= core.excess - enough or deadline.passed():
+                self.floor = floor
+                return
+            spend, cost = self._enter(position, spend, cost)
+            if cost.size == 0:
+                return
+
+    def _enter(self, position: int, spend: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
+        core = self.core
+        width, unit = cost.size, int(core.order[position])
+        options = np.append(core.base[unit], np.flatnonzero(self.reduced[position] < core.excess))
+        steps, prices = (
+            self.spend_step[:, position, options].T,
+            self.cost_step[position, options],
+        )  # (O, R), (O,)
+        spend = (steps[:, None, :] + spend).reshape(-1, core.problem.limits)
+        cost = (prices[:, None] + cost).ravel()
+        stage = _Stage(unit, options, np.empty(0, dtype=np.int64), width)
+        self._take_best(spend, cost, stage)
+
+        reduced = cost + spend @ core.multipliers
+        kept = np.flatnonzero(reduced + core.floor[position + 1] < core.excess)
+        if core.problem.limits == 1:
+            kept = kept[_undominated(spend[kept, 0], cost[kept])]
+        if kept.size > _FEW:
+            alive, bound = self.completion.alive(
+                position + 1, spend[kept] - core.slack, reduced[kept], core.excess
+            )
+            kept = kept[alive]
+            if kept.size > self.width:
+                self.lossless = False
+                kept = kept[np.argpartition(bound, self.width)[: self.width]]
+        self.stages.append(_Stage(unit, options, kept, width))
+        self.states += kept.size
+        self.peak_states = max(self.peak_states, kept.size)
+        return spend[kept], cost[kept]
+
+    def _take_best(self, spend: FloatArray, cost: FloatArray, stage: _Stage | None) -> None:
+        core = self.core
+        cheaper = np.flatnonzero(cost < core.cost)
+        cheaper = cheaper[(spend[cheaper] <= core.slack).all(axis=1)]
+        if cheaper.size == 0:
+            return
+        best = int(cheaper[cost[cheaper].argmin()])
+        choice = self._walk_back(best, stage)
+        if core.problem.feasible(choice):  # the sums of a whole plan are rounded otherwise than its steps
+            core.choice, core.cost = choice, core.problem.objective(choice) - core.base_cost
+
+    def _walk_back(self, origin: int, stage: _Stage | None) -> IntArray:
+        choice = self.core.base.copy()
+        depth = len(self.stages)
+        while stage is not None:
+            position, state = divmod(origin, stage.width)
+            choice[stage.unit] = stage.options[position]
             depth -= 1
-            origin = int(self.stages[depth].origin[state]) if depth >= 0 else 0
-        bound = min(self.bound + floor, self.problem.objective(choice))
-        return found(self.problem, choice, bound, core_units=len(self.stages), peak_states=self.peak_states)
+            stage = self.stages[depth] if depth >= 0 else None
+            origin = int(stage.origin[state]) if stage is not None else 0
+        return choice
 
 
-def _split(problem: Problem, lagrangian: FloatArray, choice: IntArray) -> IntArray:
-    # Units that are tied at the multiplier move to their largest tied option while the limit holds, so that the
-    # base plan starts close to the limit.
-    units = np.arange(problem.units)
-    spend = problem.spend[0]
-    lowest = lagrangian[units, choice][:, None]
-    ties = lagrangian <= lowest + 1e-13 * np.abs(lowest)
-    largest = np.where(ties, spend, -np.inf).argmax(axis=1)
-    step = spend[units, largest] - spend[units, choice]
-    slack = (problem.limit - problem.used(choice))[0]
-    return np.where(np.cumsum(step) <= slack, largest, choice)
+def _undominated(spend: FloatArray, cost: FloatArray) -> IntArray:
+    order = np.lexsort((cost, spend))
+    sorted_cost = cost[order]
+    before = np.append(np.inf, np.minimum.accumulate(sorted_cost)[:-1]) if cost.size else sorted_cost
+    return order[sorted_cost < before]
