@@ -10,14 +10,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
+_ABSENT = object()
 
 
 class BitallocError(Exception):
@@ -123,34 +124,74 @@ def require(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def faults_of(error: ValidationError) -> list[Fault]:
-    """Translate pydantic's report into faults with JSON pointers.
+def faults_of(entries: Iterable[Mapping[str, Any]], document: object, skip: int = 0) -> list[Fault]:
+    """Translate pydantic's report into faults with JSON pointers into the document.
 
     Args:
-        error: What ``model_validate`` raised.
+        entries: ``ValidationError.errors()``.
+        document: What was validated; locations that pydantic makes up (the branch of a union) are not in it.
+        skip: Leading parts of each location to leave out.
 
     Returns:
         One fault per offending field.
     """
-    return [fault_of(entry) for entry in error.errors(include_url=False)]
+    details: dict[str, list[str]] = {}
+    guesses: set[str] = set()
+    for entry in entries:
+        location = entry["loc"][skip:]
+        real = tuple(_located(location, document, entry["type"]))
+        where = pointer((*real, *entry.get("ctx", {}).get("at", ())))
+        if len(real) < len(location):
+            guesses.add(where)
+        found = details.setdefault(where, [])
+        if (detail := _detail(entry)) not in found:
+            found.append(detail)
+    # Where one branch of a union got further than another, what the other says is beside the point.
+    for where in guesses:
+        if any(other.startswith(f"{where}/") for other in details):
+            del details[where]
+    return [Fault(where, "; or: ".join(texts)) for where, texts in details.items()]
 
 
-def fault_of(entry: Mapping[str, Any], skip: int = 0) -> Fault:
-    """Translate one entry of pydantic's report.
+def decoded(source: str | bytes) -> object:
+    """Read JSON to find one's way in it, whether or not it is valid.
 
     Args:
-        entry: With ``loc``, ``msg``, ``type`` and ``input``.
-        skip: Leading parts of the location to leave out.
+        source: JSON text.
 
     Returns:
-        The fault.
+        The document; None where it cannot be read.
     """
-    location = entry["loc"][skip:]
+    try:
+        return json.loads(source)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _located(location: Sequence[str | int], document: object, kind: str) -> Iterator[str | int]:
+    for depth, part in enumerate(location):
+        inside = _inside(document, part)
+        if inside is not _ABSENT:
+            document = inside
+            yield part
+        elif kind == "missing" and depth == len(location) - 1:
+            yield part
+
+
+def _inside(document: object, part: str | int) -> object:
+    if isinstance(document, Mapping):
+        return document.get(part, _ABSENT)
+    if isinstance(document, (list, tuple)) and isinstance(part, int) and part < len(document):
+        return document[part]
+    return _ABSENT
+
+
+def _detail(entry: Mapping[str, Any]) -> str:
     if entry["type"] == "extra_forbidden":
-        return Fault(
-            pointer(location), f"unknown field {str(location[-1])!r}; check the spelling or remove it"
-        )
-    return Fault(pointer(location), f"{entry['msg']} (got {_shown(entry['input'])})")
+        return f"unknown field {str(entry['loc'][-1])!r}; check the spelling or remove it"
+    if entry["type"] in {"missing", "inconsistent"}:
+        return str(entry["msg"])
+    return f"{entry['msg']} (got {_shown(entry['input'])})"
 
 
 def _shown(given: object) -> str:

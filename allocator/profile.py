@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator.errors import Fault, InvalidInputError, faults_of
+from allocator.errors import Fault, InvalidInputError, decoded, faults_of
 from allocator.schema import Count, Finite, Name, Size, Strict
 
 CostRow = tuple[Finite | None, ...]
@@ -140,7 +140,7 @@ class Profile(Strict):
     def _consistent(self) -> Self:
         names = Counter(layer.name for layer in self.layers)
         if repeated := [name for name, count in names.items() if count > 1]:
-            raise _fault(f"layer names must be unique, repeated: {', '.join(map(repr, repeated))}")
+            raise _fault(f"layer names must be unique, repeated: {', '.join(map(repr, repeated))}", "layers")
         if not self.costs and not self.resources:
             raise _fault("expected at least one table in costs or resources, got none")
         if both := sorted(self.costs.keys() & self.resources.keys()):
@@ -148,9 +148,9 @@ class Profile(Strict):
         shape = (len(self.layers), len(self.formats))
         for kind, tables in (("costs", self.costs), ("resources", self.resources)):
             for name, table in tables.items():
-                _check_shape(f"{kind}.{name}.values", table.values, shape)
+                _check_shape((kind, name, "values"), table.values, shape)
                 if isinstance(table, CostTable) and table.stderr is not None:
-                    _check_shape(f"{kind}.{name}.stderr", table.stderr, shape)
+                    _check_shape((kind, name, "stderr"), table.stderr, shape)
         return self
 
     def digest(self) -> str:
@@ -186,18 +186,21 @@ def load_profile(source: Profile | Mapping[str, object] | str | bytes | Path) ->
             return Profile.model_validate_json(source)
         return Profile.model_validate(source)
     except ValidationError as error:
-        raise InvalidInputError(*faults_of(error)) from error
+        document = decoded(source) if isinstance(source, (str, bytes)) else source
+        raise InvalidInputError(*faults_of(error.errors(), document)) from error
 
 
-def _check_shape(where: str, rows: tuple[tuple[float | None, ...], ...], shape: tuple[int, int]) -> None:
+def _check_shape(
+    where: tuple[str, ...], rows: tuple[tuple[float | None, ...], ...], shape: tuple[int, int]
+) -> None:
     layers, formats = shape
     if len(rows) != layers:
-        raise _fault(f"{where}: expected {layers} rows, one per layer, got {len(rows)}")
+        raise _fault(f"expected {layers} rows, one per layer, got {len(rows)}", *where)
     for index, row in enumerate(rows):
         if len(row) != formats:
-            raise _fault(f"{where}[{index}]: expected {formats} values, one per format, got {len(row)}")
+            raise _fault(f"expected {formats} values, one per format, got {len(row)}", *where, index)
 
 
-def _fault(message: str) -> PydanticCustomError:
+def _fault(message: str, *at: str | int) -> PydanticCustomError:
     # The message may hold braces from user names, which pydantic would read as a template.
-    return PydanticCustomError("inconsistent", "{message}", {"message": message})
+    return PydanticCustomError("inconsistent", "{message}", {"message": message, "at": at})

@@ -54,4 +54,4 @@ def make_request(fields: Mapping[str, object]) -> Request:
     try:
         return Request.model_validate(fields)
     except ValidationError as error:
-        raise InvalidInputError(*faults_of(error)) from error
+        raise InvalidInputError(*faults_of(error.errors(), fields)) from error

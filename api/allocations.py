@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from allocator import Allocation, Profile, solve_request
+from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
 from allocator import Request as PlanRequest
 from api.examples import ALLOCATIONS
-from api.problems import MEDIA_TYPE, ProblemDetails
+from api.problems import answers
 from api.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["allocations"])
+_ERRORS = answers(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.NOT_IMPLEMENTED,
+)
 
 
 class AllocationRequest(PlanRequest):
@@ -25,23 +34,7 @@ class AllocationRequest(PlanRequest):
     profile: Profile
 
 
-def _problem(description: str) -> dict[str, object]:
-    return {
-        "description": description,
-        "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
-    }
-
-
-@router.post(
-    "/allocations",
-    summary="Plan a model",
-    responses={
-        400: _problem("The body is not JSON"),
-        413: _problem("The body is larger than the limit"),
-        422: _problem("A field cannot be used; `errors` points at each of them"),
-        501: _problem("The solver needs a package that is not installed here"),
-    },
-)
+@router.post("/allocations", summary="Plan a model", responses=_ERRORS)
 def allocate(
     request: Request, body: Annotated[AllocationRequest, Body(openapi_examples=ALLOCATIONS)]
 ) -> Allocation:
@@ -49,8 +42,17 @@ def allocate(
 
     A request that no plan can meet is answered with 200 and the status `infeasible`; `achievable` says what each
     budget would have to be.
-    """  # noqa: DOC201
+    """  # noqa: DOC201, DOC501 - the docstring is the description in the OpenAPI document
     settings: Settings = request.app.state.settings
     asked = body.time_limit_s or settings.max_time_limit_s
     limited = body.model_copy(update={"time_limit_s": min(asked, settings.max_time_limit_s)})
-    return solve_request(body.profile, limited)
+    try:
+        return solve_request(body.profile, limited)
+    except InvalidInputError as error:
+        raise InvalidInputError(*map(_in_body, error.faults)) from error
+
+
+def _in_body(fault: Fault) -> Fault:
+    # The library points into the profile or into the request; in the body one is inside the other.
+    field = fault.pointer.removeprefix("/").partition("/")[0]
+    return Fault("/profile" + fault.pointer, fault.detail) if field in Profile.model_fields else fault

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from allocator.schema import Strict
 from api import allocations, problems
 from api.body_limit import BodyLimit
-from api.settings import Settings
+from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
 Which layer of a neural network gets how many bits. Send a **profile** (what each format would cost and spend in each
@@ -38,12 +38,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Returns:
         The application, for uvicorn or a test client.
     """
-    settings = Settings() if settings is None else settings
+    settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
     app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION)
     app.state.settings = settings
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     problems.install(app)
+    problems.describe(app)
     app.include_router(allocations.router)
 
     @app.get("/healthz", tags=["operation"], summary="Is the process alive?")

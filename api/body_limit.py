@@ -41,13 +41,17 @@ class BodyLimit:
                 raise _TooLargeError
             return message
 
-        async def noting(message: Message) -> None:
+        async def replacing(message: Message) -> None:
+            # The application turns the error above into an answer of its own; ours goes out in its place.
             nonlocal started
-            started = True
-            await send(message)
+            if received <= self.max_body_bytes or started:
+                started = True
+                await send(message)
+            elif message["type"] == "http.response.start":
+                await self._refuse(scope, receive, send)
 
         try:
-            await self.app(scope, counting, noting)
+            await self.app(scope, counting, replacing)
         except _TooLargeError:
             if not started:
                 await self._refuse(scope, receive, send)

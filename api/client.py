@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,16 @@ from typing import Any, Self
 import httpx2
 from pydantic import ValidationError
 
-from allocator import Allocation, BitallocError, Fault, InvalidInputError, Profile, load_profile
+from allocator import (
+    Allocation,
+    BitallocError,
+    Fault,
+    InvalidInputError,
+    Profile,
+    load_profile,
+    make_request,
+)
+from api.problem_details import ProblemDetails
 
 #: A solve may take as long as the service allows; connecting may not.
 _TIMEOUT = httpx2.Timeout(120.0, connect=5.0)
@@ -137,24 +147,24 @@ class AsyncClient:
 
 
 def _body(profile: Source, fields: Mapping[str, object]) -> dict[str, Any]:
-    # The profile is checked here too, so that a faulty one costs no upload.
-    document = load_profile(profile).model_dump(mode="json")
-    try:
-        content = json.dumps({**fields, "profile": document}, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(Fault("", f"the request cannot be written as JSON: {error}")) from error
+    # Everything is checked here too, so that a faulty request costs no upload.
+    request = make_request(fields).model_dump(mode="json", exclude_unset=True)
+    content = json.dumps(request | {"profile": load_profile(profile).model_dump(mode="json")})
     return {"content": content.encode(), "headers": {"content-type": "application/json"}}
 
 
 def _allocation(response: httpx2.Response) -> Allocation:
-    if response.is_success:
-        return Allocation.model_validate_json(response.content)
+    status = HTTPStatus(response.status_code)
     try:
-        details = json.loads(response.content)
-        faults = [Fault(item["pointer"], item["detail"]) for item in details["errors"]]
-        message = details["detail"]
-    except (ValueError, KeyError, TypeError, ValidationError):
-        faults, message = [], response.text[:200] or response.reason_phrase
-    if response.status_code == httpx2.codes.UNPROCESSABLE_ENTITY and faults:
-        raise InvalidInputError(*faults)
-    raise ServiceError(f"the service answered {response.status_code}: {message}", response.status_code)
+        if response.is_success:
+            return Allocation.model_validate_json(response.content)
+        details = ProblemDetails.model_validate_json(response.content)
+    except ValidationError:
+        said = response.text[:200] or response.reason_phrase
+        raise ServiceError(f"the service answered {status}: {said}", status) from None
+    if status is HTTPStatus.UNPROCESSABLE_ENTITY and details.errors:
+        # The service points into the body, where the profile is a field; the library points into the profile.
+        raise InvalidInputError(
+            *(Fault(item.pointer.removeprefix("/profile"), item.detail) for item in details.errors)
+        )
+    raise ServiceError(f"the service answered {status}: {details.detail}", status)

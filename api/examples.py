@@ -22,7 +22,7 @@ TINY_PROFILE: dict[str, Any] = {
 
 ALLOCATIONS: dict[str, Any] = {
     "average bits": {
-        "summary": "The best plan at six stored bits per weight",
+        "summary": "The best plan at six and a half stored bits per weight",
         "value": {"profile": TINY_PROFILE, "objective": "kl", "budgets": {"effective_bits": 6.5}},
     },
     "bytes and a pin": {

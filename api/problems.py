@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,44 +13,20 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from allocator import Fault, InvalidInputError, MissingPackageError
-from allocator.errors import fault_of
-from allocator.schema import Strict
+from allocator.errors import faults_of
+from api.problem_details import FieldProblem, ProblemDetails
 
 _LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
-class FieldProblem(Strict):
-    """One offending field.
-
-    Attributes:
-        pointer: JSON pointer into the request body.
-        detail: What was expected, what came, what to do.
-    """
-
-    pointer: str
-    detail: str
-
-
-class ProblemDetails(Strict):
-    """Body of every error answer (RFC 9457).
-
-    Attributes:
-        type: Identifies the kind of problem.
-        title: The kind of problem, for people.
-        status: HTTP status.
-        detail: What happened, in one sentence.
-        errors: The offending fields.
-    """
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: tuple[FieldProblem, ...] = ()
-
-
-def problem(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Fault] = ()) -> JSONResponse:
+def problem(
+    status: HTTPStatus,
+    kind: str,
+    detail: str,
+    faults: Iterable[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """Build an error answer.
 
     Args:
@@ -57,6 +34,7 @@ def problem(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Fault] 
         kind: Last part of the problem type.
         detail: What happened.
         faults: The offending fields.
+        headers: Headers to send along.
 
     Returns:
         The response.
@@ -68,7 +46,9 @@ def problem(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Fault] 
         detail=detail,
         errors=tuple(FieldProblem(pointer=fault.pointer, detail=fault.detail) for fault in faults),
     )
-    return JSONResponse(body.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE)
+    return JSONResponse(
+        body.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
 
 
 def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
@@ -97,15 +77,19 @@ def install(app: FastAPI) -> None:
         return invalid_input(error.faults)
 
     @app.exception_handler(RequestValidationError)
-    async def _(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
         entries = error.errors()
         if entries[0]["type"] == "json_invalid":
             where = f"JSON breaks at character {entries[0]['loc'][-1]}: {entries[0]['ctx']['error']}"
             return problem(HTTPStatus.BAD_REQUEST, "invalid-json", where)
+        if entries[0]["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
+            detail = "send a JSON object with Content-Type: application/json"
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
         if entries[0]["loc"] == ("body",):
-            detail = "expected a JSON object, sent with Content-Type: application/json"
-            return invalid_input([Fault("", detail)])
-        return invalid_input(fault_of(entry, skip=1) for entry in entries)
+            return invalid_input(
+                [Fault("", "expected a JSON object that holds a profile and what is asked of it")]
+            )
+        return invalid_input(faults_of(entries, error.body, skip=1))
 
     @app.exception_handler(MissingPackageError)
     async def _(_: Request, error: MissingPackageError) -> JSONResponse:
@@ -114,10 +98,43 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
-        return problem(status, status.phrase.lower().replace(" ", "-"), str(error.detail))
+        kind = status.phrase.lower().replace(" ", "-")
+        return problem(status, kind, str(error.detail), headers=error.headers)
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
         _LOG.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
         detail = "the service failed; the operator's log has the reason"
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail)
+        # The server drops the connection after an unexpected error; saying so lets clients open another.
+        closing = {"connection": "close"}
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, headers=closing)
+
+
+def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Document the error answers of a route.
+
+    Args:
+        *statuses: What it may answer besides success.
+
+    Returns:
+        For the ``responses`` of the route.
+    """
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
+
+
+def describe(app: FastAPI) -> None:
+    """Put the schema of error answers into the OpenAPI document.
+
+    Args:
+        app: The application.
+    """
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= schema.pop("$defs", {}) | {"ProblemDetails": schema}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +17,7 @@ from allocator import BitallocError
 from api.app import create_app
 
 _ANNOUNCED = re.compile(r"serving on (http://\S+)")
+_SHUTDOWN_S = 10.0
 
 
 class ServerError(BitallocError, RuntimeError):
@@ -32,6 +35,7 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     Raises:
         ServerError: The address cannot be bound.
     """
+    app = create_app()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,10 +43,10 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
             listener.bind((host, port))
         except OSError as error:
             raise ServerError(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
-        listener.listen()
+        listener.listen()  # whoever reads the announcement may connect at once
         name = f"[{host}]" if ":" in host else host
         announce(f"serving on http://{name}:{listener.getsockname()[1]}")
-        uvicorn.Server(uvicorn.Config(create_app(), log_level="warning")).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 @contextmanager
@@ -57,16 +61,34 @@ def running_server() -> Iterator[str]:
     """
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    reader = threading.Thread(target=_drain, args=(process, lines), daemon=True)
+    reader.start()
     try:
-        seen = []
-        for line in process.stdout:
-            seen.append(line)
-            if match := _ANNOUNCED.search(line):
-                yield match[1]
-                return
-        raise ServerError(f"the service did not start: {''.join(seen).strip() or 'no output'}")
+        yield _announced(lines)
     finally:
         process.terminate()
-        process.wait(timeout=10)
-        process.stdout.close()
+        try:
+            process.wait(timeout=_SHUTDOWN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join()
+
+
+def _drain(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    # A pipe that nobody reads fills up, and then the service stops at its next log line.
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            lines.put(line)
+    lines.put(None)
+
+
+def _announced(lines: queue.SimpleQueue[str | None]) -> str:
+    seen: list[str] = []
+    while (line := lines.get()) is not None:
+        seen.append(line)
+        if match := _ANNOUNCED.search(line):
+            return match[1]
+    raise ServerError(f"the service did not start: {''.join(seen).strip() or 'no output'}")

@@ -23,7 +23,9 @@ _RUNS = 5
 
 
 def main(
-    time_limit: Annotated[float, typer.Option(help="Seconds that a whole-model solver may take per instance.")] = 20.0,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds that a whole-model solver may take per instance.")
+    ] = 20.0,
 ) -> None:
     """Print one table."""
     instances = {

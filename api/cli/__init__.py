@@ -1,6 +1,7 @@
 """The ``bitalloc`` command; one file per subcommand.
 
-Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, 2 the input cannot be used.
+Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, 2 the input cannot be used,
+3 a bug.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from allocator import BitallocError
+from allocator import BitallocError, CertificateError
 from api.cli import apply, demo, profile, serve, solve
 
 app = typer.Typer(
@@ -53,6 +54,9 @@ def main() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         app()
+    except CertificateError as error:
+        sys.stderr.write(f"error: a bug in bitalloc, please report it: {error}\n")
+        sys.exit(3)
     except BitallocError as error:
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         sys.exit(2)

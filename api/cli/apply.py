@@ -10,7 +10,10 @@ from typing import Annotated
 import typer
 
 from allocator import Allocation, Fault, InvalidInputError
-from allocator.errors import faults_of, require, unknown
+from allocator.errors import decoded, faults_of, require, unknown
+from api.cli.parsing import require_writable
+from quantize import formats_of
+from quantize.backends import onnxruntime
 
 _BACKENDS = ("onnxruntime",)
 
@@ -37,6 +40,8 @@ def command(
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
     allocation = read_allocation(plan)
+    onnxruntime.require_supported(formats_of(allocation))
+    require_writable(out)
     require("torch", "onnx")
     from quantize import apply
     from sensitivity.text_encoder import load_text_encoder
@@ -71,8 +76,10 @@ def read_allocation(path: Path) -> Allocation:
     from pydantic import ValidationError
 
     try:
-        return Allocation.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidInputError(Fault("", f"cannot read the plan {str(path)!r}: {error.strerror}")) from error
+    try:
+        return Allocation.model_validate_json(content)
     except ValidationError as error:
-        raise InvalidInputError(*faults_of(error)) from error
+        raise InvalidInputError(*faults_of(error.errors(), decoded(content))) from error

@@ -20,6 +20,8 @@ def command(
 ) -> None:
     """Measure all-MiniLM-L6-v2, plan four sizes over HTTP, quantize for real, and measure again.
 
+    Example: `bitalloc demo --out out`
+
     Takes a few minutes on two cores and writes the profile, every plan, a quantized ONNX file, the report and a
     picture of the trade-off.
     """

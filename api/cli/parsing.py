@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -82,5 +83,24 @@ def write(path: Path, content: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(Fault("--out", f"cannot write {str(path)!r}: {error.strerror}")) from error
+
+
+def require_writable(path: Path) -> None:
+    """Make sure that a file can be written before long work begins.
+
+    Args:
+        path: The file; its folder is made.
+
+    Raises:
+        InvalidInputError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InvalidInputError(
+                Fault("--out", f"cannot write {str(path)!r}: not a file in a writable folder")
+            )
     except OSError as error:
         raise InvalidInputError(Fault("--out", f"cannot write {str(path)!r}: {error.strerror}")) from error

@@ -81,7 +81,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         InvalidInputError: The file cannot be read, or a line is not a pair; names the line.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(Fault("--pairs", f"cannot read {str(path)!r}: {error}")) from error
     found = []

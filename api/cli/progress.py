@@ -30,7 +30,7 @@ class Bars:
         self._console = console or Console(stderr=True)
         self._live = self._console.is_terminal and not quiet
         self._quiet = quiet
-        self._started: dict[str, float] = {}
+        self._started = 0.0
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -43,6 +43,7 @@ class Bars:
         )
 
     def __enter__(self) -> Self:
+        self._started = time.monotonic()
         self._progress.start()
         return self
 
@@ -59,12 +60,13 @@ class Bars:
             done: Steps finished.
             total: Steps in all.
         """
-        started = self._started.setdefault(stage, time.monotonic())
         if self._live:
             task = self._tasks.get(stage)
             if task is None:
                 task = self._tasks[stage] = self._progress.add_task(stage, total=total)
             self._progress.update(task, completed=done)
         elif not self._quiet and done == total:
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - self._started
             self._console.print(f"{stage}: {total} of {total}, {seconds:.1f} s", highlight=False)
+        if done == total:
+            self._started = time.monotonic()  # the next stage begins

@@ -17,6 +17,8 @@ def command(
 ) -> None:
     """Serve plans over HTTP until interrupted.
 
+    Example: `bitalloc serve --port 8000`
+
     `POST /v1/allocations` plans; `/docs` shows the API with examples to try. Limits come from the environment:
     `BITALLOC_MAX_BODY_BYTES`, `BITALLOC_MAX_TIME_LIMIT_S`.
     """

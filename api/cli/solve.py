@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from allocator import SOLVERS, Allocation, Reach, load_profile, make_request, solve_request
 from api.cli.parsing import amount, lists, pairs, write
@@ -69,7 +70,7 @@ def command(
     if as_json:
         typer.echo(document)
     else:
-        show(allocation, Console())
+        show(allocation, Console(soft_wrap=True, markup=False))
     if allocation.assignment is None:
         raise typer.Exit(1)
 
@@ -81,20 +82,20 @@ def show(allocation: Allocation, console: Console) -> None:
         allocation: The allocation.
         console: Where to print.
     """
-    console.print(f"[bold]{allocation.status}[/bold]  {allocation.advice}", highlight=False)
+    # Text rather than str: names may hold brackets, which rich would read as markup.
+    console.print(Text(str(allocation.status), "bold").append(f"  {allocation.advice}", ""))
     if allocation.assignment is None:
         for name, reach in allocation.achievable.items():
-            console.print(_reach(name, reach, alone=len(allocation.achievable) == 1), highlight=False)
+            console.print(Text(_reach(name, reach, alone=len(allocation.achievable) == 1)))
         return
     gap = "" if allocation.gap is None else f", at most {allocation.gap:.2%} from the optimum"
     took = f"{allocation.solver.name}, {allocation.solver.seconds * 1e3:.1f} ms"
-    console.print(f"{allocation.objective_name} = {allocation.objective:.6g}{gap} ({took})", highlight=False)
+    console.print(Text(f"{allocation.objective_name} = {allocation.objective:.6g}{gap} ({took})"))
     for name, usage in allocation.usage.items():
         price = (
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
-        amounts = f"{number(usage.used)} of {number(usage.limit)} {usage.unit}"
-        console.print(f"{name}: {amounts}{price}", highlight=False)
+        console.print(Text(f"{name}: {number(usage.used)} of {_in_unit(usage.limit, usage.unit)}{price}"))
     console.print(_layers(allocation.assignment))
 
 
@@ -114,11 +115,15 @@ def number(amount: float) -> str:
     return f"{amount:,.0f}" if float(amount).is_integer() else f"{amount:,.6g}"
 
 
+def _in_unit(amount: float, unit: str) -> str:
+    return f"{number(amount)} {unit}".rstrip()
+
+
 def _reach(name: str, reach: Reach, *, alone: bool) -> str:
-    text = f"{name}: asked for {number(reach.limit)} {reach.unit}, "
-    text += f"plans reach {number(reach.least)} to {number(reach.most)} {reach.unit}"
+    text = f"{name}: asked for {_in_unit(reach.limit, reach.unit)}, "
+    text += f"plans reach {number(reach.least)} to {_in_unit(reach.most, reach.unit)}"
     if reach.best_with_others is not None and not alone:
-        text += f"; with the other budgets kept: {number(reach.best_with_others)} {reach.unit}"
+        text += f"; with the other budgets kept: {_in_unit(reach.best_with_others, reach.unit)}"
     return text
 
 
@@ -133,5 +138,5 @@ def _layers(assignment: Mapping[str, str]) -> Table:
         table.add_column("layers", justify="right")
         rows = [(name, str(count)) for name, count in Counter(assignment.values()).most_common()]
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

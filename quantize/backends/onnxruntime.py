@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import require
+from allocator.errors import pointer, require
 from quantize.files import replacing
 from quantize.formats import Format
 from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
@@ -72,6 +72,24 @@ def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) ->
     with replacing(Path(path)) as partial:
         onnx.save(graph, os.fspath(partial))
     return Path(path)
+
+
+def require_supported(plan: Mapping[str, Format]) -> None:
+    """Refuse formats that ONNX Runtime cannot run, before any model is loaded.
+
+    Args:
+        plan: Layer name to format.
+
+    Raises:
+        InvalidInputError: A format cannot be run; every such layer is named.
+    """
+    faults = [
+        Fault(pointer(("assignment", layer)), reason)
+        for layer, target in plan.items()
+        if (reason := _unsupported(target))
+    ]
+    if faults:
+        raise InvalidInputError(*faults)
 
 
 def pack(codes: NDArray[np.int16], bits: int) -> NDArray[np.uint8]:

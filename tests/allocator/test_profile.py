@@ -48,22 +48,22 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no layers": ({"layers": []}, "/layers: .*at least 1"),
     "no formats": ({"formats": {}}, "/formats: .*at least 1"),
     "no tables": ({"costs": {}, "resources": {}}, "at least one table in costs or resources, got none"),
-    "repeated layer": ({"layers": [{"name": "a"}] * 3}, "layer names must be unique, repeated: 'a'"),
+    "repeated layer": ({"layers": [{"name": "a"}] * 3}, "/layers: layer names must be unique, repeated: 'a'"),
     "too few rows": (
         {"costs": {"kl": {"values": [[1, 2, 3]]}}},
-        r"costs.kl.values: expected 3 rows, .* got 1",
+        "/costs/kl/values: expected 3 rows, .* got 1",
     ),
     "short row": (
         {"costs": {"kl": {"values": [[1, 2, 3], [1, 2], [1, 2, 3]]}}},
-        r"costs.kl.values\[1\]: expected 3 v",
+        "/costs/kl/values/1: expected 3 v",
     ),
     "stderr of another shape": (
         {"costs": {"kl": {"values": [[1, 2, 3]] * 3, "stderr": [[0, 0, 0]]}}},
-        "costs.kl.stderr: expected 3 rows",
+        "/costs/kl/stderr: expected 3 rows",
     ),
     "resource of another shape": (
         {"resources": {"b": {"values": [[1, 2, 3]]}}},
-        "resources.b.values: expected 3 rows",
+        "/resources/b/values: expected 3 rows",
     ),
     "NaN": (
         {"costs": {"kl": {"values": [[float("nan"), 1, 2]] * 3}}},

@@ -1,0 +1,26 @@
+"""A sentence encoder small enough to export in a test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a real transformers encoder of one layer, with the tokenizer of all-MiniLM-L6-v2."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from sensitivity.text_encoder import minilm_folder
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-encoder"
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    BertModel(BertConfig(vocab_size=30522, **sizes), add_pooling_layer=False).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (minilm_folder() / name).exists():
+            shutil.copy(minilm_folder() / name, folder)
+    return folder

@@ -1,0 +1,413 @@
+"""`bitalloc solve`, and what all commands have in common."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from allocator import Allocation, solve
+from api.cli.solve import show
+from tests.api.bad_input import Case, params
+from tests.api.conftest import Run
+from tests.api.helpers import comparable, random_profile, tiny
+
+COMMANDS = ("demo", "profile", "solve", "apply", "serve")
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(tiny()))
+    return path
+
+
+def _written(folder: Path, document: dict[str, Any]) -> Path:
+    path = folder / "profile.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def _shell(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "api.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def _options(fields: dict[str, Any]) -> list[str]:
+    """The fields of a request as they are typed."""
+    typed: list[str] = []
+    for name, value in fields.items():
+        if name == "budgets":
+            typed += [f"--budget={key}={amount}" for key, amount in value.items()]
+        elif name == "pin":
+            typed += [f"--pin={key}={chosen}" for key, chosen in value.items()]
+        elif name in {"allow", "forbid"}:
+            typed += [f"--{name}={key}={','.join(formats)}" for key, formats in value.items()]
+        else:
+            option = {"time_limit_s": "time-limit"}.get(name, name)
+            typed.append(f"--{option}={value}")
+    return typed
+
+
+# The whole program, as a shell sees it.
+
+
+def test_the_installed_command_tells_its_version() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("bitalloc"), "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"bitalloc {metadata.version('bitalloc')}\n"
+
+
+def test_a_plan_ends_with_0(profile: Path) -> None:
+    done = _shell("solve", profile, "-b", "effective_bits=6.5")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("optimal  Proved: no plan within the budgets is better.\n")
+
+
+def test_no_plan_ends_with_1_and_says_what_plans_reach(profile: Path) -> None:
+    done = _shell("solve", profile, "-b", "effective_bits=3")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("infeasible  Proved: no plan keeps every budget")
+    assert "effective_bits: asked for 3 bit, plans reach 4.25 to 8.25 bit\n" in done.stdout
+
+
+def test_in_a_pipe_a_sentence_is_a_line(profile: Path) -> None:
+    done = _shell("solve", profile, "-b", "effective_bits=3")
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_unusable_input_ends_with_2_and_a_message_without_a_traceback(profile: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    done = _shell("solve", profile, "-b", "wieght_bytes=1", "--pin", "*=int4-g64", "--out", out)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: /budgets/wieght_bytes: unknown budget 'wieght_bytes'; did you mean")
+    assert not out.exists()
+
+
+# In this process from here on.
+
+
+def test_the_version_is_printed(bitalloc: Run) -> None:
+    done = bitalloc("--version")
+    assert (done.code, done.out) == (0, f"bitalloc {metadata.version('bitalloc')}\n")
+
+
+def test_without_a_command_the_help_is_shown(bitalloc: Run) -> None:
+    done = bitalloc()
+    assert done.code == 2
+    for command in COMMANDS:
+        assert command in done.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(bitalloc: Run, command: str) -> None:
+    done = bitalloc(command, "--help")
+    assert done.code == 0
+    assert f"Example: bitalloc {command} " in done.out
+
+
+def test_the_help_says_where_to_start(bitalloc: Run) -> None:
+    done = bitalloc("--help")
+    assert done.code == 0
+    assert "Start with bitalloc demo." in done.out
+    for command in COMMANDS:
+        assert command in done.out
+
+
+def test_the_example_in_the_help_of_solve_can_be_typed(bitalloc: Run, tmp_path: Path) -> None:
+    document = tiny()
+    document["costs"] = {"embedding_distance": document["costs"]["kl"]}
+    document["formats"]["int2-g64"] = {"weight_bits": 2}
+    document["costs"]["embedding_distance"]["values"] = [[0.1, 0.01, 0.5]] * 2
+    document["resources"]["weight_bytes"]["values"] = [[2176, 4224, 1152]] * 2
+    document["layers"][0]["name"] = "block.query"
+    path = _written(tmp_path, document)
+    done = bitalloc(
+        "solve",
+        path,
+        "-o",
+        "embedding_distance",
+        "-b",
+        "effective_bits=6",
+        "--pin",
+        "*.query=int8-g64",
+        "--json",
+    )
+    assert done.code == 0
+    assert json.loads(done.out)["assignment"] == {"block.query": "int8-g64", "down": "int2-g64"}
+
+
+@pytest.mark.parametrize("case", params("cli"))
+def test_the_command_points_at_what_it_cannot_use_and_writes_nothing(
+    bitalloc: Run, tmp_path: Path, case: Case
+) -> None:
+    path = _written(tmp_path, case.profile)
+    done = bitalloc("solve", path, *_options(case.fields), "--out", "plan.json", "--json")
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"error: {case.pointer or '/'}: ")
+    assert case.words in line
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_fault_has_its_line(bitalloc: Run, tmp_path: Path) -> None:
+    path = _written(tmp_path, tiny(wieghts=1, layers=[]))
+    done = bitalloc("solve", path)
+    assert done.code == 2
+    assert sorted(line.split(": ")[1] for line in done.err.splitlines()) == ["/layers", "/wieghts"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--wibble"], "No such option: --wibble"),
+        (["--gap", "narrow"], "Invalid value for '--gap'"),
+        (["--time-limit", "soon"], "Invalid value for '--time-limit'"),
+        (["--budget"], "requires an argument"),
+        (["another.json"], "unexpected extra argument"),
+    ],
+)
+def test_options_that_do_not_exist_or_parse_end_with_2(
+    bitalloc: Run, profile: Path, arguments: list[str], words: str
+) -> None:
+    done = bitalloc("solve", profile, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+
+
+def test_a_missing_argument_and_an_unknown_command_end_with_2(bitalloc: Run) -> None:
+    assert "Missing argument 'profile'" in bitalloc("solve").err
+    done = bitalloc("slove")
+    assert done.code == 2
+    assert "No such command 'slove'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-b", "weight_bytes"], "error: --budget: expected NAME=VALUE, got 'weight_bytes'\n"),
+        (["-b", "kl=1", "-b", "kl=2"], "error: --budget: 'kl' is given twice\n"),
+        (["--pin", "up"], "error: --pin: expected NAME=VALUE, got 'up'\n"),
+        (["--pin", "up=int4-g64", "--pin", "up=int8-g64"], "error: --pin: 'up' is given twice\n"),
+        (["--allow", "up"], "error: --allow: expected NAME=VALUE, got 'up'\n"),
+        (["--forbid", "=int4-g64"], "error: --forbid: expected NAME=VALUE, got '=int4-g64'\n"),
+    ],
+)
+def test_an_option_that_is_no_pair_is_named(
+    bitalloc: Run, profile: Path, arguments: list[str], message: str
+) -> None:
+    done = bitalloc("solve", profile, *arguments)
+    assert (done.code, done.out, done.err) == (2, "", message)
+
+
+def test_a_missing_profile_is_named(bitalloc: Run) -> None:
+    done = bitalloc("solve", "missing.json")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot read the profile" in done.err
+    assert "No such file" in done.err
+    assert "missing.json" in done.err
+
+
+def test_a_folder_is_no_profile(bitalloc: Run, tmp_path: Path) -> None:
+    done = bitalloc("solve", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "Is a directory" in done.err
+
+
+@pytest.mark.parametrize("content", [b"", b'{"layers": [', b"\xff\xfe", b"layers: []", b"[" * 100_000])
+def test_a_file_that_is_not_json_is_refused(bitalloc: Run, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "profile.json"
+    path.write_bytes(content)
+    done = bitalloc("solve", path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: /: Invalid JSON: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "1", '"profile"'])
+def test_json_that_is_no_object_is_refused(bitalloc: Run, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(content)
+    done = bitalloc("solve", path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: /: Input should be an object")
+
+
+def test_json_output_is_the_written_file_and_the_librarys_answer(bitalloc: Run, profile: Path) -> None:
+    done = bitalloc("solve", profile, "-b", "effective_bits=6.5", "--json", "--out", "new/plan.json")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == Path("new/plan.json").read_text()
+    assert comparable(done.out) == comparable(solve(tiny(), budgets={"effective_bits": 6.5}))
+
+
+def test_every_option_reaches_the_solver(bitalloc: Run, tmp_path: Path) -> None:
+    document = random_profile(12)
+    fields = {
+        "objective": "fisher",
+        "budgets": {"effective_bits": 6.0, "latency": "2 ms", "kl": 100.0},
+        "pin": {"layer.1": "int8-g64"},
+        "allow": {"layer.1*": ["int4-g64", "int8-g64"]},
+        "forbid": {"layer.2": ["int2-g64"]},
+        "solver": "greedy",
+        "gap": 0.25,
+        "time_limit_s": 9.0,
+    }
+    done = bitalloc("solve", _written(tmp_path, document), *_options(fields), "--json")
+    assert done.code == 0
+    assert comparable(done.out) == comparable(solve(document, **fields))
+
+
+def test_an_infeasible_answer_is_written_too(bitalloc: Run, profile: Path) -> None:
+    done = bitalloc("solve", profile, "-b", "weight_bytes=1 KiB", "--json", "--out", "plan.json")
+    assert (done.code, done.err) == (1, "")
+    assert done.out == Path("plan.json").read_text()
+    answer = Allocation.model_validate_json(done.out)
+    assert answer.status == "infeasible"
+    assert answer.achievable["weight_bytes"].least == 4352
+
+
+def test_a_baseline_that_finds_no_plan_ends_with_1_and_says_what_to_do(bitalloc: Run, tmp_path: Path) -> None:
+    # Mixed plans keep both budgets; a uniform one breaks the bytes or the divergence.
+    path = _written(tmp_path, tiny())
+    limits = ["-b", "weight_bytes=6400", "-b", "kl=0.0125"]
+    assert bitalloc("solve", path, *limits).code == 0
+    done = bitalloc("solve", path, *limits, "--solver", "uniform")
+    assert (done.code, done.err) == (1, "")
+    assert done.out.startswith("no_solution  The solver stopped without a plan and without a proof; ")
+    assert "solver='exact'" in done.out
+
+
+def test_a_missing_solver_package_ends_with_2_and_what_to_install(
+    bitalloc: Run, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ortools", None)
+    done = bitalloc("solve", profile, "--solver", "cpsat")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ortools is needed here and cannot be imported")
+    assert done.err.endswith("install it with: pip install 'bitalloc[solvers]'\n")
+
+
+def test_a_place_that_cannot_be_written_ends_with_2(bitalloc: Run, profile: Path, tmp_path: Path) -> None:
+    done = bitalloc("solve", profile, "--out", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: --out: cannot write '{tmp_path}': Is a directory\n"
+
+
+def test_people_read_status_objective_gap_budgets_and_plan(bitalloc: Run, profile: Path) -> None:
+    done = bitalloc("solve", profile, "-b", "effective_bits=6.5", "-b", "weight_bytes=7 KiB")
+    assert (done.code, done.err) == (0, "")
+    first, second, third, fourth, *table = (line.rstrip() for line in done.out.splitlines())
+    assert first == "optimal  Proved: no plan within the budgets is better."
+    assert second.startswith("kl = 0.0124, at most 0.00% from the optimum (exact, ")
+    assert third.startswith("effective_bits: 6.25 of 6.5 bit; one more bit buys ")
+    assert fourth.startswith("weight_bytes: 6,400 of 7,168 byte; one more byte buys ")
+    assert [line.split() for line in table] == [
+        ["layer", "format"],
+        ["up", "int8-g64"],
+        ["down", "int4-g64"],
+    ]
+
+
+def test_people_read_how_far_a_baseline_may_be_from_the_best(bitalloc: Run, profile: Path) -> None:
+    done = bitalloc("solve", profile, "-b", "effective_bits=6.5", "--solver", "uniform")
+    assert done.code == 0
+    assert done.out.startswith("feasible  Within every budget")
+    assert "at most 74.59% from the optimum (uniform, " in done.out
+
+
+def test_people_read_of_every_budget_that_cannot_be_kept(bitalloc: Run, profile: Path) -> None:
+    done = bitalloc("solve", profile, "-b", "weight_bytes=4000", "-b", "kl=0.02")
+    assert done.code == 1
+    _, first, second = done.out.splitlines()
+    kept = "; with the other budgets kept: 6,400 byte"
+    assert first == f"weight_bytes: asked for 4,000 byte, plans reach 4,352 to 8,448 byte{kept}"
+    assert second.startswith("kl: asked for 0.02")
+    assert "kept" not in second  # no divergence would make 4000 bytes enough
+
+
+def test_people_read_whole_numbers_in_full(bitalloc: Run, tmp_path: Path) -> None:
+    document = tiny()
+    document["resources"]["weight_bytes"]["values"] = [[21_760_001, 42_240_002]] * 2
+    done = bitalloc("solve", _written(tmp_path, document), "-b", "weight_bytes=70 MB")
+    assert "weight_bytes: 64,000,003 of 70,000,000 byte; " in done.out
+
+
+def test_up_to_sixty_layers_are_listed(bitalloc: Run, tmp_path: Path) -> None:
+    done = bitalloc("solve", _written(tmp_path, random_profile(60)), "-o", "kl")
+    assert done.code == 0
+    rows = [line.split() for line in done.out.splitlines()[-60:]]
+    assert rows == [[f"layer.{index}", "int8-g64"] for index in range(60)]
+
+
+def test_more_than_sixty_layers_are_counted(bitalloc: Run, tmp_path: Path) -> None:
+    document = random_profile(61)
+    done = bitalloc(
+        "solve",
+        _written(tmp_path, document),
+        "-o",
+        "kl",
+        "--pin",
+        "layer.1?=int2-g64",
+        "--pin",
+        "layer.0=int4-g64",
+    )
+    assert done.code == 0
+    assert [line.split() for line in done.out.splitlines()[-4:]] == [
+        ["format", "layers"],
+        ["int8-g64", "50"],
+        ["int2-g64", "10"],
+        ["int4-g64", "1"],
+    ]
+    assert "layer.60" not in done.out
+
+
+def _shown(profile: dict[str, Any], **fields: Any) -> str:
+    console = Console(file=StringIO(), width=200, color_system=None)
+    show(solve(profile, **fields), console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+_MARKUP = "api/cli/solve.py:show prints names as rich markup; escape them or pass markup=False and Text cells"
+
+
+def test_a_layer_with_brackets_in_its_name_is_shown_whole() -> None:
+    shown = _shown(tiny(layers=[{"name": "blocks[attn]"}, {"name": "blocks[mlp]"}]))
+    assert "blocks[attn]" in shown
+    assert "blocks[mlp]" in shown
+
+
+def test_a_layer_whose_name_looks_like_a_closing_tag_is_shown() -> None:
+    assert "up[/x]" in _shown(tiny(layers=[{"name": "up[/x]"}, {"name": "down"}]))
+
+
+@pytest.mark.parametrize("limit", [5000, 1])
+def test_a_budget_with_brackets_in_its_name_is_shown_whole(limit: int) -> None:
+    profile = tiny(resources={"bytes[gpu]": {"values": [[2176, 4224], [2176, 4224]], "unit": "byte"}})
+    assert "bytes[gpu]: " in _shown(profile, budgets={"bytes[gpu]": limit})
+
+
+_STRAY_SPACE = "api/cli/solve.py:show puts a space before the unit even where there is none"
+
+
+@pytest.mark.parametrize("fields", [{"budgets": {"kl": 0.02}}, {"budgets": {"kl": 1e-9}}])
+def test_amounts_without_a_unit_have_no_space_before_the_punctuation(fields: dict[str, Any]) -> None:
+    shown = _shown(tiny(), objective="weight_bytes", **fields)
+    assert "0.02 ;" not in shown
+    assert " ," not in shown
+    assert not any(line.endswith(" ") for line in shown.splitlines() if line.startswith("kl:"))
+
+
+def test_the_command_imports_neither_torch_nor_the_service() -> None:
+    code = "import api.cli, sys; print([m for m in ('fastapi', 'uvicorn', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

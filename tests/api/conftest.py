@@ -1,0 +1,73 @@
+"""One service in a process of its own, and the command inside this one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from allocator import SOLVERS
+from allocator.solvers import Solver
+from api.cli import main
+from api.server import running_server
+from tests.api.helpers import GivenSolver
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[str]:
+    """Base URL of the real service, in a real process, on a real socket."""
+    with running_server() as url:
+        yield url
+
+
+@pytest.fixture
+def http(service: str) -> Iterator[httpx2.Client]:
+    """Plain HTTP to the real service."""
+    with httpx2.Client(base_url=service, timeout=30) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Finished]
+
+
+@pytest.fixture
+def bitalloc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the installed entry point in this process: imports are paid once, and `main` itself is covered.
+
+    ``typer.testing.CliRunner`` would stop short of ``main``, which turns errors into messages and exit codes.
+    """
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["bitalloc", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Finished(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def add_solver(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Solver], None]:
+    """Register a solver for one test, the way a new one would be."""
+
+    def add(name: str, run: Solver) -> None:
+        monkeypatch.setitem(SOLVERS, name, GivenSolver("tests", "for one test", run=run))
+
+    return add
