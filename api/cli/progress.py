@@ -28,7 +28,7 @@ class Bars:
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self._console = console or Console(stderr=True)
-        self._live = self._console.is_terminal and not quiet
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
         self._quiet = quiet
         self._started = 0.0
         self._tasks: dict[str, TaskID] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from rich.box import SIMPLE
 from rich.table import Table
 
 from allocator.schema import Strict
@@ -113,15 +112,16 @@ def as_table(report: Report) -> Table:
     Returns:
         The table: budget × method.
     """
-    table = Table(title=f"{report.model}, measured on the evaluation pairs", title_justify="left", box=SIMPLE)
+    title = f"{report.model}, measured on the evaluation pairs (MB: planned layers)"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("bits", "method", "runtime"):
-        table.add_column(name)
-    for name in ("used", "weights MB", "file MB", "distance", "recall@1", "latency"):
+        table.add_column(name, no_wrap=True)
+    for name in ("used", "MB", "file", "distance", "recall@1", "latency"):
         table.add_column(name, justify="right", no_wrap=True)
     before = None
     for row in report.rows:
         if before is not None and (row.budget_bits, row.backend) != (before.budget_bits, before.backend):
-            table.add_section()
+            table.add_row()
         before = row
         table.add_row(
             f"{row.budget_bits:g}",

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.problem import FloatArray
+from sensitivity.calibration import Batch
 from sensitivity.grad import requiring_grad
 from sensitivity.layers import LayerRef
 from sensitivity.study import Study, derived_seed, mean_and_error, rounded, table
@@ -35,8 +36,8 @@ def hessian_trace(study: Study, probes: int = 8) -> CostTable:
 
     Args:
         study: Model, data, layers and formats.
-        probes: Number of Hessian-vector products. Probe k uses batch k modulo the number of batches, so that the
-            standard error covers both the probe and the batch.
+        probes: Number of Hessian-vector products. They take the batches in a shuffled order, so that the standard
+            error covers both the probe and the batch.
 
     Returns:
         (L, F); standard errors need at least two probes.
@@ -47,8 +48,9 @@ def hessian_trace(study: Study, probes: int = 8) -> CostTable:
     if probes < 1:
         raise InvalidInputError(Fault("/probes", f"expected at least 1 probe, got {probes}"))
     samples = np.empty((probes, len(study.layers)))
+    order = np.random.default_rng(derived_seed(study.seed, "hessian_trace")).permutation(len(study.batches))
     for probe in range(probes):
-        samples[probe] = _quadratic_forms(study, probe)
+        samples[probe] = _quadratic_forms(study, study.batches[order[probe % order.size]], probe)
         study.progress("hessian_trace", probe + 1, probes)
     traces, errors = mean_and_error(samples)  # (L,)
     squared = _squared_errors(study)  # (L, F)
@@ -57,12 +59,12 @@ def hessian_trace(study: Study, probes: int = 8) -> CostTable:
     return table(values, None if errors is None else (errors / counts)[:, None] * squared, _MEANING)
 
 
-def _quadratic_forms(study: Study, probe: int) -> FloatArray:
+def _quadratic_forms(study: Study, batch: Batch, probe: int) -> FloatArray:
     weights = [layer.weight for layer in study.layers]
     vectors = [_rademacher(layer, study.seed, probe) for layer in study.layers]
     # Fused attention kernels have no second derivative.
     with requiring_grad(study.model, weights), sdpa_kernel(SDPBackend.MATH):
-        loss = study.loss_fn(study.model, study.batches[probe % len(study.batches)]).mean()
+        loss = study.loss_fn(study.model, batch).mean()
         gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
         parts = [(gradient * vector).sum() for gradient, vector in zip(gradients, vectors, strict=True)]
         along = torch.stack(parts).sum()

@@ -12,8 +12,9 @@ from rich.console import Console
 from api.cli.progress import Bars
 
 
-def _terminal() -> Console:
-    return Console(file=StringIO(), force_terminal=True, width=100, color_system=None)
+def _terminal(kind: str = "xterm-256color") -> Console:
+    environment = {"TERM": kind}
+    return Console(file=StringIO(), force_terminal=True, width=100, color_system=None, _environ=environment)
 
 
 def _file() -> Console:
@@ -113,3 +114,11 @@ def test_progress_goes_to_standard_error_so_that_results_can_be_piped(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("fisher: 1 of 1")
+
+
+def test_a_dumb_terminal_gets_lines_rather_than_bars() -> None:
+    console = _terminal("dumb")
+    with Bars(console) as bars:
+        bars("fisher", 1, 2)
+        bars("fisher", 2, 2)
+    assert _written(console).startswith("fisher: 2 of 2, ")
