@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("allocator", "quantize", "sensitivity", "api")
@@ -49,7 +52,25 @@ def test_imports_without_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
-def test_allocator_imports_with_the_base_dependencies_only() -> None:
-    optional = ["pulp", "ortools", "fastapi", "httpx2", "matplotlib", "transformers", "onnx"]
-    code = f"import allocator, sys; sys.exit(any(name in sys.modules for name in {optional}))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+def required(distribution: str, found: set[str] | None = None) -> set[str]:
+    """A distribution and everything it requires without extras."""
+    found = set() if found is None else found
+    name = distribution.lower().replace("_", "-")
+    if name not in found:
+        found.add(name)
+        for text in metadata.requires(name) or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                required(requirement.name, found)
+    return found
+
+
+@pytest.mark.parametrize("module", ["allocator", "quantize", "api", "api.cli", "api.cli.solve"])
+def test_a_plain_install_has_what_is_imported(module: str) -> None:
+    code = f"import {module}, json, sys; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    owners = metadata.packages_distributions()
+    used = {owner.lower().replace("_", "-") for name in json.loads(output) for owner in owners.get(name, ())}
+    assert used <= required("bitalloc") | {"setuptools"}
