@@ -11,6 +11,7 @@ import numpy as np
 import pulp
 
 from allocator.dual import maximise_dual
+from allocator.errors import require
 from allocator.problem import Problem
 from allocator.scaled import ScaledProblem
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
@@ -29,6 +30,9 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
     Returns:
         The outcome.
+
+    Raises:
+        MissingPackageError: CBC is not installed.
     """
     scaled = ScaledProblem(problem, problem.limit)
     model = pulp.LpProblem("allocation", pulp.LpMinimize)
@@ -39,7 +43,9 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     for row, limit in zip(scaled.spend, scaled.limit, strict=True):
         model += pulp.LpAffineExpression(zip(taken, row.tolist(), strict=True)) <= float(limit)
     limit_s = None if effort.time_limit_s is None else max(1, math.ceil(effort.time_limit_s))
-    model.solve(pulp.COIN_CMD(msg=False, gapRel=effort.gap, gapAbs=0, timeLimit=limit_s))
+    # PuLP looks for CBC on the PATH, where a virtual environment that is not activated does not stand.
+    cbc = require("cbcbox", "solvers").cbc_bin_path()
+    model.solve(pulp.COIN_CMD(path=cbc, msg=False, gapRel=effort.gap, gapAbs=0, timeLimit=limit_s))
     return _outcome(problem, scaled, model, taken, effort)
 
 

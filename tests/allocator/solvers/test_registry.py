@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from allocator import SOLVERS, MissingPackageError, solve
+from allocator import SOLVERS, MissingPackageError, Status, solve
 from tests.allocator.profiles import profile_json
 
 
@@ -24,7 +24,7 @@ def test_a_version_that_cannot_be_told_is_unknown() -> None:
     assert replace(SOLVERS["exact"], distribution="no-such-distribution").version() == "unknown"
 
 
-@pytest.mark.parametrize(("solver", "package"), [("pulp", "pulp"), ("cpsat", "ortools")])
+@pytest.mark.parametrize(("solver", "package"), [("pulp", "pulp"), ("pulp", "cbcbox"), ("cpsat", "ortools")])
 def test_a_missing_package_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, solver: str, package: str
 ) -> None:
@@ -41,3 +41,8 @@ def test_a_missing_package_is_named_with_what_to_install(
         MissingPackageError, match=rf"{package} is needed here .* pip install 'bitalloc\[solvers\]'"
     ):
         solve(profile_json(), solver=solver)
+
+
+def test_cbc_is_found_when_the_environment_is_not_activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert solve(profile_json(), solver="pulp", budgets={"weight_bytes": 160}).status is Status.OPTIMAL
