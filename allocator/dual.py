@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.hull import Hull, build_hull
 from allocator.master import Master
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost, masked_spend
 
@@ -50,11 +51,12 @@ class _Cut:
     choice: IntArray  # (U,)
 
 
-def maximise_dual(problem: Problem) -> Dual:
+def maximise_dual(problem: Problem, hull: Hull | None = None) -> Dual:
     """Maximise the Lagrangian dual.
 
     Args:
         problem: The problem.
+        hull: For one limit, its hull where it is known already; the value of the limit may differ.
 
     Returns:
         Multipliers, bound, and the work it took.
@@ -76,7 +78,7 @@ def maximise_dual(problem: Problem) -> Dual:
     if (free.slope <= 0).all():
         return Dual(free.multipliers, free.value, lagrangian.evaluations, free.choice)
     if problem.limits == 1:
-        return _by_secants(lagrangian, free)
+        return _on_hull(lagrangian, build_hull(problem) if hull is None else hull)
     return _by_cutting_planes(lagrangian, free)
 
 
@@ -118,22 +120,23 @@ class _Lagrangian:
         return _Cut(multipliers, cost + float(priced), slope, cost, choice)
 
 
-def _by_secants(lagrangian: _Lagrangian, over: _Cut) -> Dual:
-    # `over` breaks the limit, `under` keeps it. Their lines meet at the next multiplier; L has finitely many
-    # slopes, so the search ends at the kink that holds the maximum.
-    under = lagrangian.thriftiest(np.ones(1))
-    if under.slope[0] > 0:
-        return Dual(under.multipliers, np.inf, lagrangian.evaluations, under.choice)
-    while True:
-        multiplier = (under.cost - over.cost) / (over.slope[0] - under.slope[0])
-        cut = lagrangian.cut(np.array([multiplier]))
-        met = over.cost + multiplier * over.slope[0]
-        if cut.value >= met - _ROUNDING * (abs(met) + abs(cut.cost)):
-            return Dual(cut.multipliers, cut.value, lagrangian.evaluations, under.choice)
-        if cut.slope[0] > 0:
-            over = cut
-        else:
-            under = cut
+def _on_hull(lagrangian: _Lagrangian, hull: Hull) -> Dual:
+    # The steps that fit make the plan, and the price of the next one is the multiplier.
+    problem = lagrangian.problem
+    steps = hull.within(problem.limit[0])
+    if (
+        steps < 0 or steps >= hull.price.size
+    ):  # the free plan does not fit, so neither can all steps but by rounding
+        plan = hull.plan(max(steps, 0))
+        if not problem.feasible(plan):
+            return Dual(np.zeros(1), np.inf, lagrangian.evaluations, plan)
+        steps = hull.price.size - 1
+    plan = hull.plan(steps)
+    while not problem.feasible(plan):  # running sums are rounded otherwise than the sum of a plan
+        steps -= 1
+        plan = hull.plan(steps)
+    cut = lagrangian.cut(hull.price[steps : steps + 1])
+    return Dual(cut.multipliers, cut.value, lagrangian.evaluations, plan)
 
 
 def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut) -> Dual:

@@ -64,9 +64,9 @@ def _settle(
     problem: Problem, incumbent: IntArray | None, bound: float, proved: bool, work: dict[str, int]
 ) -> Outcome:
     if incumbent is None:
-        return infeasible(**work) if proved else Outcome(Status.NO_SOLUTION, None, bound, work)
+        return infeasible(work) if proved else Outcome(Status.NO_SOLUTION, None, bound, work)
     objective = problem.objective(incumbent)
-    return found(problem, incumbent, objective if proved else bound, **work)
+    return found(problem, incumbent, objective if proved else bound, work)
 
 
 def _reduced_costs(problem: Problem, dual: Dual) -> FloatArray:

@@ -50,14 +50,14 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     status = solver.solve(model)
     work = {"branches": int(solver.num_branches)}
     if status == cp_model.INFEASIBLE:
-        return infeasible(**work)
+        return infeasible(work)
     bound = scaled.unscale((solver.best_objective_bound - rounding.sum()) * grid)
     if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
         return Outcome(Status.NO_SOLUTION, None, -np.inf, work)
     choice = scaled.choice(np.array([solver.value(variable) for variable in taken], dtype=float))
     if choice is None or not problem.feasible(choice):
         return Outcome(Status.NO_SOLUTION, None, bound, work)
-    return found(problem, choice, bound, **work)
+    return found(problem, choice, bound, work)
 
 
 def _grid(row: FloatArray, scaled: ScaledProblem) -> float:

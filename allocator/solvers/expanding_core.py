@@ -24,13 +24,15 @@ import numpy as np
 from allocator.dual import Dual
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost
 from allocator.solvers.completion import Completion
-from allocator.solvers.outcome import Deadline, Effort
+from allocator.solvers.outcome import Deadline, Effort, Rounding
 
 #: Most states in each pass; the last one is as wide as memory allows. One limit needs few, thanks to dominance.
 _WIDTHS_ONE = (3_000, 3_000_000)
 _WIDTHS_SEVERAL = (300, 3_000, 3_000_000)
 #: Up to this many states are not worth bounding.
 _FEW = 256
+#: Equally cheap and thrifty plans of one stage that are compared in the order of layers.
+_MOST_RIVALS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +42,13 @@ class Expansion:
     Attributes:
         choice: (U,) the incumbent; None where no plan was found.
         bound: No plan costs less; +inf where it is proved that there is none.
+        canonical: Whether every optimal plan was seen, so that ties are broken.
         work: Counts: units and states that entered, the most states at a time.
     """
 
     choice: IntArray | None
     bound: float
+    canonical: bool
     work: dict[str, int]
 
 
@@ -73,7 +77,11 @@ def expand_core(problem: Problem, dual: Dual, start: IntArray | None, effort: Ef
     bound = dual.bound + run.floor if run.lossless else dual.bound
     if core.choice is not None:
         bound = min(bound, problem.objective(core.choice))
-    return Expansion(core.choice, bound, {"core_units": units, "states": states, "peak_states": peak})
+    # Under one limit states merge, and of merged plans only one is seen.
+    canonical = run.complete and problem.limits > 1
+    return Expansion(
+        core.choice, bound, canonical, {"core_units": units, "states": states, "peak_states": peak}
+    )
 
 
 @dataclass(eq=False)
@@ -89,6 +97,7 @@ class _Core:
     base_cost: float
     choice: IntArray | None  # (U,), the incumbent
     cost: float  # of the incumbent, relative to the base
+    rounding: Rounding
 
     @classmethod
     def around(cls, problem: Problem, dual: Dual, start: IntArray | None) -> _Core:
@@ -118,12 +127,34 @@ class _Core:
             base_cost=base_cost,
             choice=start,
             cost=float(cost) - base_cost,
+            rounding=Rounding.of(problem, base if start is None else start, dual.multipliers),
         )
 
     @property
     def excess(self) -> float:
-        """How far the incumbent lies above the bound."""
-        return self.base_cost + self.cost - self.bound
+        """How far the incumbent lies above the bound; plans that tie with it stay alive."""
+        return self.base_cost + self.cost - self.bound + self.rounding.reduced
+
+    def take(self, choice: IntArray) -> None:
+        """Make a plan the incumbent if it is cheaper, or as cheap and earlier in the order of ties."""
+        # The sums of a whole plan are rounded otherwise than those of its steps, so they decide.
+        if not self.problem.feasible(choice):
+            return
+        cost = self.problem.objective(choice) - self.base_cost
+        tied = self.choice is not None and abs(cost - self.cost) <= self.rounding.cost
+        if cost > self.cost + self.rounding.cost or (tied and not self._earlier(choice)):
+            return
+        self.choice, self.cost = choice, cost
+        self.rounding = Rounding.of(self.problem, choice, self.multipliers)
+
+    def _earlier(self, plan: IntArray) -> bool:
+        assert self.choice is not None
+        used = zip(self.problem.used(plan), self.problem.used(self.choice), self.rounding.spend, strict=True)
+        for mine, theirs, rounding in used:
+            if abs(mine - theirs) > rounding:
+                return bool(mine < theirs)
+        different = np.flatnonzero(plan != self.choice)
+        return different.size > 0 and bool(plan[different[0]] < self.choice[different[0]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +175,7 @@ class _Pass:
         self.states = 0
         self.peak_states = 1
         self.lossless = True
+        self.complete = False  # whether every plan that can match the incumbent was seen
         self.floor = np.inf  # what is unexplored costs at least the bound plus this
         size = int(np.searchsorted(core.floor, core.excess))
         order = core.order[:size]
@@ -168,10 +200,12 @@ class _Pass:
             enough = gap * abs(core.base_cost + core.cost) if core.choice is not None else 0.0
             if floor >= core.excess - enough or deadline.passed():
                 self.floor = floor
+                self.complete = self.lossless and bool(floor >= core.excess)
                 return
             spend, cost = self._enter(position, spend, cost)
             if cost.size == 0:
-                return
+                break
+        self.complete = self.lossless
 
     def _enter(self, position: int, spend: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
         core = self.core
@@ -184,7 +218,7 @@ class _Pass:
         spend = (steps[:, None, :] + spend).reshape(-1, core.problem.limits)
         cost = (prices[:, None] + cost).ravel()
         stage = _Stage(unit, options, np.empty(0, dtype=np.int64), width)
-        self._take_best(spend, cost, stage)
+        self._take_best(spend[width:], cost[width:], stage, first=width)  # those that stayed are known
 
         reduced = cost + spend @ core.multipliers
         kept = np.flatnonzero(reduced + core.floor[position + 1] < core.excess)
@@ -203,16 +237,18 @@ class _Pass:
         self.peak_states = max(self.peak_states, kept.size)
         return spend[kept], cost[kept]
 
-    def _take_best(self, spend: FloatArray, cost: FloatArray, stage: _Stage | None) -> None:
+    def _take_best(self, spend: FloatArray, cost: FloatArray, stage: _Stage | None, first: int = 0) -> None:
         core = self.core
-        cheaper = np.flatnonzero(cost < core.cost)
-        cheaper = cheaper[(spend[cheaper] <= core.slack).all(axis=1)]
-        if cheaper.size == 0:
+        rivals = np.flatnonzero(cost <= core.cost + core.rounding.cost)
+        rivals = rivals[(spend[rivals] <= core.slack).all(axis=1)]
+        if rivals.size == 0:
             return
-        best = int(cheaper[cost[cheaper].argmin()])
-        choice = self._walk_back(best, stage)
-        if core.problem.feasible(choice):  # the sums of a whole plan are rounded otherwise than its steps
-            core.choice, core.cost = choice, core.problem.objective(choice) - core.base_cost
+        rivals = rivals[cost[rivals] <= cost[rivals].min() + core.rounding.cost]
+        for row in range(core.problem.limits):  # of equally cheap plans the thriftiest, limit by limit
+            amounts = spend[rivals, row]
+            rivals = rivals[amounts <= amounts.min() + core.rounding.spend[row]]
+        for origin in rivals[:_MOST_RIVALS].tolist():
+            core.take(self._walk_back(first + origin, stage))
 
     def _walk_back(self, origin: int, stage: _Stage | None) -> IntArray:
         choice = self.core.base.copy()

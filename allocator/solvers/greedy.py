@@ -27,14 +27,14 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     del effort
     dual = maximise_dual(problem)
     if np.isposinf(dual.bound):
-        return infeasible(dual_evaluations=dual.evaluations)
+        return infeasible({"dual_evaluations": dual.evaluations})
     thrift = _thrift(problem)  # (U, F)
     ties = thrift <= thrift.min(axis=1, keepdims=True)
     choice = np.where(ties, masked_cost(problem), np.inf).argmin(axis=1)
     if not problem.feasible(choice):
         return Outcome(Status.NO_SOLUTION, None, dual.bound)
     steps = _buy(problem, thrift, choice)
-    return found(problem, choice, dual.bound, steps=steps)
+    return found(problem, choice, dual.bound, {"steps": steps})
 
 
 def _thrift(problem: Problem) -> FloatArray:

@@ -35,14 +35,14 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
         result = _run(scaled, effort.gap, deadline.left_s())
         nodes += int(result.get("mip_node_count") or 0)
         if result.status == _INFEASIBLE and bound == -np.inf:
-            return infeasible(nodes=nodes)
+            return infeasible({"nodes": nodes})
         if result.get("mip_dual_bound") is not None:
             bound = max(bound, scaled.unscale(result.mip_dual_bound))
         if result.x is None:
             break
         choice = scaled.choice(result.x)
         if choice is not None and problem.feasible(choice):
-            return found(problem, choice, bound, nodes=nodes)
+            return found(problem, choice, bound, {"nodes": nodes})
         if choice is None:
             break
         limit -= 2 * np.maximum(problem.used(choice) - problem.limit, 0)

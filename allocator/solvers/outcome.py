@@ -9,11 +9,47 @@ from typing import Protocol
 
 import numpy as np
 
-from allocator.problem import IntArray, Problem, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, masked_cost
 from allocator.status import Status
 
 #: Relative distance below which a bound proves an objective: the resolution of sums of doubles.
 PROOF_TOLERANCE = 1e-9
+
+
+#: Rounding of a sum of doubles, relative to the sum of their absolute values.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """How far apart two sums may be and still count as equal.
+
+    Attributes:
+        cost: For costs of whole plans.
+        spend: (R,) for spends of whole plans.
+        reduced: For reduced costs of whole plans.
+    """
+
+    cost: float
+    spend: FloatArray
+    reduced: float
+
+    @classmethod
+    def of(cls, problem: Problem, choice: IntArray, multipliers: FloatArray) -> Rounding:
+        """Size the rounding by the terms of a plan's sums.
+
+        Args:
+            problem: The problem.
+            choice: (U,) a plan.
+            multipliers: (R,) prices of the limits.
+
+        Returns:
+            The rounding.
+        """
+        units = np.arange(problem.units)
+        cost = _ROUNDING * float(np.abs(problem.cost[units, choice]).sum())
+        spend: FloatArray = _ROUNDING * np.abs(problem.spend[:, units, choice]).sum(axis=1)
+        return cls(cost, spend, 4 * (cost + float(multipliers @ spend)) + np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -65,12 +101,14 @@ class Outcome:
         choice: (U,) option of each unit; None where there is no plan.
         bound: No plan costs less than this; -inf where nothing is known, +inf where infeasible.
         work: Counts of what was done (dual evaluations, states, nodes).
+        canonical: Whether ties were broken by least spend, then layer order.
     """
 
     status: Status
     choice: IntArray | None
     bound: float
     work: Mapping[str, int] = field(default_factory=dict)
+    canonical: bool = False
 
 
 class Solver(Protocol):
@@ -81,39 +119,44 @@ class Solver(Protocol):
         ...
 
 
-def infeasible(**work: int) -> Outcome:
+def infeasible(work: Mapping[str, int] | None = None) -> Outcome:
     """Claim that no plan keeps every limit.
 
     Args:
-        **work: Counts of what was done.
+        work: Counts of what was done.
 
     Returns:
         The outcome.
     """
-    return Outcome(Status.INFEASIBLE, None, np.inf, work)
+    return Outcome(Status.INFEASIBLE, None, np.inf, work or {})
 
 
-def found(problem: Problem, choice: IntArray, bound: float, **work: int) -> Outcome:
+def found(
+    problem: Problem,
+    choice: IntArray,
+    bound: float,
+    work: Mapping[str, int] | None = None,
+    *,
+    canonical: bool = False,
+) -> Outcome:
     """Claim a plan, optimal only if the bound proves it.
 
     Args:
         problem: The problem.
         choice: (U,) the plan, which keeps every limit.
         bound: No plan costs less than this.
-        **work: Counts of what was done.
+        work: Counts of what was done.
+        canonical: Whether ties were broken by least spend, then layer order.
 
     Returns:
         The outcome; a bound within the proof tolerance of the objective is reported as the objective.
     """
     objective = problem.objective(choice)
-    free = float(
-        masked_cost(problem).min(axis=1).sum()
-    )  # without any limit; no option that costs more matters
+    free = float(masked_cost(problem).min(axis=1).sum())  # without any limit
     bound = min(max(bound, free), objective)
     proved = objective - bound <= PROOF_TOLERANCE * max(abs(objective), abs(bound), objective - free)
-    return Outcome(
-        Status.OPTIMAL if proved else Status.FEASIBLE, choice, objective if proved else bound, work
-    )
+    status = Status.OPTIMAL if proved else Status.FEASIBLE
+    return Outcome(status, choice, objective if proved else bound, work or {}, canonical)
 
 
 def relative_gap(objective: float, bound: float) -> float:

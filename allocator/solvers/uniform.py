@@ -25,7 +25,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     del effort
     dual = maximise_dual(problem)
     if np.isposinf(dual.bound):
-        return infeasible(dual_evaluations=dual.evaluations)
+        return infeasible({"dual_evaluations": dual.evaluations})
     plans = [
         plan
         for plan in (uniform_plan(problem, option) for option in range(problem.bits.size))
@@ -33,7 +33,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     ]
     if not plans:
         return Outcome(Status.NO_SOLUTION, None, dual.bound)
-    return found(problem, min(plans, key=problem.objective), dual.bound, formats_that_fit=len(plans))
+    return found(problem, min(plans, key=problem.objective), dual.bound, {"formats_that_fit": len(plans)})
 
 
 def uniform_plan(problem: Problem, option: int) -> IntArray:

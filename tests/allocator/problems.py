@@ -36,15 +36,20 @@ def brute_force(problem: Problem) -> Best | None:
     """Try every plan; of equally cheap ones the least spend, then the first in order, wins."""
     options = [np.flatnonzero(row).tolist() for row in problem.available]
     plans = [np.array(plan) for plan in product(*options)]
-    feasible = [plan for plan in plans if problem.feasible(plan)]
-    if not feasible:
-        return None
     ranked = [
-        Best(problem.objective(plan), tuple(problem.used(plan)), tuple(plan.tolist())) for plan in feasible
+        Best(problem.objective(plan), tuple(problem.used(plan).tolist()), tuple(plan.tolist()))
+        for plan in plans
+        if problem.feasible(plan)
     ]
-    return min(
-        ranked, key=lambda best: (round(best.objective, 9), np.round(best.used, 9).tolist(), best.choice)
-    )
+    if not ranked:
+        return None
+    cheapest = min(ranked, key=lambda best: best.objective)
+    terms = problem.cost[np.arange(problem.units), list(cheapest.choice)]
+    kept = [best for best in ranked if best.objective <= cheapest.objective + 1e-12 * np.abs(terms).sum()]
+    for row in range(problem.limits):
+        least = min(best.used[row] for best in kept)
+        kept = [best for best in kept if best.used[row] <= least + 1e-9]
+    return min(kept, key=lambda best: best.choice)
 
 
 NAN = np.nan
