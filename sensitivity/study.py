@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from allocator.problem import FloatArray
 from quantize import Format, round_trip
 from sensitivity.calibration import Batch, LossFunction
 from sensitivity.layers import LayerRef
+from sensitivity.tasks import Engine, serial
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -50,6 +53,8 @@ class Study:
         formats: Columns, F of them.
         seed: Seed of everything random.
         progress: Told after every step.
+        engine: Computes the pieces that estimators cut their work into.
+        memo: What the pieces of one stage share within one process; see :func:`once`.
     """
 
     model: nn.Module
@@ -59,6 +64,25 @@ class Study:
     formats: tuple[Format, ...]
     seed: int
     progress: Progress
+    engine: Engine = serial
+    memo: dict[Hashable, Any] = field(default_factory=dict)
+
+
+def once(study: Study, key: Hashable, build: Callable[[], T]) -> T:
+    """Build what several pieces need, such as the original outputs, once per stage and process.
+
+    Args:
+        study: Holds what was built.
+        key: Names it.
+        build: Builds it; must give the same in every process.
+
+    Returns:
+        What was built.
+    """
+    if key not in study.memo:
+        study.memo[key] = build()
+    value: T = study.memo[key]
+    return value
 
 
 class Estimator(Protocol):

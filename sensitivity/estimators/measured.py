@@ -6,6 +6,7 @@ Source: I. Hubara et al., "CalibTIP", ICML 2021; T. Zhao et al., "MixDQ", ECCV 2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from quantize import Format
 from sensitivity.calibration import Batch
 from sensitivity.layers import LayerRef
 from sensitivity.prefix import Prefix
-from sensitivity.study import Study, mean_and_error, replaced, rounded, table
+from sensitivity.study import Study, mean_and_error, once, replaced, rounded, table
+from sensitivity.tasks import Key
 
 
 def measured(
@@ -46,28 +48,45 @@ def measured(
         InvalidInputError: A distance is not finite (names the layer and the format) or not one number per sample.
     """
     data = study.batches if batches is None else batches
-    prefix = Prefix(study.model)
-    total = len(study.layers) * len(study.formats)
-    with torch.inference_mode():
-        reference = []
-        for index, batch in enumerate(data):
-            with prefix.recording(index):
-                reference.append(outputs(study.model, batch))
-        entries = []
-        for layer in study.layers:
-            block = prefix.before(layer.name)
-            for target in study.formats:
-                samples = []
-                with replaced(layer, rounded(layer, target)):
-                    for index, batch in enumerate(data):
-                        with prefix.replaying(block, index):
-                            samples.append(distance(reference[index], outputs(study.model, batch)))
-                entries.append(_samples(samples, layer, target))
-                study.progress(name, len(entries), total)
-    means, errors = mean_and_error(np.array(entries).T)  # (L · F,)
+    keys = [(layer.name, target.name) for layer in study.layers for target in study.formats]
+    measure = partial(_entry, name=name, data=data, outputs=outputs, distance=distance)
+    means, errors = mean_and_error(np.array(study.engine(study, name, keys, measure)).T)  # (L · F,)
     shape = (len(study.layers), len(study.formats))
     stderr = None if errors is None else errors.reshape(shape)
     return table(means.reshape(shape), stderr, f"{meaning}; measured, one layer quantized at a time")
+
+
+def _entry(
+    study: Study,
+    key: Key,
+    *,
+    name: str,
+    data: Sequence[Batch],
+    outputs: Callable[[nn.Module, Batch], Tensor],
+    distance: Callable[[Tensor, Tensor], Tensor],
+) -> FloatArray:
+    prefix, reference = once(study, (name, "originals"), partial(_originals, study, data, outputs))
+    layer = next(item for item in study.layers if item.name == key[0])
+    target = next(item for item in study.formats if item.name == key[1])
+    block = prefix.before(layer.name)
+    samples = []
+    with torch.inference_mode(), replaced(layer, rounded(layer, target)):
+        for index, batch in enumerate(data):
+            with prefix.replaying(block, index):
+                samples.append(distance(reference[index], outputs(study.model, batch)))
+    return _samples(samples, layer, target)
+
+
+def _originals(
+    study: Study, data: Sequence[Batch], outputs: Callable[[nn.Module, Batch], Tensor]
+) -> tuple[Prefix, list[Tensor]]:
+    prefix = Prefix(study.model)
+    reference = []
+    with torch.inference_mode():
+        for index, batch in enumerate(data):
+            with prefix.recording(index):
+                reference.append(outputs(study.model, batch))
+    return prefix, reference
 
 
 def _samples(distances: list[Tensor], layer: LayerRef, target: Format) -> FloatArray:
