@@ -6,8 +6,17 @@ Never imports torch; optional solvers are imported when they are asked for.
 from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
 from allocator.certificate import certify, total
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
-from allocator.profile import CostTable, Format, Layer, Profile, Provenance, ResourceTable, load_profile
-from allocator.request import Request, make_request
+from allocator.profile import (
+    CostTable,
+    Format,
+    Fusion,
+    Layer,
+    Profile,
+    Provenance,
+    ResourceTable,
+    load_profile,
+)
+from allocator.request import Limit, Request, make_request
 from allocator.solve import solve, solve_request
 from allocator.solvers import SOLVERS
 from allocator.status import Status
@@ -16,7 +25,9 @@ __all__ = [
     # the contract
     "CostTable",
     "Format",
+    "Fusion",
     "Layer",
+    "Limit",
     "Profile",
     "Provenance",
     "Request",

@@ -12,55 +12,62 @@ from allocator.status import Status
 
 
 class Usage(Strict):
-    """What the plan spends of one budget.
+    """What the plan spends of one budget or limit.
 
     Attributes:
         used: Amount spent, recomputed from the table.
-        limit: Amount allowed (or, where ``at_least``, demanded).
-        slack: Room left; never negative in a plan beyond the stated tolerance for non-integer tables.
-        unit: Unit of the three amounts.
-        at_least: True for tables where higher is better.
-        shadow_price: How much the objective would improve per extra unit, at the margin.
+        limit: Most allowed; absent for demands.
+        at_least: Least demanded; absent for budgets.
+        slack: Room left to the nearer side; never negative beyond the stated tolerance for non-integer tables.
+        unit: Unit of the amounts.
+        shadow_price: How much the objective would improve per unit that the binding side gives way, at the margin;
+            absent for peaks.
     """
 
     used: float
-    limit: float
+    limit: float | None = None
+    at_least: float | None = None
     slack: float
     unit: str
-    at_least: bool = False
     shadow_price: float | None = None
 
 
 class Certificate(Strict):
-    """Objective and budgets recomputed from the tables, without the solver's word.
+    """Objectives and limits recomputed from the tables, without the solver's word.
 
     Attributes:
-        objective: Recomputed objective.
-        used: Budget name to the recomputed amount.
+        objective: Recomputed first objective.
+        objectives: All recomputed objectives, in falling order of importance.
+        used: Name of a budget or limit to the recomputed amount.
         violations: What is wrong with the plan; empty for a valid one.
     """
 
     objective: float
+    objectives: tuple[float, ...]
     used: dict[str, float]
     violations: tuple[str, ...] = ()
 
 
 class Reach(Strict):
-    """What plans can reach of one budget.
+    """What plans can reach of one budget or limit.
 
     Attributes:
-        least: The least that any plan spends, whatever the other budgets.
+        least: The least that any plan spends, whatever else was asked.
         most: The most that any plan spends.
-        limit: The budget that was asked for.
-        best_with_others: What this budget would have to be for a plan to exist while all other budgets hold;
-            absent where no budget on this table would help.
+        least_with_others: The least that a plan spends while it keeps everything else that was asked; absent where
+            nothing else can be kept either.
+        most_with_others: The most, likewise.
+        limit: Most allowed, as asked; absent for demands.
+        at_least: Least demanded, as asked; absent for budgets.
         unit: Unit of the amounts.
     """
 
     least: float
     most: float
-    limit: float
-    best_with_others: float | None = None
+    least_with_others: float | None = None
+    most_with_others: float | None = None
+    limit: float | None = None
+    at_least: float | None = None
     unit: str = ""
 
 
@@ -69,12 +76,14 @@ class SolverReport(Strict):
 
     Attributes:
         name: Name of the solver.
+        why: Why it was picked, where the request left that open.
         version: Version of the package that did the work.
         seconds: Wall clock.
         work: Counts: dual evaluations, units in the core, states, nodes.
     """
 
     name: str
+    why: str | None = None
     version: str
     seconds: float
     work: Mapping[str, int] = {}
@@ -87,12 +96,15 @@ class Allocation(Strict):
         status: What was proved; ``optimal`` only with a proof.
         advice: What the status means for the reader.
         assignment: Layer name to format name; absent where there is no plan.
-        objective_name: What was optimised.
+        fusions: Names of the fusions that the plan uses.
+        objective_name: What was optimised first.
         objective: Recomputed from the tables.
-        bound: No plan within the budgets has a better objective.
+        bound: No plan within the limits has a better objective.
         gap: Distance between objective and bound, relative to the larger.
-        usage: Budget name to what the plan spends of it.
-        achievable: For infeasible requests: what each budget would have to be.
+        then: Further objectives by name, each optimised among the plans that are best in all before it.
+        tie_break: How the plan was chosen among equally good ones; absent where it was not.
+        usage: Name of a budget or limit to what the plan spends of it.
+        achievable: For infeasible requests: what each budget or limit would have to be.
         certificate: The independent check.
         solver: Who solved it.
         profile_sha256: The profile that was planned for.
@@ -102,10 +114,13 @@ class Allocation(Strict):
     status: Status
     advice: str
     assignment: dict[str, str] | None = None
+    fusions: tuple[str, ...] = ()
     objective_name: str
     objective: float | None = None
     bound: float | None = None
     gap: Annotated[float, Field(ge=0, le=2)] | None = None
+    then: dict[str, float] = {}
+    tie_break: str | None = None
     usage: dict[str, Usage] = {}
     achievable: dict[str, Reach] = {}
     certificate: Certificate | None = None

@@ -1,24 +1,19 @@
-"""Profile and request → Problem: units merged, signs and limits settled, every name resolved."""
+"""Profile and request → Problem: units merged, fusions expanded, signs and limits settled, every name resolved."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from allocator.fused_sets import expand_fusions
+from allocator.limits import Row, resolve_limits
 from allocator.options import allowed_options, require_options
 from allocator.problem import BoolArray, FloatArray, IntArray, Problem
-from allocator.profile import CostTable, Profile, ResourceTable
+from allocator.profile import CostTable, Profile
 from allocator.request import Request
-from allocator.tables import (
-    Budget,
-    Objective,
-    combines_by_max,
-    constant_of,
-    find_table,
-    resolve_budgets,
-    resolve_objective,
-)
+from allocator.tables import Objective, constant_of, find_table, resolve_objectives, values_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,45 +21,63 @@ class Compiled:
     """A problem, and the way back from its answer to the names of the profile.
 
     Attributes:
-        problem: Dense arrays over units.
-        objective: What is optimised.
-        budgets: The budgets, as the request names them.
-        tables: (R,) name of the table behind each limit of the problem.
-        unit_of_layer: (L,) index of the unit of each layer.
-        formats: Column names.
-        layers: Row names.
+        problem: Dense arrays over sets of units; the cost is that of the first objective.
+        objectives: What is optimised, in falling order of importance.
+        costs: (K, U, O) costs of every objective.
+        rows: The budgets and limits, as the request names them.
+        sides: For each limit of the problem the row behind it, and the sign that made it an upper limit.
+        formats_of_option: (L, O) format of each layer in each option of its set.
+        set_of_layer: (L,) index of the set of each layer.
+        fusions_of_option: (set, option) → fusions used; empty ones left out.
+        profile: The profile.
     """
 
     problem: Problem
-    objective: Objective
-    budgets: tuple[Budget, ...]
-    tables: tuple[str, ...]
-    unit_of_layer: IntArray
-    formats: tuple[str, ...]
-    layers: tuple[str, ...]
+    objectives: tuple[Objective, ...]
+    costs: FloatArray
+    rows: tuple[Row, ...]
+    sides: tuple[tuple[Row, float], ...]
+    formats_of_option: IntArray
+    set_of_layer: IntArray
+    fusions_of_option: Mapping[tuple[int, int], tuple[int, ...]]
+    profile: Profile
 
     def assignment(self, choice: IntArray) -> dict[str, str]:
         """Name the choice.
 
         Args:
-            choice: (U,) index of the option of each unit.
+            choice: (U,) index of the option of each set.
 
         Returns:
             Layer name to format name, in the order of the profile.
         """
-        columns = choice[self.unit_of_layer]
-        return {layer: self.formats[column] for layer, column in zip(self.layers, columns, strict=True)}
+        columns = self.formats_of_option[np.arange(self.set_of_layer.size), choice[self.set_of_layer]]
+        names = list(self.profile.formats)
+        return {layer.name: names[column] for layer, column in zip(self.profile.layers, columns, strict=True)}
 
-    def reported(self, value: float) -> float:
-        """Turn an internal (minimised, constant-free) objective into the one the user sees.
+    def fusions(self, choice: IntArray) -> tuple[str, ...]:
+        """Name the fusions that a choice uses.
 
         Args:
-            value: Objective or bound of the problem.
+            choice: (U,) index of the option of each set.
 
         Returns:
-            The same in the direction and unit of the table.
+            Names, in the order of the sets.
         """
-        return (-value if self.objective.maximise else value) + self.objective.constant
+        used = (self.fusions_of_option.get((unit, option), ()) for unit, option in enumerate(choice.tolist()))
+        return tuple(self.profile.fusions[index].name for fused in used for index in fused)
+
+    def row_limits(self, rows: Sequence[Row]) -> FloatArray:
+        """The limits of the problem for other amounts.
+
+        Args:
+            rows: The same rows with other amounts.
+
+        Returns:
+            (R,) limits.
+        """
+        by_name = {row.name: row for row in rows}
+        return np.array([_side_limit(by_name[row.name], sign) for row, sign in self.sides], dtype=float)
 
 
 def compile_problem(profile: Profile, request: Request) -> Compiled:
@@ -72,7 +85,7 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
 
     Args:
         profile: Layers, formats and tables.
-        request: Objective, budgets, pins.
+        request: Objectives, budgets, limits, pins.
 
     Returns:
         The problem and the way back.
@@ -80,83 +93,118 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
     Raises:
         InvalidInputError: A name is unknown, an amount unreadable, or a unit is left without a format.
     """
-    objective = resolve_objective(profile, request)
-    budgets = resolve_budgets(profile, request)
+    objectives = resolve_objectives(profile, request)
+    rows = resolve_limits(profile, request)
     unit_of_layer = _unit_of_layer(profile)
-    allowed = allowed_options(profile, request, [*objective.weights, *(budget.table for budget in budgets)])
+    costs = [_objective_values(profile, objective) for objective in objectives]
+    spends = [sign * _row_values(profile, row) for row, sign in _sides(rows)]
+    peaks = [_row_values(profile, row) for row in rows if row.peak]
+    allowed = allowed_options(profile, request, np.stack([*costs, *spends, *peaks]))
     available = _every_layer_of_unit(allowed, unit_of_layer)
     require_options(profile, request, allowed, available, unit_of_layer)
+    available, impossible = _within_peaks(profile, rows, available, unit_of_layer)
+    sides = [*_sides(rows), *((row, 1.0) for row, _ in impossible)]
 
-    sign = -1.0 if objective.maximise else 1.0
-    cost = sign * sum(
-        weight * _values(find_table(profile, name)) for name, weight in objective.weights.items()
-    )
-    rows = [_sum_row(table, budget) for table, budget in _tightest(profile, budgets)]
-    available, impossible = _within_maxima(profile, budgets, available, unit_of_layer)
-    merged = _sum_by_unit(np.stack([cost, *(row.spend for row in rows)]), unit_of_layer)  # (1 + R, U, F)
+    layered = np.where(allowed, np.stack([*costs, *spends]), 0.0)  # (K + R, L, F)
+    merged = _sum_by_unit(layered, unit_of_layer)
+    merged = np.concatenate([merged, *(counted[None].astype(float) for _, counted in impossible)])
     merged = np.where(available, merged, 0.0)
+    expanded = expand_fusions(profile, objectives, sides, merged, available, unit_of_layer)
+    limits = np.array([_side_limit(row, sign) if not row.peak else 0.0 for row, sign in sides], dtype=float)
+    goals = len(objectives)
     problem = Problem(
-        cost=merged[0],
-        spend=np.concatenate([merged[1:], *(row.spend[None] for row in impossible)]),
-        limit=np.array([row.limit for row in (*rows, *impossible)], dtype=float),
-        available=available,
+        cost=expanded.values[0],
+        spend=expanded.values[goals:],
+        limit=limits,
+        available=expanded.available,
+        label=expanded.label,
         bits=np.array([item.weight_bits for item in profile.formats.values()]),
     )
     return Compiled(
-        problem,
-        objective,
-        budgets,
-        tuple(row.table for row in (*rows, *impossible)),
-        unit_of_layer,
-        tuple(profile.formats),
-        tuple(layer.name for layer in profile.layers),
+        problem=problem,
+        objectives=objectives,
+        costs=expanded.values[:goals],
+        rows=rows,
+        sides=tuple(sides),
+        formats_of_option=expanded.formats_of_option,
+        set_of_layer=expanded.set_of_unit[unit_of_layer],
+        fusions_of_option=expanded.fusions_of_option,
+        profile=profile,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Row:
-    table: str
-    spend: FloatArray  # (L, F), or (U, F) where no plan can meet the limit
-    limit: float
+def with_cost(compiled: Compiled, goal: int) -> Problem:
+    """The problem with another of its objectives.
+
+    Args:
+        compiled: The compiled request.
+        goal: Index of the objective.
+
+    Returns:
+        The problem.
+    """
+    return replace(compiled.problem, cost=compiled.costs[goal])
 
 
-def _sum_row(table: CostTable | ResourceTable, budget: Budget) -> _Row:
-    sign = -1.0 if budget.at_least else 1.0
-    limit = sign * (budget.limit - constant_of(table)) + budget.tolerance
-    return _Row(budget.table, sign * _values(table), float(np.floor(limit)) if budget.whole else limit)
+def _objective_values(profile: Profile, objective: Objective) -> FloatArray:
+    sign = -1.0 if objective.maximise else 1.0
+    total = np.zeros((len(profile.layers), len(profile.formats)))
+    for name, weight in objective.weights.items():
+        table = find_table(profile, name)
+        values = sign * values_of(table)
+        if objective.caution and isinstance(table, CostTable) and table.stderr is not None:
+            values = values + objective.caution * np.array(table.stderr, dtype=float)
+        total = total + weight * values
+    return total
 
 
-def _tightest(
-    profile: Profile, budgets: tuple[Budget, ...]
-) -> list[tuple[CostTable | ResourceTable, Budget]]:
-    # Two budgets on one table (bytes and effective bits) are one row.
-    rows: dict[str, tuple[CostTable | ResourceTable, Budget]] = {}
-    for budget in budgets:
-        table = find_table(profile, budget.table)
-        before = rows.get(budget.table)
-        if not combines_by_max(table) and (
-            before is None or (budget.limit > before[1].limit) == budget.at_least
-        ):
-            rows[budget.table] = (table, budget)
-    return list(rows.values())
+def _row_values(profile: Profile, row: Row) -> FloatArray:
+    shape = (len(profile.layers), len(profile.formats))
+    inside = np.zeros(shape, dtype=bool)
+    inside[np.ix_(row.layers, row.formats)] = True
+    values = np.ones(shape) if row.table is None else values_of(find_table(profile, row.table))
+    return np.where(inside, values, 0.0)
 
 
-def _within_maxima(
-    profile: Profile, budgets: tuple[Budget, ...], available: BoolArray, unit_of_layer: IntArray
-) -> tuple[BoolArray, list[_Row]]:
-    # A limit on a maximum only forbids options. Where it forbids all options of a unit no plan exists; an
-    # extra row that counts the options above the limit says so to every solver.
+def _sides(rows: Sequence[Row]) -> list[tuple[Row, float]]:
+    # Rows of equal scope (bytes and effective bits) share one limit, the tightest.
+    tightest: dict[tuple[object, ...], tuple[Row, float]] = {}
+    for row in rows:
+        for sign, amount in ((1.0, row.high), (-1.0, row.low)):
+            if amount is None or row.peak:
+                continue
+            before = tightest.get((*row.scope, sign))
+            if before is None or _side_limit(row, sign) < _side_limit(*before):
+                tightest[*row.scope, sign] = (row, sign)
+    return list(tightest.values())
+
+
+def _side_limit(row: Row, sign: float) -> float:
+    amount = row.high if sign > 0 else row.low
+    assert amount is not None
+    limit = sign * (amount - row.constant) + row.tolerance(amount)
+    return float(np.floor(limit)) if row.whole else limit
+
+
+def _within_peaks(
+    profile: Profile, rows: Sequence[Row], available: BoolArray, unit_of_layer: IntArray
+) -> tuple[BoolArray, list[tuple[Row, BoolArray]]]:
+    # A limit on a maximum only forbids options. Where it forbids all options of a unit no plan exists; a row that
+    # counts the options above the limit says so to every solver.
     impossible = []
-    for budget in budgets:
-        table = find_table(profile, budget.table)
-        if not combines_by_max(table):
+    for row in rows:
+        if not row.peak:
             continue
-        within = _values(table) + constant_of(table) <= budget.limit + budget.tolerance
+        assert row.table is not None
+        assert row.high is not None
+        table = find_table(profile, row.table)
+        most = row.high - constant_of(table) + row.tolerance(row.high)
+        within = ~(_row_values(profile, row) > most)
         kept = available & _every_layer_of_unit(within, unit_of_layer)
         if kept.any(axis=1).all():
             available = kept
         else:
-            impossible.append(_Row(budget.table, (available & ~kept).astype(float), 0.0))
+            impossible.append((row, available & ~kept))
     return available, impossible
 
 
@@ -166,10 +214,6 @@ def _unit_of_layer(profile: Profile) -> IntArray:
         ("alone", index) if layer.unit is None else layer.unit for index, layer in enumerate(profile.layers)
     )
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
-
-
-def _values(table: CostTable | ResourceTable) -> FloatArray:
-    return np.array(table.values, dtype=float)  # None becomes NaN
 
 
 def _every_layer_of_unit(flags: BoolArray, unit_of_layer: IntArray) -> BoolArray:

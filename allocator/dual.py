@@ -22,7 +22,7 @@ _LARGEST_BOX = 1e8
 #: The model and the best value agree, relative to the range of costs.
 _CLOSED = 1e-9
 #: Rounding of a sum of doubles, relative to its terms.
-_ROUNDING = 1e-13
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +68,10 @@ def maximise_dual(problem: Problem, hull: Hull | None = None) -> Dual:
         ...     spend=np.array([[[1.0, 2.0]]]),
         ...     limit=np.array([1.5]),
         ...     available=np.ones((1, 2), dtype=bool),
+        ...     label=np.array([[0, 1]]),
         ...     bits=np.array([4.0, 8.0]),
         ... )
-        >>> maximise_dual(problem).bound
+        >>> round(maximise_dual(problem).bound, 9)
         1.5
     """
     lagrangian = _Lagrangian(problem)
@@ -116,8 +117,14 @@ class _Lagrangian:
         self.evaluations += 1
         slope = self.problem.used(choice) - self.problem.limit
         cost = self.problem.objective(choice)
-        priced = multipliers @ slope if np.isfinite(multipliers).all() else np.nan
-        return _Cut(multipliers, cost + float(priced), slope, cost, choice)
+        if not np.isfinite(multipliers).all():
+            return _Cut(multipliers, np.nan, slope, cost, choice)
+        # Large multipliers blur small costs, so that the choice may miss the minimum by the rounding of its terms.
+        chosen = np.arange(self.problem.units), choice
+        spent = np.abs(self.problem.spend[:, *chosen]).sum(axis=1) + np.abs(self.problem.limit)  # (R,)
+        terms = np.abs(self.problem.cost[chosen]).sum() + multipliers @ spent
+        value = cost + float(multipliers @ slope) - _ROUNDING * float(terms)
+        return _Cut(multipliers, value, slope, cost, choice)
 
 
 def _on_hull(lagrangian: _Lagrangian, hull: Hull) -> Dual:

@@ -72,7 +72,7 @@ def build_hull(problem: Problem, row: int = 0) -> Hull:
     Example:
         >>> one = np.ones((2, 3), dtype=bool)
         >>> cost, spend = np.array([[9.0, 4.0, 1.0], [8.0, 7.0, 0.0]]), np.array([[[1.0, 2.0, 4.0], [1.0, 2.0, 3.0]]])
-        >>> hull = build_hull(Problem(cost, spend, np.array([6.0]), one, np.arange(3.0)))
+        >>> hull = build_hull(Problem(cost, spend, np.array([6.0]), one, np.arange(3) * one, np.arange(3.0)))
         >>> hull.start.tolist(), list(zip(hull.unit.tolist(), hull.option.tolist())), hull.price.tolist()
         ([0, 0], [(0, 1), (1, 2), (0, 2)], [5.0, 4.0, 1.5])
     """

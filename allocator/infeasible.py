@@ -8,58 +8,73 @@ import numpy as np
 
 from allocator.allocation import Reach
 from allocator.compile import Compiled
+from allocator.limits import Row
 from allocator.problem import FloatArray, Problem
-from allocator.profile import CostTable, Profile, ResourceTable
 from allocator.solvers import exact
-from allocator.solvers.outcome import Effort
-from allocator.tables import Budget, combines_by_max, constant_of, find_table
+from allocator.solvers.outcome import Deadline, Effort
+from allocator.tables import constant_of, find_table, values_of
 
 
-def achievable(profile: Profile, compiled: Compiled, time_limit_s: float | None) -> dict[str, Reach]:
-    """Find what plans can reach of each budget, alone and while the others hold.
+def achievable(compiled: Compiled, time_limit_s: float | None) -> dict[str, Reach]:
+    """Find what plans can reach of each budget and limit, alone and while the others hold.
 
     Args:
-        profile: The tables.
         compiled: The infeasible problem.
-        time_limit_s: Seconds for each of the extra solves, one per budget.
+        time_limit_s: Seconds for all extra solves together, up to two for each budget or limit.
 
     Returns:
-        Budget name to its range.
+        Name to range.
     """
-    return {budget.name: _reach(profile, compiled, budget, time_limit_s) for budget in compiled.budgets}
+    deadline = Deadline(time_limit_s)
+    return {row.name: _reach(compiled, row, deadline) for row in compiled.rows}
 
 
-def _reach(profile: Profile, compiled: Compiled, budget: Budget, time_limit_s: float | None) -> Reach:
-    table = find_table(profile, budget.table)
-    values = np.array(table.values, dtype=float)  # (L, F)
-    free = compiled.problem.available[compiled.unit_of_layer]  # (L, F)
-    low, high = np.where(free, values, np.inf).min(axis=1), np.where(free, values, -np.inf).max(axis=1)
-    combine = np.max if combines_by_max(table) else np.sum
-    least, most = float(combine(low)), float(combine(high))
-    best = least if combines_by_max(table) else _best_with_others(compiled, budget, time_limit_s)
+def _reach(compiled: Compiled, row: Row, deadline: Deadline) -> Reach:
+    if row.peak:
+        return _peak_reach(compiled, row)
+    spend = _spend(compiled, row)  # (U, O)
+    free = compiled.problem.available
+    least = float(np.where(free, spend, np.inf).min(axis=1).sum())
+    most = float(np.where(free, spend, -np.inf).max(axis=1).sum())
+    low, high = (_extreme(compiled, row, sign * spend, deadline) for sign in (1.0, -1.0))
+    return _reported(row, least, most, low, None if high is None else -high)
+
+
+def _spend(compiled: Compiled, row: Row) -> FloatArray:
+    for index, (other, sign) in enumerate(compiled.sides):
+        if other.scope == row.scope:
+            spend: FloatArray = sign * compiled.problem.spend[index]
+            return spend
+    raise AssertionError(row.name)
+
+
+def _extreme(compiled: Compiled, row: Row, spend: FloatArray, deadline: Deadline) -> float | None:
+    problem = compiled.problem
+    others = np.array([other.scope != row.scope for other, _ in compiled.sides], dtype=bool)
+    relaxed: Problem = replace(problem, cost=spend, spend=problem.spend[others], limit=problem.limit[others])
+    choice = exact.solve(relaxed, Effort(time_limit_s=deadline.left_s())).choice
+    return None if choice is None else relaxed.objective(choice)
+
+
+def _peak_reach(compiled: Compiled, row: Row) -> Reach:
+    assert row.table is not None
+    table = find_table(compiled.profile, row.table)
+    values = values_of(table)[np.ix_(row.layers, row.formats)]  # (L', F')
+    least = float(np.nanmin(values, axis=1).max()) + constant_of(table) - row.constant
+    most = float(np.nanmax(values)) + constant_of(table) - row.constant
+    return _reported(row, least, most, least, most)
+
+
+def _reported(row: Row, least: float, most: float, low: float | None, high: float | None) -> Reach:
+    def shown(amount: float | None) -> float | None:
+        return None if amount is None else (amount + row.constant) * row.per_unit
+
     return Reach(
-        least=_reported(budget, table, least),
-        most=_reported(budget, table, most),
-        limit=budget.limit * budget.per_unit,
-        best_with_others=None if best is None else _reported(budget, table, best),
-        unit=budget.unit,
+        least=(least + row.constant) * row.per_unit,
+        most=(most + row.constant) * row.per_unit,
+        least_with_others=shown(low),
+        most_with_others=shown(high),
+        limit=None if row.high is None else row.high * row.per_unit,
+        at_least=None if row.low is None else row.low * row.per_unit,
+        unit=row.unit,
     )
-
-
-def _reported(budget: Budget, table: CostTable | ResourceTable, amount: float) -> float:
-    return (amount + constant_of(table)) * budget.per_unit
-
-
-def _best_with_others(compiled: Compiled, budget: Budget, time_limit_s: float | None) -> float | None:
-    problem, row = compiled.problem, compiled.tables.index(budget.table)
-    others: Problem = replace(
-        problem,
-        cost=problem.spend[row],
-        spend=np.delete(problem.spend, row, axis=0),
-        limit=np.delete(problem.limit, row),
-    )
-    choice = exact.solve(others, Effort(time_limit_s=time_limit_s)).choice
-    if choice is None:
-        return None
-    used: FloatArray = problem.used(choice)
-    return float(-used[row] if budget.at_least else used[row])

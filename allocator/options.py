@@ -8,22 +8,21 @@ import numpy as np
 
 from allocator.errors import Fault, InvalidInputError, pointer, unknown
 from allocator.patterns import matching
-from allocator.problem import BoolArray, IntArray
+from allocator.problem import BoolArray, FloatArray, IntArray
 from allocator.profile import Profile
 from allocator.request import Request
-from allocator.tables import find_table
 
 
-def allowed_options(profile: Profile, request: Request, tables: Iterable[str]) -> BoolArray:
+def allowed_options(profile: Profile, request: Request, in_play: FloatArray) -> BoolArray:
     """Tell which formats each layer may have.
 
-    A format is out where any table in play has a null, where a pin or an allow list names others, and where a
-    forbid list names it.
+    A format is out where a number in play is missing, where a pin or an allow list names others, and where a forbid
+    list names it.
 
     Args:
         profile: Layers, formats and tables.
         request: Pins, allow and forbid lists.
-        tables: Names of the tables in play.
+        in_play: (V, L, F) every number in play, NaN where a table has a null.
 
     Returns:
         (L, F); rows may be empty, :func:`require_options` says why.
@@ -31,9 +30,7 @@ def allowed_options(profile: Profile, request: Request, tables: Iterable[str]) -
     Raises:
         InvalidInputError: A layer or format is unknown, or pins contradict each other; every fault is named.
     """
-    allowed = np.ones((len(profile.layers), len(profile.formats)), dtype=bool)
-    for name in tables:
-        allowed &= ~np.isnan(np.array(find_table(profile, name).values, dtype=float))
+    allowed: BoolArray = np.logical_not(np.isnan(in_play).any(axis=0))
     for layers, columns in _rules(profile, request):
         allowed[layers] &= columns
     return allowed

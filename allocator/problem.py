@@ -22,17 +22,19 @@ class Problem:
     Values where ``available`` is False are meaningless; every unit has at least one available option.
 
     Attributes:
-        cost: (U, F), minimised.
-        spend: (R, U, F), one slice per limit.
+        cost: (U, O), minimised.
+        spend: (R, U, O), one slice per limit.
         limit: (R,).
-        available: (U, F), whether a unit may take an option.
-        bits: (F,), weight bits of each option; only the uniform baseline looks at them.
+        available: (U, O), whether a unit may take an option.
+        label: (U, O), format that an option gives to all layers of its unit, -1 where they differ.
+        bits: (F,), weight bits of each format; like the labels, only the uniform baseline looks at them.
     """
 
     cost: FloatArray
     spend: FloatArray
     limit: FloatArray
     available: BoolArray
+    label: IntArray
     bits: FloatArray
 
     @property
@@ -88,7 +90,7 @@ def masked_cost(problem: Problem) -> FloatArray:
         problem: The problem.
 
     Returns:
-        (U, F).
+        (U, O).
     """
     return np.where(problem.available, problem.cost, np.inf)
 
@@ -100,6 +102,6 @@ def masked_spend(problem: Problem) -> FloatArray:
         problem: The problem.
 
     Returns:
-        (R, U, F).
+        (R, U, O).
     """
     return np.where(problem.available, problem.spend, np.inf)

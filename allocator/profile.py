@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator.errors import Fault, InvalidInputError, decoded, faults_of
+from allocator.errors import Fault, InvalidInputError, decoded, faults_of, unknown
 from allocator.schema import Count, Finite, Name, Size, Strict
 
 CostRow = tuple[Finite | None, ...]
@@ -86,6 +86,24 @@ class ResourceTable(Strict):
     combine: Literal["sum", "max"] = "sum"
 
 
+class Fusion(Strict):
+    """Layers that may run as one kernel, and what that kernel spends.
+
+    A plan may use a fusion or leave it; where it does, its layers share one format and spend what the fusion says
+    instead of their own entries. Fusions may overlap (qk, kv, qkv); a plan uses disjoint ones.
+
+    Attributes:
+        name: Unique name.
+        layers: The layers that run together, at least two.
+        resources: Resource name to what the fused kernel spends in each format; ``None`` where it does not exist.
+            Resources that are not named, and all costs, stay the sum over the layers.
+    """
+
+    name: Name
+    layers: Annotated[tuple[Name, ...], Field(min_length=2)]
+    resources: Annotated[dict[Name, SizeRow], Field(min_length=1)]
+
+
 class Provenance(Strict):
     """Where a profile came from.
 
@@ -110,7 +128,7 @@ class Profile(Strict):
         layers: Rows, in order.
         costs: Named (L, F) tables of what a choice costs the model.
         resources: Named (L, F) tables of what a choice spends.
-        fusions: Reserved for fused kernels; must be empty in this version.
+        fusions: Layers that may run as one kernel.
         provenance: Where the numbers came from.
 
     Example:
@@ -133,7 +151,7 @@ class Profile(Strict):
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     costs: dict[Name, CostTable] = {}
     resources: dict[Name, ResourceTable] = {}
-    fusions: Annotated[tuple[object, ...], Field(max_length=0)] = ()
+    fusions: tuple[Fusion, ...] = ()
     provenance: Provenance = Provenance()
 
     @model_validator(mode="after")
@@ -151,6 +169,7 @@ class Profile(Strict):
                 _check_shape((kind, name, "values"), table.values, shape)
                 if isinstance(table, CostTable) and table.stderr is not None:
                     _check_shape((kind, name, "stderr"), table.stderr, shape)
+        _check_fusions(self)
         return self
 
     def digest(self) -> str:
@@ -199,6 +218,31 @@ def _check_shape(
     for index, row in enumerate(rows):
         if len(row) != formats:
             raise _fault(f"expected {formats} values, one per format, got {len(row)}", *where, index)
+
+
+def _check_fusions(profile: Profile) -> None:
+    layers, seen = {layer.name for layer in profile.layers}, set()
+    for at, fusion in enumerate(profile.fusions):
+        where = ("fusions", at)
+        if fusion.name in seen:
+            raise _fault(f"fusion names must be unique, repeated: {fusion.name!r}", *where, "name")
+        seen.add(fusion.name)
+        for index, name in enumerate(fusion.layers):
+            if name not in layers:
+                raise _fault(unknown(name, layers, "layer"), *where, "layers", index)
+        if len(set(fusion.layers)) != len(fusion.layers):
+            raise _fault("a fusion cannot hold a layer twice", *where, "layers")
+        for name, row in fusion.resources.items():
+            table = profile.resources.get(name)
+            if table is None:
+                raise _fault(unknown(name, profile.resources, "resource"), *where, "resources")
+            if table.combine == "max":
+                raise _fault(
+                    f"{name!r} combines by max, which a fusion cannot change", *where, "resources", name
+                )
+            if len(row) != len(profile.formats):
+                detail = f"expected {len(profile.formats)} values, one per format, got {len(row)}"
+                raise _fault(detail, *where, "resources", name)
 
 
 def _fault(message: str, *at: str | int) -> PydanticCustomError:

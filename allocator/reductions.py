@@ -47,6 +47,7 @@ def fix_single_options(problem: Problem, available: BoolArray) -> Reduction:
         spend=problem.spend[:, free],
         limit=problem.limit - spent,
         available=available[free],
+        label=problem.label[free],
         bits=problem.bits,
     )
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from allocator.allocation import Allocation, SolverReport, Usage
+from allocator.allocation import Allocation, Certificate, SolverReport, Usage
 from allocator.certificate import certify
 from allocator.compile import Compiled, compile_problem
 from allocator.dual import maximise_dual
 from allocator.errors import CertificateError
 from allocator.infeasible import achievable
+from allocator.lexicographic import solve_in_order
+from allocator.limits import Row
 from allocator.profile import Profile, load_profile
 from allocator.request import Request, make_request
 from allocator.solvers import find_solver
 from allocator.solvers.outcome import Effort, Outcome, relative_gap
 from allocator.status import Status
+from allocator.versions import installed_version
+
+_TIE_BREAK = "least spend, then layer order"
 
 
 def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields: object) -> Allocation:
@@ -27,8 +32,8 @@ def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.request.Request`: ``objective``, ``budgets``, ``pin``, ``allow``,
-            ``forbid``, ``solver``, ``gap``, ``time_limit_s``.
+        **fields: The fields of :class:`~allocator.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``,
+            ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
 
     Returns:
         The allocation. A request that no plan can meet is an answer too: status ``infeasible``, with what each budget
@@ -68,67 +73,115 @@ def solve_request(profile: Profile, request: Request) -> Allocation:
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    entry = find_solver(request.solver)
-    run = entry.load()
-    compiled = compile_problem(profile, request)
+    find_solver(request.solver)
+    return solve_compiled(compile_problem(profile, request), request)
+
+
+def solve_compiled(compiled: Compiled, request: Request) -> Allocation:
+    """Solve a compiled request.
+
+    Args:
+        compiled: What :func:`~allocator.compile.compile_problem` made of the request.
+        request: The request.
+
+    Returns:
+        The allocation.
+
+    Raises:
+        CertificateError: The solver's plan contradicts the tables.
+    """
+    entry, why = find_solver(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
-    outcome = run(compiled.problem, Effort(request.gap, request.time_limit_s))
+    outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, request.time_limit_s))
     seconds = time.perf_counter() - start
     report = SolverReport(
-        name=request.solver, version=entry.version(), seconds=seconds, work=dict(outcome.work)
+        name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
     )
-    return _allocation(profile, request, compiled, outcome, report)
+    return report_outcome(compiled, request, outcome, report)
 
 
-def _allocation(
-    profile: Profile, request: Request, compiled: Compiled, outcome: Outcome, report: SolverReport
+def report_outcome(
+    compiled: Compiled, request: Request, outcome: Outcome, report: SolverReport
 ) -> Allocation:
-    known = np.isfinite(outcome.bound)
-    bound = compiled.reported(outcome.bound) if known else None
-    frame = {
-        "status": outcome.status,
-        "advice": outcome.status.advice(),
-        "objective_name": compiled.objective.label,
-        "bound": bound,
-        "solver": report,
-        "profile_sha256": profile.digest(),
-        "version": metadata.version("bitalloc"),
-    }
+    """Turn a solver's outcome into a certified answer.
+
+    Args:
+        compiled: The compiled request.
+        request: The request.
+        outcome: What the solver claims.
+        report: Who claims it.
+
+    Returns:
+        The allocation.
+
+    Raises:
+        CertificateError: The plan contradicts the tables.
+    """
+    profile, objective = compiled.profile, compiled.objectives[0]
+    bound = objective.reported(outcome.bound) if np.isfinite(outcome.bound) else None
+    frame = _Frame(outcome.status, objective.label, report, profile.digest(), installed_version("bitalloc"))
     if outcome.choice is None:
-        reach = (
-            achievable(profile, compiled, request.time_limit_s) if outcome.status is Status.INFEASIBLE else {}
-        )
-        return Allocation(**frame, achievable=reach)
-    assignment = compiled.assignment(outcome.choice)
-    certificate = certify(profile, request, assignment)
+        reach = achievable(compiled, request.time_limit_s) if outcome.status is Status.INFEASIBLE else {}
+        return frame.allocation(bound=bound, achievable=reach)
+    assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
+    certificate = certify(profile, request, assignment, fusions)
     if certificate.violations:
         raise CertificateError(
             f"solver {report.name!r} gave a plan that breaks the request: {'; '.join(certificate.violations)}"
         )
-    proved = outcome.status is Status.OPTIMAL
-    reported = certificate.objective if proved else bound
-    return Allocation(
-        **(frame | {"bound": reported}),
+    proved = certificate.objective if outcome.status is Status.OPTIMAL else bound
+    labels = (goal.label for goal in compiled.objectives[1:])
+    return frame.allocation(
         assignment=assignment,
+        fusions=fusions,
         objective=certificate.objective,
-        gap=None if reported is None else relative_gap(certificate.objective, reported),
-        usage=_usage(compiled, certificate.used),
+        bound=proved,
+        gap=None if proved is None else relative_gap(certificate.objective, proved),
+        then=dict(zip(labels, certificate.objectives[1:], strict=True)),
+        tie_break=_TIE_BREAK if outcome.canonical else None,
+        usage=_usage(compiled, certificate),
         certificate=certificate,
     )
 
 
-def _usage(compiled: Compiled, used: Mapping[str, float]) -> dict[str, Usage]:
-    prices = dict(zip(compiled.tables, maximise_dual(compiled.problem).multipliers.tolist(), strict=True))
-    usage = {}
-    for budget in compiled.budgets:
-        amount = used[budget.name]
-        price = prices.get(budget.table)
-        usage[budget.name] = Usage(
-            used=amount,
-            limit=budget.limit * budget.per_unit,
-            slack=budget.slack(amount / budget.per_unit) * budget.per_unit,
-            unit=budget.unit,
-            at_least=budget.at_least,
-            shadow_price=None if price is None else price / budget.per_unit,
+@dataclass(frozen=True)
+class _Frame:
+    """What every answer has."""
+
+    status: Status
+    objective_name: str
+    solver: SolverReport
+    profile_sha256: str
+    version: str
+
+    def allocation(self, **fields: object) -> Allocation:
+        return Allocation.model_validate(
+            {
+                "status": self.status,
+                "advice": self.status.advice(),
+                "objective_name": self.objective_name,
+                "solver": self.solver,
+                "profile_sha256": self.profile_sha256,
+                "version": self.version,
+                **fields,
+            }
         )
-    return usage
+
+
+def _usage(compiled: Compiled, certificate: Certificate) -> dict[str, Usage]:
+    prices = maximise_dual(compiled.problem).multipliers.tolist()
+    return {row.name: _use(compiled, row, certificate.used[row.name], prices) for row in compiled.rows}
+
+
+def _use(compiled: Compiled, row: Row, used: float, prices: list[float]) -> Usage:
+    mine = [
+        price for price, (other, _) in zip(prices, compiled.sides, strict=True) if other.scope == row.scope
+    ]
+    return Usage(
+        used=used,
+        limit=None if row.high is None else row.high * row.per_unit,
+        at_least=None if row.low is None else row.low * row.per_unit,
+        slack=row.slack(used / row.per_unit) * row.per_unit,
+        unit=row.unit,
+        shadow_price=max(mine) / row.per_unit if mine and not row.peak else None,
+    )

@@ -1,18 +1,19 @@
-"""What the names in a request mean: the table behind an objective and behind each budget."""
+"""The tables of a profile: looking them up, and what an objective means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from allocator.errors import Fault, InvalidInputError, pointer, unknown
+from allocator.problem import FloatArray
 from allocator.profile import CostTable, Profile, ResourceTable
-from allocator.quantity import parse_quantity
 from allocator.request import Request
 
-#: Budget on the stored bits per weight, a view of the table ``weight_bytes``.
-EFFECTIVE_BITS = "effective_bits"
 WEIGHT_BYTES = "weight_bytes"
+Table = CostTable | ResourceTable
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Objective:
         weights: Table name to its weight in the sum.
         maximise: Whether higher is better.
         constant: Part of the objective that no choice changes.
+        caution: Standard errors that count against every cost.
     """
 
     weights: Mapping[str, float]
     maximise: bool
     constant: float
+    caution: float
 
     @property
     def label(self) -> str:
@@ -36,58 +39,27 @@ class Objective:
             return next(iter(self.weights))
         return " + ".join(f"{weight:g}·{name}" for name, weight in self.weights.items())
 
-
-@dataclass(frozen=True)
-class Budget:
-    """A limit on what the rows of one table combine to.
-
-    Attributes:
-        name: As the request names it.
-        table: The table it limits.
-        limit: In the unit of the table.
-        per_unit: Reported amount per unit of the table (8 / parameters for effective bits, else 1).
-        unit: Unit of the reported amount.
-        at_least: True for tables where higher is better: the sum must reach the limit.
-        whole: Whether the table holds integers only, so that its sums are compared exactly.
-    """
-
-    name: str
-    table: str
-    limit: float
-    per_unit: float
-    unit: str
-    at_least: bool
-    whole: bool
-
-    @property
-    def tolerance(self) -> float:
-        """How far a sum may pass the limit: nothing for integers, one part in 10⁹ otherwise.
-
-        Tables hold decimals that binary floats cannot: 0.1 + 0.2 must meet a budget of 0.3.
-        """
-        return 0.0 if self.whole else 1e-9 * abs(self.limit)
-
-    def slack(self, amount: float) -> float:
-        """How much room an amount leaves.
+    def reported(self, value: float) -> float:
+        """Turn a minimised, constant-free value into the one the user sees.
 
         Args:
-            amount: What the rows combine to, in the unit of the table.
+            value: Objective or bound of the problem.
 
         Returns:
-            Distance to the limit; negative where the budget is broken.
+            The same in the direction and unit of the table.
         """
-        return amount - self.limit if self.at_least else self.limit - amount
+        return (-value if self.maximise else value) + self.constant
 
 
-def resolve_objective(profile: Profile, request: Request) -> Objective:
-    """Find the tables that a request wants minimised.
+def resolve_objectives(profile: Profile, request: Request) -> tuple[Objective, ...]:
+    """Find the tables that a request wants minimised, in falling order of importance.
 
     Args:
         profile: The tables.
         request: The request; without an objective the profile must have exactly one cost table.
 
     Returns:
-        The objective.
+        At least one objective.
 
     Raises:
         InvalidInputError: A table is unknown, ambiguous, combines by maximum, or directions are mixed.
@@ -99,24 +71,33 @@ def resolve_objective(profile: Profile, request: Request) -> Objective:
             detail = f"name a table to minimise; the profile has these costs: {known}"
             raise InvalidInputError(Fault("/objective", detail))
         wanted = next(iter(profile.costs))
-    single = isinstance(wanted, str)
-    weights = {wanted: 1.0} if isinstance(wanted, str) else dict(wanted)
+    if isinstance(wanted, tuple):
+        return tuple(
+            _objective(profile, goal, ("objective", at), request.caution) for at, goal in enumerate(wanted)
+        )
+    return (_objective(profile, wanted, ("objective",), request.caution),)
+
+
+def _objective(
+    profile: Profile, goal: str | Mapping[str, float], where: tuple[str | int, ...], caution: float
+) -> Objective:
+    weights = {goal: 1.0} if isinstance(goal, str) else dict(goal)
     tables = {
         name: _objective_table(
-            profile, name, weight, pointer(("objective",) if single else ("objective", name))
+            profile, name, weight, pointer(where if isinstance(goal, str) else (*where, name))
         )
         for name, weight in weights.items()
     }
     directions = {is_maximised(table) for table in tables.values()}
     if len(directions) > 1:
         detail = "tables where lower is better and tables where higher is better cannot be added up"
-        raise InvalidInputError(Fault("/objective", detail))
+        raise InvalidInputError(Fault(pointer(where), detail))
     constant = sum(weight * constant_of(tables[name]) for name, weight in weights.items())
-    return Objective(weights, directions.pop(), constant)
+    return Objective(weights, directions.pop(), constant, caution)
 
 
-def _objective_table(profile: Profile, name: str, weight: float, where: str) -> CostTable | ResourceTable:
-    table = _table(profile, name, where, "objective")
+def _objective_table(profile: Profile, name: str, weight: float, where: str) -> Table:
+    table = named_table(profile, name, where, "objective")
     if weight <= 0:
         raise InvalidInputError(Fault(where, f"expected a weight above 0, got {weight!r}"))
     if combines_by_max(table):
@@ -124,81 +105,31 @@ def _objective_table(profile: Profile, name: str, weight: float, where: str) -> 
     return table
 
 
-def resolve_budgets(profile: Profile, request: Request) -> tuple[Budget, ...]:
-    """Find the table and the limit, in its unit, behind each budget.
+def named_table(profile: Profile, name: str, where: str, role: str, more: tuple[str, ...] = ()) -> Table:
+    """Look up a table that a user named.
 
     Args:
         profile: The tables.
-        request: The request.
+        name: The name.
+        where: Pointer to the name.
+        role: What the table is named for ("budget").
+        more: Other names that would have been accepted.
 
     Returns:
-        One budget per entry of ``request.budgets``, in order.
+        The table.
 
     Raises:
-        InvalidInputError: A name is unknown or an amount cannot be read; every faulty budget is named.
+        InvalidInputError: There is no such table; the known ones are listed.
     """
-    budgets: list[Budget] = []
-    faults: list[Fault] = []
-    for name, amount in request.budgets.items():
-        try:
-            budgets.append(_budget(profile, name, amount))
-        except InvalidInputError as error:
-            faults.extend(error.faults)
-        except ValueError as error:
-            faults.append(Fault(pointer(("budgets", name)), str(error)))
-    if faults:
-        raise InvalidInputError(*faults)
-    return tuple(budgets)
-
-
-def _budget(profile: Profile, name: str, amount: float | str) -> Budget:
-    where = pointer(("budgets", name))
-    if name == EFFECTIVE_BITS and name not in profile.resources and name not in profile.costs:
-        return _effective_bits(profile, parse_quantity(amount, "bit"))
-    table = _table(profile, name, where, "budget")
-    unit = table.unit if isinstance(table, ResourceTable) else ""
-    limit = parse_quantity(amount, unit)
-    if isinstance(table, ResourceTable) and limit < 0:
-        raise ValueError(f"expected at least 0 {unit}, got {amount!r}")
-    return Budget(name, name, limit, 1.0, unit, is_maximised(table), is_whole(table))
-
-
-def _effective_bits(profile: Profile, bits: float) -> Budget:
-    table = profile.resources.get(WEIGHT_BYTES)
-    if table is None:
-        raise ValueError(
-            f"effective bits are counted in the resource {WEIGHT_BYTES!r}, which this profile lacks; "
-            f"it has: {', '.join(map(repr, profile.resources)) or 'none'}"
-        )
-    parameters = sum(layer.parameters or 0 for layer in profile.layers)
-    if parameters == 0:
-        raise ValueError("effective bits need the number of parameters of the layers; the profile has none")
-    if bits <= 0:
-        raise ValueError(f"expected more than 0 bits per weight, got {bits!r}")
-    bytes_per_unit = parse_quantity(f"1 {table.unit}", "byte")
-    limit = bits * parameters / (8.0 * bytes_per_unit)  # not bits / per_unit: 4.25 bits must stay exact
-    return Budget(
-        name=EFFECTIVE_BITS,
-        table=WEIGHT_BYTES,
-        limit=limit,
-        per_unit=8.0 * bytes_per_unit / parameters,
-        unit="bit",
-        at_least=False,
-        whole=is_whole(table),
-    )
-
-
-def _table(profile: Profile, name: str, where: str, role: str) -> CostTable | ResourceTable:
     found = profile.costs.get(name) or profile.resources.get(name)
     if found is None:
-        known = [*profile.costs, *profile.resources]
-        if role == "budget" and WEIGHT_BYTES in profile.resources:
-            known.append(EFFECTIVE_BITS)
-        raise InvalidInputError(Fault(where, unknown(name, known, role)))
+        raise InvalidInputError(
+            Fault(where, unknown(name, [*profile.costs, *profile.resources, *more], role))
+        )
     return found
 
 
-def find_table(profile: Profile, name: str) -> CostTable | ResourceTable:
+def find_table(profile: Profile, name: str) -> Table:
     """Look up a table by a name that is known to exist.
 
     Args:
@@ -211,7 +142,19 @@ def find_table(profile: Profile, name: str) -> CostTable | ResourceTable:
     return profile.costs.get(name) or profile.resources[name]
 
 
-def combines_by_max(table: CostTable | ResourceTable) -> bool:
+def values_of(table: Table) -> FloatArray:
+    """The numbers of a table.
+
+    Args:
+        table: A cost or resource table.
+
+    Returns:
+        (L, F); NaN where a layer cannot have a format.
+    """
+    return np.array(table.values, dtype=float)
+
+
+def combines_by_max(table: Table) -> bool:
     """Tell whether the largest row of a table counts rather than the sum.
 
     Args:
@@ -223,7 +166,7 @@ def combines_by_max(table: CostTable | ResourceTable) -> bool:
     return isinstance(table, ResourceTable) and table.combine == "max"
 
 
-def is_maximised(table: CostTable | ResourceTable) -> bool:
+def is_maximised(table: Table) -> bool:
     """Tell whether higher values of a table are better.
 
     Args:
@@ -235,7 +178,7 @@ def is_maximised(table: CostTable | ResourceTable) -> bool:
     return isinstance(table, CostTable) and table.better == "higher"
 
 
-def constant_of(table: CostTable | ResourceTable) -> float:
+def constant_of(table: Table) -> float:
     """What a table adds whatever is chosen.
 
     Args:
@@ -247,7 +190,7 @@ def constant_of(table: CostTable | ResourceTable) -> float:
     return table.constant if isinstance(table, ResourceTable) else 0.0
 
 
-def is_whole(table: CostTable | ResourceTable) -> bool:
+def is_whole(table: Table) -> bool:
     """Tell whether a table holds integers only, so that its sums are exact.
 
     Args:

@@ -32,7 +32,14 @@ def random_instance(units: int, options: int, seed: int = 0) -> Problem:
     scale = rng.lognormal(sigma=1.5, size=units)
     cost = scale[:, None] * 4.0**-bits * (1 + 0.3 * rng.random((units, options)))
     limit = np.floor((spend.min(axis=1) + spend.max(axis=1)).sum() / 2)
-    return Problem(cost, spend[None], np.array([limit]), np.ones(cost.shape, dtype=bool), bits)
+    return Problem(
+        cost,
+        spend[None],
+        np.array([limit]),
+        np.ones(cost.shape, dtype=bool),
+        np.broadcast_to(np.arange(options), cost.shape),
+        bits,
+    )
 
 
 def published_instance(name: str, request: str) -> Problem | None:

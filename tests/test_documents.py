@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator import Request, load_profile
+from allocator import Limit, Request, load_profile
 from allocator.schema import Strict
 from api.server import running_server
 
@@ -87,7 +87,8 @@ def test_the_profile_page_shows_a_valid_profile_and_names_every_field() -> None:
     def fields(model: type[Strict]) -> set[str]:
         return set(model.model_fields)
 
-    for name in fields(type(profile)) | fields(type(profile.layers[0])) | fields(Request):
+    models = (type(profile), type(profile.layers[0]), type(profile.fusions[0]), Request, Limit)
+    for name in set().union(*map(fields, models)):
         assert name in page, name
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 
 from allocator.errors import Fault, InvalidInputError, require, unknown
+from allocator.problem import Problem
 from allocator.solvers.outcome import Deadline, Effort, Outcome, Solver
+from allocator.versions import installed_version
 
 __all__ = ["SOLVERS", "Deadline", "Effort", "Entry", "Outcome", "Solver", "find_solver"]
 
@@ -16,12 +18,14 @@ class Entry:
     """A solver that can be asked for by name.
 
     Attributes:
+        name: The name.
         module: Module that defines ``solve(problem, effort) -> Outcome``.
         summary: One line for ``--help`` and the OpenAPI document.
         package: Import name of the optional package it needs.
         distribution: Distribution whose version is reported.
     """
 
+    name: str
     module: str
     summary: str
     package: str | None = None
@@ -38,28 +42,51 @@ class Entry:
         solver: Solver = import_module(self.module).solve
         return solver
 
+    def chosen(self, problem: Problem) -> tuple[Entry, str | None]:
+        """Settle on the solver that will run.
+
+        Args:
+            problem: The problem.
+
+        Returns:
+            The entry itself, or for ``auto`` the one that suits the problem, and why.
+        """
+        if self.name != "auto":
+            return self, None
+        if problem.limits <= MOST_LIMITS_IN_STATES:
+            return SOLVERS[
+                "exact"
+            ], f"exact: {problem.limits} limits fit into the states of the expanding core"
+        why = f"highs: {problem.limits} limits are too many for the expanding core, which takes {MOST_LIMITS_IN_STATES}"
+        return SOLVERS["highs"], why
+
     def version(self) -> str:
         """Version of the distribution that does the work.
 
         Returns:
             The version, or ``"unknown"`` when running from a tree that is not installed.
         """
-        try:
-            return metadata.version(self.distribution)
-        except metadata.PackageNotFoundError:
-            return "unknown"
+        return installed_version(self.distribution)
 
 
-SOLVERS = {
-    "exact": Entry("allocator.solvers.exact", "proved optimum: expanding core, or a MIP on the core"),
-    "highs": Entry("allocator.solvers.highs", "the whole model as a MIP through HiGHS", distribution="scipy"),
-    "pulp": Entry("allocator.solvers.pulp", "the whole model as a MIP through PuLP and CBC", "pulp", "pulp"),
-    "cpsat": Entry(
-        "allocator.solvers.cpsat", "the whole model through OR-Tools CP-SAT", "ortools", "ortools"
+#: Limits that the expanding core carries in its states; with more of them too few states are alike.
+MOST_LIMITS_IN_STATES = 8
+
+
+_ENTRIES = (
+    Entry(
+        "auto", "allocator.solvers.exact", "exact where it suits the problem, else highs; says which and why"
     ),
-    "greedy": Entry("allocator.solvers.greedy", "best marginal gain per unit spent; a baseline"),
-    "uniform": Entry("allocator.solvers.uniform", "the best single format that fits; a baseline"),
-}
+    Entry("exact", "allocator.solvers.exact", "proved optimum by the expanding core"),
+    Entry("highs", "allocator.solvers.highs", "the whole model as a MIP through HiGHS", distribution="scipy"),
+    Entry("pulp", "allocator.solvers.pulp", "the whole model as a MIP through PuLP and CBC", "pulp", "pulp"),
+    Entry(
+        "cpsat", "allocator.solvers.cpsat", "the whole model through OR-Tools CP-SAT", "ortools", "ortools"
+    ),
+    Entry("greedy", "allocator.solvers.greedy", "best marginal gain per unit spent; a baseline"),
+    Entry("uniform", "allocator.solvers.uniform", "the best single format that fits; a baseline"),
+)
+SOLVERS = {entry.name: entry for entry in _ENTRIES}
 
 
 def find_solver(name: str) -> Entry:

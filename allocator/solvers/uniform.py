@@ -26,32 +26,29 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     dual = maximise_dual(problem)
     if np.isposinf(dual.bound):
         return infeasible({"dual_evaluations": dual.evaluations})
-    plans = [
-        plan
-        for plan in (uniform_plan(problem, option) for option in range(problem.bits.size))
-        if problem.feasible(plan)
-    ]
-    if not plans:
+    plans = [uniform_plan(problem, column) for column in range(problem.bits.size)]
+    fitting = [plan for plan in plans if problem.feasible(plan)]
+    if not fitting:
         return Outcome(Status.NO_SOLUTION, None, dual.bound)
-    return found(problem, min(plans, key=problem.objective), dual.bound, {"formats_that_fit": len(plans)})
+    return found(problem, min(fitting, key=problem.objective), dual.bound, {"formats_that_fit": len(fitting)})
 
 
-def uniform_plan(problem: Problem, option: int) -> IntArray:
-    """Give every unit one option, or its nearest.
+def uniform_plan(problem: Problem, column: int) -> IntArray:
+    """Give every unit one format, or its nearest.
 
     Args:
         problem: The problem.
-        option: The option.
+        column: The format.
 
     Returns:
-        (U,) options.
+        (U,) options; of several with the format the cheapest, then the thriftiest (fused, where that saves).
     """
-    nearest = np.lexsort(
-        (
-            -problem.bits,
-            np.abs(problem.bits - problem.bits[option]),
-            np.arange(problem.bits.size) != option,
-        )
-    )
-    plan: IntArray = nearest[problem.available[:, nearest].argmax(axis=1)]
+    distance = np.abs(problem.bits - problem.bits[column])
+    order = np.lexsort((-problem.bits, distance, np.arange(problem.bits.size) != column))
+    rank = np.append(np.argsort(order), problem.bits.size)  # (F + 1,), the last one for mixed options
+    ranked = np.where(problem.available, rank[problem.label], problem.bits.size + 1)  # (U, O)
+    nearest = ranked <= ranked.min(axis=1, keepdims=True)
+    cost = np.where(nearest, problem.cost, np.inf)
+    cheapest = cost <= cost.min(axis=1, keepdims=True)
+    plan: IntArray = np.where(cheapest, problem.spend.sum(axis=0), np.inf).argmin(axis=1)
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,6 +54,37 @@ def lists(option: str, given: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {
         name: tuple(part.strip() for part in value.split(",")) for name, value in pairs(option, given).items()
     }
+
+
+def objects(option: str, given: Iterable[str]) -> list[dict[str, object]]:
+    """Read options that are JSON objects.
+
+    Args:
+        option: Name of the option, for the message.
+        given: What was typed.
+
+    Returns:
+        The objects.
+
+    Raises:
+        InvalidInputError: A text is no JSON object.
+
+    Example:
+        >>> objects("--limit", ['{"formats": ["int8"], "max": 10}'])
+        [{'formats': ['int8'], 'max': 10}]
+    """
+    found = []
+    for text in given:
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise InvalidInputError(
+                Fault(option, f"expected a JSON object, got {text!r}: {error}")
+            ) from error
+        if not isinstance(value, dict):
+            raise InvalidInputError(Fault(option, f"expected a JSON object, got {text!r}"))
+        found.append(value)
+    return found
 
 
 def amount(text: str) -> float | str:

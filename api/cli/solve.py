@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator import SOLVERS, Allocation, Reach, load_profile, make_request, solve_request
-from api.cli.parsing import amount, lists, pairs, write
+from allocator import SOLVERS, Allocation, Reach, Usage, load_profile, make_request, solve_request
+from api.cli.parsing import amount, lists, objects, pairs, write
 
 _SOLVERS = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SOLVERS.items())
 #: More layers than this are counted rather than listed.
@@ -31,13 +31,26 @@ def command(
             help='Limit: `weight_bytes="12 MiB"`, `effective_bits=4.25`.',
         ),
     ] = [],  # noqa: B006
-    objective: Annotated[str | None, typer.Option("--objective", "-o", help="Table to minimise.")] = None,
+    objective: Annotated[
+        list[str],
+        typer.Option("--objective", "-o", help="Table to minimise; several in falling order of importance."),
+    ] = [],  # noqa: B006
+    limit: Annotated[
+        list[str],
+        typer.Option(
+            metavar="JSON",
+            help='Any other limit: `{"table": "weight_bytes", "layers": ["gpu0.*"], "max": "20 GiB"}`.',
+        ),
+    ] = [],  # noqa: B006
+    caution: Annotated[
+        float, typer.Option(metavar="Z", help="Standard errors that count against every cost.")
+    ] = 0.0,
     pin: Annotated[
         list[str], typer.Option(metavar="LAYER=FORMAT", help="Decide layers; globs are welcome.")
     ] = [],  # noqa: B006
     allow: Annotated[list[str], typer.Option(metavar="LAYER=F1,F2", help="Only these formats.")] = [],  # noqa: B006
     forbid: Annotated[list[str], typer.Option(metavar="LAYER=F1,F2", help="Not these formats.")] = [],  # noqa: B006
-    solver: Annotated[str, typer.Option(help=_SOLVERS)] = "exact",
+    solver: Annotated[str, typer.Option(help=_SOLVERS)] = "auto",
     gap: Annotated[float, typer.Option(help="Relative distance to the optimum that is good enough.")] = 0.0,
     time_limit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Stop with the best plan so far.")
@@ -54,8 +67,10 @@ def command(
     Ends with 1 when no plan keeps the budgets; the message then says what each budget would have to be.
     """  # noqa: DOC501 - the docstring is the help text
     fields = {
-        "objective": objective,
+        "objective": objective[0] if len(objective) == 1 else tuple(objective) or None,
+        "caution": caution,
         "budgets": {name: amount(text) for name, text in pairs("--budget", budget).items()},
+        "limits": objects("--limit", limit),
         "pin": pairs("--pin", pin),
         "allow": lists("--allow", allow),
         "forbid": lists("--forbid", forbid),
@@ -95,7 +110,11 @@ def show(allocation: Allocation, console: Console) -> None:
         price = (
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
-        console.print(Text(f"{name}: {number(usage.used)} of {_in_unit(usage.limit, usage.unit)}{price}"))
+        console.print(Text(f"{name}: {_asked(usage, number(usage.used), 'of', 'at least')}{price}"))
+    for name, value in allocation.then.items():
+        console.print(Text(f"then {name} = {value:.6g}"))
+    if allocation.fusions:
+        console.print(Text(f"fused: {', '.join(allocation.fusions)}"))
     console.print(_layers(allocation.assignment))
 
 
@@ -119,11 +138,21 @@ def _in_unit(amount: float, unit: str) -> str:
     return f"{number(amount)} {unit}".rstrip()
 
 
+def _asked(asked: Usage | Reach, used: str, most: str, least: str) -> str:
+    parts = [used]
+    if asked.at_least is not None:
+        parts += [least, _in_unit(asked.at_least, asked.unit)]
+    if asked.limit is not None:
+        parts += [most if asked.at_least is None else "and at most", _in_unit(asked.limit, asked.unit)]
+    return " ".join(parts)
+
+
 def _reach(name: str, reach: Reach, *, alone: bool) -> str:
-    text = f"{name}: asked for {_in_unit(reach.limit, reach.unit)}, "
-    text += f"plans reach {number(reach.least)} to {_in_unit(reach.most, reach.unit)}"
-    if reach.best_with_others is not None and not alone:
-        text += f"; with the other budgets kept: {_in_unit(reach.best_with_others, reach.unit)}"
+    text = f"{name}: {_asked(reach, 'asked for', '', 'at least')}".replace("  ", " ")
+    text += f", plans reach {number(reach.least)} to {_in_unit(reach.most, reach.unit)}"
+    if reach.least_with_others is not None and reach.most_with_others is not None and not alone:
+        span = f"{number(reach.least_with_others)} to {_in_unit(reach.most_with_others, reach.unit)}"
+        text += f"; with all else kept: {span}"
     return text
 
 

@@ -21,6 +21,7 @@ def make(cost: ArrayLike, spend: ArrayLike, limit: ArrayLike) -> Problem:
         spend=np.where(available, spends, 0.0),
         limit=np.atleast_1d(np.array(limit, dtype=float)),
         available=available,
+        label=np.broadcast_to(np.arange(costs.shape[1]), costs.shape),
         bits=2.0 ** np.arange(costs.shape[1]),
     )
 

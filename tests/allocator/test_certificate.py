@@ -35,7 +35,7 @@ def test_a_valid_plan_has_no_violations_and_the_sums_of_the_tables() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"head": "int8"}, "weight_bytes: 240 byte is over the limit of 160 byte"),
+        ({"head": "int8"}, "weight_bytes: 240 byte is above the most allowed, 160 byte"),
         ({"head": "int5"}, "head: 'int5' is not a format of the profile"),
         ({"tail": "int4"}, "tail: not a layer of the profile"),
     ],
@@ -54,7 +54,7 @@ def test_sees_a_missing_layer() -> None:
 def test_sees_one_byte_too_many() -> None:
     assert check(valid(), budgets={"weight_bytes": 160}) == ()
     assert check(valid(), budgets={"weight_bytes": 159}) == (
-        "weight_bytes: 160 byte is over the limit of 159 byte",
+        "weight_bytes: 160 byte is above the most allowed, 159 byte",
     )
 
 
@@ -82,7 +82,7 @@ def test_sees_a_demand_that_is_not_reached() -> None:
     costs = {"sqnr": {"values": [[10, 20, 30]] * 3, "better": "higher"}}
     plan = dict.fromkeys(("block.0.up", "block.0.down", "head"), "int4")
     assert check(plan, profile_json(costs=costs), budgets={"sqnr": 61}) == (
-        "sqnr: 60 is under the limit of 61",
+        "sqnr: 60 is below the least allowed, 61",
     )
 
 

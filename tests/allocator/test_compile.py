@@ -10,7 +10,7 @@ from tests.allocator.profiles import profile_json, with_units
 def test_units_add_up_and_keep_the_order_of_their_first_layer() -> None:
     profile = load_profile(profile_json(layers=with_units("u", None, "u")))
     compiled = compile_problem(profile, Request(budgets={"weight_bytes": 100}))
-    assert compiled.unit_of_layer.tolist() == [0, 1, 0]
+    assert compiled.set_of_layer.tolist() == [0, 1, 0]
     assert compiled.problem.cost[0].tolist() == [2.9, 0.8, 0.1]
     assert compiled.problem.spend[0, 0].tolist() == [60, 120, 240]
 
@@ -65,7 +65,7 @@ def test_a_maximum_that_nothing_meets_is_infeasible_rather_than_an_error() -> No
     allocation = solve(profile_json(resources=peak), budgets={"peak": 2})
     assert allocation.status is Status.INFEASIBLE
     assert (allocation.achievable["peak"].least, allocation.achievable["peak"].most) == (3, 9)
-    assert allocation.achievable["peak"].best_with_others == 3
+    assert allocation.achievable["peak"].least_with_others == 3
 
 
 def test_weighted_objectives_add_up() -> None:

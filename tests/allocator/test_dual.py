@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 
 from allocator.dual import maximise_dual
 from allocator.problem import Problem
-from tests.allocator.problems import LIBRARY, brute_force, random_problem
+from tests.allocator.problems import LIBRARY, brute_force, make, random_problem
 
 
 def relaxation(problem: Problem) -> float:
@@ -46,8 +46,7 @@ def test_one_limit_takes_few_evaluations() -> None:
     rng = np.random.default_rng(0)
     cost = np.sort(rng.random((2000, 8)), axis=1)[:, ::-1]
     spend = np.sort(rng.random((1, 2000, 8)), axis=2)
-    ones = np.ones((2000, 8), dtype=bool)
-    dual = maximise_dual(Problem(cost.copy(), spend, np.array([900.0]), ones, np.arange(1.0, 9)))
+    dual = maximise_dual(make(cost, spend, [900.0]))
     assert dual.evaluations < 25
 
 

@@ -91,7 +91,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "zero bits": ({"formats": {"a": {"weight_bits": 0}}}, "/formats/a/weight_bits: .*greater than 0"),
     "another version": ({"schema_version": 2}, "/schema_version: .*should be 1"),
-    "fusions are reserved": ({"fusions": [{}]}, "/fusions: .*at most 0"),
     "one name for two tables": (
         {"costs": {"x": {"values": [[1, 2, 3]] * 3}}, "resources": {"x": {"values": [[1, 2, 3]] * 3}}},
         "a cost and a resource share the name 'x'",

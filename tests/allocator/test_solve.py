@@ -53,15 +53,15 @@ def test_budgets_that_only_clash_together_say_so() -> None:
     heat, stored = allocation.achievable["heat"], allocation.achievable["weight_bytes"]
     assert heat.least <= heat.limit
     assert stored.least <= stored.limit
-    assert heat.best_with_others is not None
-    assert stored.best_with_others is not None
-    assert heat.best_with_others > heat.limit
-    assert stored.best_with_others > stored.limit
+    assert heat.least_with_others is not None
+    assert stored.least_with_others is not None
+    assert heat.least_with_others > heat.limit
+    assert stored.least_with_others > stored.limit
     relaxed = solve(
-        profile_json(resources=swapped), budgets={"weight_bytes": 100, "heat": heat.best_with_others}
+        profile_json(resources=swapped), budgets={"weight_bytes": 100, "heat": heat.least_with_others}
     )
     assert relaxed.status is Status.OPTIMAL
-    tightened = {"weight_bytes": 100, "heat": heat.best_with_others - 0.5}
+    tightened = {"weight_bytes": 100, "heat": heat.least_with_others - 0.5}
     assert solve(profile_json(resources=swapped), budgets=tightened).status is Status.INFEASIBLE
 
 
@@ -69,7 +69,7 @@ def test_an_infeasible_demand_says_the_most_that_can_be_reached() -> None:
     costs = {"kl": {"values": [[1, 1, 1]] * 3}, "sqnr": {"values": [[10, 20, 30]] * 3, "better": "higher"}}
     allocation = solve(profile_json(costs=costs), objective="kl", budgets={"sqnr": 100})
     assert allocation.achievable["sqnr"].most == 90
-    assert allocation.achievable["sqnr"].best_with_others == 90
+    assert allocation.achievable["sqnr"].most_with_others == 90
 
 
 def test_a_resource_can_be_the_objective_and_a_cost_the_budget() -> None:
@@ -83,7 +83,7 @@ def test_a_resource_can_be_the_objective_and_a_cost_the_budget() -> None:
     [
         (
             {"solver": "simplex"},
-            "/solver: unknown solver 'simplex'; known: 'exact', 'highs', 'pulp', 'cpsat', 'greedy'",
+            "/solver: unknown solver 'simplex'; known: 'auto', 'exact', 'highs', 'pulp', 'cpsat', 'greedy'",
         ),
         ({"budget": {}}, "/budget: unknown field 'budget'"),
         ({"gap": 1.0}, "/gap: .*less than 1"),

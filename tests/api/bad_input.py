@@ -114,7 +114,25 @@ _SHAPE = [
     Case("a layer without a name", "/layers/1/name", "Field required", _layers(_UP, {"parameters": 1})),
     Case("an empty name", "/layers/1/name", "at least 1 character", _layers(_UP, {"name": ""})),
     Case("an endless name", "/layers/0/name", "at most 512 char", _layers({"name": "x" * 513}, _DOWN)),
-    Case("fusions, which are reserved", "/fusions", "at most 0 items", tiny(fusions=["qkv"])),
+    Case("a fusion that is no object", "/fusions/0", "Input should be a", tiny(fusions=["qkv"])),
+    Case(
+        "a fusion that overlaps itself",
+        "/fusions/0/layers",
+        "a fusion cannot hold a layer twice",
+        tiny(fusions=[{"name": "pair", "layers": ["up", "up"], "resources": {"weight_bytes": [1, 2]}}]),
+    ),
+    Case(
+        "a fusion of an unknown layer",
+        "/fusions/0/layers/1",
+        "unknown layer 'dwon'; did you mean 'down'",
+        tiny(fusions=[{"name": "pair", "layers": ["up", "dwon"], "resources": {"weight_bytes": [1, 2]}}]),
+    ),
+    Case(
+        "a fusion with a value too few",
+        "/fusions/0/resources/weight_bytes",
+        "expected 2 values, one per format, got 1",
+        tiny(fusions=[{"name": "pair", "layers": ["up", "down"], "resources": {"weight_bytes": [1]}}]),
+    ),
     Case("a newer schema", "/schema_version", "Input should be 1", tiny(schema_version=2)),
 ]
 
@@ -441,6 +459,49 @@ _REQUESTS = [
         "counted in the resource 'weight_bytes', which this profile lacks; it has: none",
         profile=tiny(resources={}),
         fields={"budgets": {"effective_bits": 4.25}},
+    ),
+    _request("negative caution", "/caution", "greater than or equal to 0", fields={"caution": -1.0}),
+    _request(
+        "a second objective that is unknown",
+        "/objective/1",
+        "unknown objective 'kll'; did you mean 'kl'",
+        fields={"objective": ["kl", "kll"]},
+    ),
+    _request(
+        "a limit without sides",
+        "/limits/0",
+        "expected min, max or both, got neither",
+        fields={"limits": [{"table": "weight_bytes"}]},
+    ),
+    _request(
+        "a limit whose min is above its max",
+        "/limits/1",
+        "min '3 KiB' is above max 1024",
+        fields={"limits": [{"max": 1}, {"table": "weight_bytes", "min": "3 KiB", "max": 1024}]},
+    ),
+    _request(
+        "a limit on layers that do not exist",
+        "/limits/0/layers/1",
+        "unknown layer or glob 'upp'; did you mean 'up'",
+        fields={"limits": [{"layers": ["*", "upp"], "max": 1}]},
+    ),
+    _request(
+        "a limit on formats that do not exist",
+        "/limits/0/formats/0",
+        "unknown format or glob 'int5*'",
+        fields={"limits": [{"formats": ["int5*"], "max": 1}]},
+    ),
+    _request(
+        "an unknown field of a limit",
+        "/limits/0/most",
+        "unknown field 'most'",
+        fields={"limits": [{"most": 1}]},
+    ),
+    _request(
+        "a limit that is not a number",
+        "/limits/0/max",
+        "finite number",
+        fields={"limits": [{"max": math.nan}]},
     ),
     _request(
         "an unknown solver",

@@ -68,6 +68,6 @@ def add_solver(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Solver], None]
     """Register a solver for one test, the way a new one would be."""
 
     def add(name: str, run: Solver) -> None:
-        monkeypatch.setitem(SOLVERS, name, GivenSolver("tests", "for one test", run=run))
+        monkeypatch.setitem(SOLVERS, name, GivenSolver(name, "tests", "for one test", run=run))
 
     return add

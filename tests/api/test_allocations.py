@@ -192,11 +192,13 @@ def test_an_infeasible_budget_is_an_answer_with_what_plans_can_reach(http: httpx
     assert answer["achievable"]["weight_bytes"] == {
         "least": 4352,
         "most": 8448,
+        "least_with_others": 6400,
+        "most_with_others": 8448,
         "limit": 4000,
-        "best_with_others": 6400,
+        "at_least": None,
         "unit": "byte",
     }
-    assert answer["achievable"]["kl"]["best_with_others"] is None
+    assert answer["achievable"]["kl"]["least_with_others"] is None
 
 
 def _limited_exact(problem: Problem, effort: Effort) -> Outcome:

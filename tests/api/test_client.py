@@ -69,7 +69,7 @@ def test_an_infeasible_request_is_an_allocation_and_no_error(service: str) -> No
         plan = client.allocate(tiny(), budgets={"weight_bytes": 100})
     assert plan.status is Status.INFEASIBLE
     assert plan.assignment is None
-    assert plan.achievable["weight_bytes"].best_with_others == 4352
+    assert plan.achievable["weight_bytes"].least_with_others == 4352
 
 
 def test_a_profile_may_come_as_an_object_a_mapping_a_text_bytes_or_a_file(

@@ -13,7 +13,7 @@ from allocator.solvers import SOLVERS, cpsat, exact, expanding_core, highs
 from allocator.solvers import pulp as pulp_solver
 from allocator.solvers.outcome import Deadline, Effort
 from allocator.status import Status
-from tests.allocator.problems import LIBRARY
+from tests.allocator.problems import LIBRARY, make
 
 
 def hard(units: int = 300, limits: int = 1, seed: int = 0) -> Problem:
@@ -22,7 +22,7 @@ def hard(units: int = 300, limits: int = 1, seed: int = 0) -> Problem:
     spend = np.sort(rng.integers(1, 10**6, (limits, units, 8)).astype(float), axis=2)
     cost = (spend.sum(axis=0).max() - spend.sum(axis=0)) * (1 + 0.1 * rng.random((units, 8)))
     limit = np.floor(spend.mean(axis=2).sum(axis=1))
-    return Problem(cost, spend, limit, np.ones(cost.shape, dtype=bool), np.arange(1.0, 9))
+    return make(cost, spend, limit)
 
 
 def test_the_expanding_core_gives_its_incumbent_and_the_bound_it_reached(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from allocator import InvalidInputError
-from api.cli.parsing import amount, lists, pairs, write
+from api.cli.parsing import amount, lists, objects, pairs, write
 
 
 def test_the_last_equals_sign_separates_for_names_may_hold_one() -> None:
@@ -71,3 +72,11 @@ def test_writing_below_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"^--out: cannot write '.*/file/plan.json': "):
         write(tmp_path / "file" / "plan.json", "new")
     assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "max=1"])
+def test_refuses_what_is_no_json_object(text: str) -> None:
+    with pytest.raises(
+        InvalidInputError, match=f"--limit: expected a JSON object, got {re.escape(repr(text))}"
+    ):
+        objects("--limit", [text])

@@ -50,6 +50,10 @@ def _options(fields: dict[str, Any]) -> list[str]:
             typed += [f"--pin={key}={chosen}" for key, chosen in value.items()]
         elif name in {"allow", "forbid"}:
             typed += [f"--{name}={key}={','.join(formats)}" for key, formats in value.items()]
+        elif name == "limits":
+            typed += [f"--limit={json.dumps(limit)}" for limit in value]
+        elif name == "objective" and isinstance(value, list):
+            typed += [f"--objective={table}" for table in value]
         else:
             option = {"time_limit_s": "time-limit"}.get(name, name)
             typed.append(f"--{option}={value}")
@@ -252,7 +256,9 @@ def test_json_output_is_the_written_file_and_the_librarys_answer(bitalloc: Run, 
 def test_every_option_reaches_the_solver(bitalloc: Run, tmp_path: Path) -> None:
     document = random_profile(12)
     fields = {
-        "objective": "fisher",
+        "objective": ["fisher", "kl"],
+        "caution": 1.5,
+        "limits": [{"name": "few", "layers": ["layer.1*"], "formats": ["int8-g64"], "max": 2}],
         "budgets": {"effective_bits": 6.0, "latency": "2 ms", "kl": 100.0},
         "pin": {"layer.1": "int8-g64"},
         "allow": {"layer.1*": ["int4-g64", "int8-g64"]},
@@ -328,7 +334,7 @@ def test_people_read_of_every_budget_that_cannot_be_kept(bitalloc: Run, profile:
     done = bitalloc("solve", profile, "-b", "weight_bytes=4000", "-b", "kl=0.02")
     assert done.code == 1
     _, first, second = done.out.splitlines()
-    kept = "; with the other budgets kept: 6,400 byte"
+    kept = "; with all else kept: 6,400 to 8,448 byte"
     assert first == f"weight_bytes: asked for 4,000 byte, plans reach 4,352 to 8,448 byte{kept}"
     assert second.startswith("kl: asked for 0.02")
     assert "kept" not in second  # no divergence would make 4000 bytes enough
