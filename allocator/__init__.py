@@ -6,6 +6,7 @@ Never imports torch; optional solvers are imported when they are asked for.
 from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
 from allocator.certificate import certify, total
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
+from allocator.frontier import Frontier, frontier, knee, plan_after, steps_within
 from allocator.profile import (
     CostTable,
     Format,
@@ -20,6 +21,8 @@ from allocator.request import Limit, Request, make_request
 from allocator.solve import solve, solve_request
 from allocator.solvers import SOLVERS
 from allocator.status import Status
+from allocator.surface import Surface, surface
+from allocator.sweep import solve_many, sweep
 
 __all__ = [
     # the contract
@@ -38,6 +41,16 @@ __all__ = [
     "SOLVERS",
     "solve",
     "solve_request",
+    "solve_many",
+    "sweep",
+    # trade-offs
+    "Frontier",
+    "Surface",
+    "frontier",
+    "knee",
+    "plan_after",
+    "steps_within",
+    "surface",
     # the answer
     "Allocation",
     "Certificate",

@@ -67,18 +67,6 @@ class Compiled:
         used = (self.fusions_of_option.get((unit, option), ()) for unit, option in enumerate(choice.tolist()))
         return tuple(self.profile.fusions[index].name for fused in used for index in fused)
 
-    def row_limits(self, rows: Sequence[Row]) -> FloatArray:
-        """The limits of the problem for other amounts.
-
-        Args:
-            rows: The same rows with other amounts.
-
-        Returns:
-            (R,) limits.
-        """
-        by_name = {row.name: row for row in rows}
-        return np.array([_side_limit(by_name[row.name], sign) for row, sign in self.sides], dtype=float)
-
 
 def compile_problem(profile: Profile, request: Request) -> Compiled:
     """Build the arrays that solvers work on.
@@ -144,6 +132,27 @@ def with_cost(compiled: Compiled, goal: int) -> Problem:
         The problem.
     """
     return replace(compiled.problem, cost=compiled.costs[goal])
+
+
+def with_rows(compiled: Compiled, rows: Sequence[Row]) -> Compiled | None:
+    """The same tables under other amounts.
+
+    Args:
+        compiled: The compiled request.
+        rows: Its rows with other amounts.
+
+    Returns:
+        What compiling the request with these amounts would give; None where other amounts change more than limits
+        (peaks rule out options, and of two rows over the same numbers the other one may be the tighter).
+    """
+    sides = _sides(rows)
+    same = [(row.name, sign) for row, sign in sides] == [(row.name, sign) for row, sign in compiled.sides]
+    if not same or any(row.peak for row in rows):
+        return None
+    limits = np.array([_side_limit(row, sign) for row, sign in sides], dtype=float)
+    return replace(
+        compiled, problem=replace(compiled.problem, limit=limits), rows=tuple(rows), sides=tuple(sides)
+    )
 
 
 def _objective_values(profile: Profile, objective: Objective) -> FloatArray:

@@ -139,7 +139,7 @@ def report_outcome(
         gap=None if proved is None else relative_gap(certificate.objective, proved),
         then=dict(zip(labels, certificate.objectives[1:], strict=True)),
         tie_break=_TIE_BREAK if outcome.canonical else None,
-        usage=_usage(compiled, certificate),
+        usage=_usage(compiled, certificate, outcome),
         certificate=certificate,
     )
 
@@ -168,9 +168,11 @@ class _Frame:
         )
 
 
-def _usage(compiled: Compiled, certificate: Certificate) -> dict[str, Usage]:
-    prices = maximise_dual(compiled.problem).multipliers.tolist()
-    return {row.name: _use(compiled, row, certificate.used[row.name], prices) for row in compiled.rows}
+def _usage(compiled: Compiled, certificate: Certificate, outcome: Outcome) -> dict[str, Usage]:
+    prices = maximise_dual(compiled.problem).multipliers if outcome.prices is None else outcome.prices
+    return {
+        row.name: _use(compiled, row, certificate.used[row.name], prices.tolist()) for row in compiled.rows
+    }
 
 
 def _use(compiled: Compiled, row: Row, used: float, prices: list[float]) -> Usage:

@@ -69,6 +69,10 @@ def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Out
     problem = replace(prepared.problem, limit=limit)
     deadline = Deadline(effort.time_limit_s)
     dual = maximise_dual(problem, prepared.hull)
+    return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
+
+
+def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> Outcome:
     work = {"dual_evaluations": dual.evaluations}
     if np.isposinf(dual.bound):
         return infeasible(work)

@@ -102,6 +102,7 @@ class Outcome:
         bound: No plan costs less than this; -inf where nothing is known, +inf where infeasible.
         work: Counts of what was done (dual evaluations, states, nodes).
         canonical: Whether ties were broken by least spend, then layer order.
+        prices: (R,) multipliers that maximise the Lagrangian dual, where the solver found them.
     """
 
     status: Status
@@ -109,6 +110,7 @@ class Outcome:
     bound: float
     work: Mapping[str, int] = field(default_factory=dict)
     canonical: bool = False
+    prices: FloatArray | None = None
 
 
 class Solver(Protocol):

@@ -1,0 +1,140 @@
+"""The same request under many budgets: what does not depend on the amounts is done once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from allocator.allocation import Allocation, SolverReport
+from allocator.compile import Compiled, compile_problem, with_rows
+from allocator.errors import Fault, InvalidInputError, pointer
+from allocator.limits import resolve_limits
+from allocator.profile import Profile, load_profile
+from allocator.request import Amount, Request, make_request
+from allocator.solve import report_outcome, solve_compiled
+from allocator.solvers import find_solver
+from allocator.solvers.exact import Prepared, prepare, solve_prepared
+from allocator.solvers.outcome import Effort
+
+Budgets = Mapping[str, Amount]
+
+
+def solve_many(
+    profile: Profile | Mapping[str, object] | str | bytes | Path, budgets: Iterable[Budgets], **fields: object
+) -> tuple[Allocation, ...]:
+    """Find the best plan under each of several sets of budgets, each proved like a single one.
+
+    Args:
+        profile: A profile, its JSON, or the path of a JSON file.
+        budgets: For each plan its budgets, like the field ``budgets`` of a request.
+        **fields: Other fields of :class:`~allocator.request.Request`; ``time_limit_s`` is for each plan.
+
+    Returns:
+        One allocation for each set of budgets, in order.
+
+    Raises:
+        InvalidInputError: Profile, request or budgets cannot be used; names every offending field.
+        MissingPackageError: The solver needs a package that is not installed.
+        CertificateError: The solver's plan contradicts the tables.
+
+    Example:
+        >>> profile = {
+        ...     "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        ...     "layers": [{"name": "up"}, {"name": "down"}],
+        ...     "costs": {"kl": {"values": [[0.5, 0.1], [0.3, 0.1]]}},
+        ...     "resources": {"bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
+        ... }
+        >>> [plan.usage["bytes"].used for plan in solve_many(profile, [{"bytes": 120}, {"bytes": 180}])]
+        [100.0, 150.0]
+    """
+    loaded, request = load_profile(profile), make_request(fields)
+    return tuple(sweep(loaded, request, budgets))
+
+
+def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Iterator[Allocation]:
+    """Solve a request under one set of budgets after the other, so that callers can show them as they come.
+
+    Args:
+        profile: The profile.
+        request: The request; its own budgets hold too, where a set does not name the same.
+        budgets: The sets.
+
+    Yields:
+        One allocation for each set.
+
+    Raises:
+        InvalidInputError: The request or a set does not fit the profile; sets are pointed at by their index.
+        MissingPackageError: The solver needs a package that is not installed.
+        CertificateError: The solver's plan contradicts the tables.
+    """
+    find_solver(request.solver)
+    requests = [_with_budgets(profile, request, item, at) for at, item in enumerate(budgets)]
+    plan: Callable[[Request], Allocation] | None = None
+    for asked in requests:
+        if plan is None:
+            plan = _planner(profile, asked)
+        yield plan(asked)
+
+
+def _with_budgets(profile: Profile, request: Request, budgets: Budgets, at: int) -> Request:
+    try:
+        asked = make_request(request.model_dump() | {"budgets": {**request.budgets, **budgets}})
+        resolve_limits(profile, asked)
+    except InvalidInputError as error:
+        where = pointer(("budgets", at))
+        faults = (Fault(fault.pointer.replace("/budgets", where, 1), fault.detail) for fault in error.faults)
+        raise InvalidInputError(*faults) from error
+    return asked
+
+
+def _planner(profile: Profile, first: Request) -> Callable[[Request], Allocation]:
+    compiled = compile_problem(profile, first)
+    entry, why = find_solver(first.solver).chosen(compiled.problem)
+    prepared = prepare(compiled.problem) if entry.name == "exact" and len(compiled.objectives) == 1 else None
+
+    def plan(asked: Request) -> Allocation:
+        limited = with_rows(compiled, resolve_limits(profile, asked))
+        if limited is None:
+            return solve_compiled(compile_problem(profile, asked), asked)
+        if prepared is None:
+            return solve_compiled(limited, asked)
+        return _from_prepared(limited, prepared, asked, why)
+
+    return plan
+
+
+def _from_prepared(compiled: Compiled, prepared: Prepared, asked: Request, why: str | None) -> Allocation:
+    start = time.perf_counter()
+    effort = Effort(asked.gap, asked.time_limit_s)
+    outcome = solve_prepared(prepared, compiled.problem.limit, effort)
+    report = SolverReport(
+        name="exact",
+        why=why,
+        version=find_solver("exact").version(),
+        seconds=time.perf_counter() - start,
+        work=dict(outcome.work),
+    )
+    return report_outcome(compiled, asked, outcome, report)
+
+
+def evenly_spaced(low: float, high: float, count: int, *, whole: bool) -> Sequence[float]:
+    """Amounts from one to another at equal distances.
+
+    Args:
+        low: First amount.
+        high: Last amount.
+        count: How many, at least 1; a single one is the last.
+        whole: Whether to round them down to integers.
+
+    Returns:
+        Rising amounts without repeats.
+
+    Example:
+        >>> evenly_spaced(0, 10, 4, whole=True)
+        [0.0, 3.0, 6.0, 10.0]
+    """
+    steps = max(count - 1, 1)
+    amounts = [low + (high - low) * at / steps for at in range(count)] if count > 1 else [high]
+    amounts[-1] = high
+    return sorted({float(int(amount)) if whole else amount for amount in amounts})
