@@ -6,6 +6,8 @@ Never imports torch; optional solvers are imported when they are asked for.
 from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
 from allocator.certificate import certify, total
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
+from allocator.explain import explain, explain_request
+from allocator.explanation import Baseline, Conflict, Explanation, Move, Option, Reason
 from allocator.frontier import Frontier, frontier, knee, plan_after, steps_within
 from allocator.profile import (
     CostTable,
@@ -20,6 +22,7 @@ from allocator.profile import (
 from allocator.request import Limit, Request, make_request
 from allocator.solve import solve, solve_request
 from allocator.solvers import SOLVERS
+from allocator.stability import LayerStability, Stability, stability
 from allocator.status import Status
 from allocator.surface import Surface, surface
 from allocator.sweep import solve_many, sweep
@@ -60,6 +63,18 @@ __all__ = [
     "Usage",
     "certify",
     "total",
+    # reasons
+    "Baseline",
+    "Conflict",
+    "Explanation",
+    "LayerStability",
+    "Move",
+    "Option",
+    "Reason",
+    "Stability",
+    "explain",
+    "explain_request",
+    "stability",
     # errors
     "BitallocError",
     "CertificateError",

@@ -28,6 +28,7 @@ class Compiled:
         sides: For each limit of the problem the row behind it, and the sign that made it an upper limit.
         formats_of_option: (L, O) format of each layer in each option of its set.
         set_of_layer: (L,) index of the set of each layer.
+        allowed: (L, F) formats that tables, pins, lists and units leave to each layer.
         fusions_of_option: (set, option) → fusions used; empty ones left out.
         profile: The profile.
     """
@@ -39,6 +40,7 @@ class Compiled:
     sides: tuple[tuple[Row, float], ...]
     formats_of_option: IntArray
     set_of_layer: IntArray
+    allowed: BoolArray
     fusions_of_option: Mapping[tuple[int, int], tuple[int, ...]]
     profile: Profile
 
@@ -116,6 +118,7 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
         sides=tuple(sides),
         formats_of_option=expanded.formats_of_option,
         set_of_layer=expanded.set_of_unit[unit_of_layer],
+        allowed=available[unit_of_layer],
         fusions_of_option=expanded.fusions_of_option,
         profile=profile,
     )

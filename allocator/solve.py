@@ -90,14 +90,27 @@ def solve_compiled(compiled: Compiled, request: Request) -> Allocation:
     Raises:
         CertificateError: The solver's plan contradicts the tables.
     """
+    outcome, report = run_solver(compiled, request)
+    return report_outcome(compiled, request, outcome, report)
+
+
+def run_solver(compiled: Compiled, request: Request) -> tuple[Outcome, SolverReport]:
+    """Let the solver that a request names work on it.
+
+    Args:
+        compiled: The compiled request.
+        request: The request.
+
+    Returns:
+        What the solver claims, and who it is.
+    """
     entry, why = find_solver(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
     outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, request.time_limit_s))
     seconds = time.perf_counter() - start
-    report = SolverReport(
+    return outcome, SolverReport(
         name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
     )
-    return report_outcome(compiled, request, outcome, report)
 
 
 def report_outcome(
