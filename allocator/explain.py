@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +21,24 @@ from allocator.request import Request, make_request
 from allocator.solve import report_outcome, run_solver, solve_compiled
 from allocator.solvers import exact, find_solver
 from allocator.solvers.outcome import PROOF_TOLERANCE, Deadline, Effort, relative_gap
+from allocator.stability import assess
 from allocator.status import Status
 
 
 def explain(
-    profile: Profile | Mapping[str, object] | str | bytes | Path, layers: Sequence[str] = (), **fields: object
+    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    layers: Sequence[str] = (),
+    resamples: int = 0,
+    seed: int = 0,
+    **fields: object,
 ) -> Explanation:
     """Solve a request and say why its answer is what it is.
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
         layers: Names or globs of the layers whose formats to explain.
+        resamples: How often to solve again over resampled tables, to see how sure the plan is; 0 leaves that out.
+        seed: Seed of the resamples.
         **fields: The fields of :class:`~allocator.request.Request`.
 
     Returns:
@@ -57,16 +64,26 @@ def explain(
         >>> [(option.format, option.verdict) for option in why.reasons[0].options]
         [('int4', 'chosen'), ('int8', 'worse')]
     """
-    return explain_request(load_profile(profile), make_request(fields), layers)
+    return explain_request(load_profile(profile), make_request(fields), layers, resamples, seed)
 
 
-def explain_request(profile: Profile, request: Request, layers: Sequence[str] = ()) -> Explanation:
+def explain_request(
+    profile: Profile,
+    request: Request,
+    layers: Sequence[str] = (),
+    resamples: int = 0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Explanation:
     """Solve a validated request and say why its answer is what it is.
 
     Args:
         profile: The profile.
         request: The request.
         layers: Names or globs of the layers whose formats to explain.
+        resamples: How often to solve again over resampled tables; 0 leaves that out.
+        seed: Seed of the resamples.
+        progress: Told after every resample how many of how many are done.
 
     Returns:
         The allocation with its reasons.
@@ -94,6 +111,7 @@ def explain_request(profile: Profile, request: Request, layers: Sequence[str] = 
         next_downgrade=downgrade,
         reasons=_reasons(compiled, outcome.choice, wanted, Deadline(request.time_limit_s)),
         baselines=baselines,
+        stability=assess(compiled, request, outcome.choice, resamples, seed, progress) if resamples else None,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from allocator.allocation import Allocation, Reach
 from allocator.schema import Strict
+from allocator.stability import Stability
 
 
 class Move(Strict):
@@ -101,6 +102,7 @@ class Explanation(Strict):
         reasons: For the layers that were asked about, in their order.
         baselines: ``uniform`` and ``greedy`` within the same limits.
         conflict: For infeasible requests.
+        stability: Where resamples were asked for.
     """
 
     allocation: Allocation
@@ -109,3 +111,4 @@ class Explanation(Strict):
     reasons: tuple[Reason, ...] = ()
     baselines: dict[str, Baseline] = {}
     conflict: Conflict | None = None
+    stability: Stability | None = None

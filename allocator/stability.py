@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from allocator.allocation import Allocation
 from allocator.compile import Compiled, compile_problem
 from allocator.dual import maximise_dual
 from allocator.errors import Fault, InvalidInputError
@@ -56,7 +55,6 @@ class Stability(Strict):
     """How sure a plan is.
 
     Attributes:
-        allocation: The plan.
         resamples: How often the request was solved again; fewer than asked for where time ran out.
         kept: Share of resamples that gave the same plan.
         objective_stderr: Standard error of the plan's objective.
@@ -65,7 +63,6 @@ class Stability(Strict):
         measure_next: Layers that deserve more measurement, most worth first; those worth nothing are left out.
     """
 
-    allocation: Allocation
     resamples: int
     kept: float
     objective_stderr: float
@@ -91,7 +88,7 @@ def stability(
         **fields: The fields of :class:`~allocator.request.Request`; ``time_limit_s`` holds for all solves together.
 
     Returns:
-        The plan and how sure it is.
+        How sure the plan is, as a whole and layer by layer.
 
     Raises:
         InvalidInputError: Profile or request cannot be used, the objective has no standard errors, or no plan exists.
@@ -106,25 +103,49 @@ def stability(
         ...     "resources": {"bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
         ... }
         >>> sure = stability(profile, resamples=200, budgets={"bytes": 150})
-        >>> sure.allocation.assignment, 0.6 < sure.kept < 0.9, sure.measure_next
-        ({'up': 'int8', 'down': 'int4'}, True, ('up',))
+        >>> [layer.format for layer in sure.layers], 0.6 < sure.kept < 0.9, sure.measure_next
+        (['int8', 'int4'], True, ('up',))
     """
     loaded, request = load_profile(profile), make_request(fields)
-    if resamples < 2:
-        raise InvalidInputError(Fault("/resamples", f"expected at least 2, got {resamples}"))
     find_solver(request.solver)
     compiled = compile_problem(loaded, request)
-    noise = _stderr(compiled)
-    deadline = Deadline(request.time_limit_s)
     outcome, report = run_solver(compiled, request)
     allocation = report_outcome(compiled, request, outcome, report)
     if outcome.choice is None:
         detail = f"there is no plan to test: {allocation.advice}"
         raise InvalidInputError(Fault("/budgets", detail))
-    choices, losses, worths = _resample(
-        compiled, request, outcome.choice, noise, (resamples, seed), deadline, progress
-    )
-    return _summary(compiled, allocation, outcome.choice, noise, choices, losses, worths)
+    return assess(compiled, request, outcome.choice, resamples, seed, progress)
+
+
+def assess(
+    compiled: Compiled,
+    request: Request,
+    choice: IntArray,
+    resamples: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> Stability:
+    """Find out how sure a plan is.
+
+    Args:
+        compiled: The compiled request.
+        request: The request; its time limit holds for all resamples together.
+        choice: (U,) the plan.
+        resamples: How often to solve again.
+        seed: Seed of the resamples.
+        progress: Told after every resample how many of how many are done.
+
+    Returns:
+        How sure it is.
+
+    Raises:
+        InvalidInputError: There are too few resamples, or the objective has no standard errors.
+    """
+    if resamples < 2:
+        raise InvalidInputError(Fault("/resamples", f"expected at least 2, got {resamples}"))
+    noise = _stderr(compiled)
+    found = _resample(compiled, request, choice, noise, (resamples, seed), progress)
+    return _summary(compiled, choice, noise, *found)
 
 
 def _stderr(compiled: Compiled) -> FloatArray:
@@ -149,11 +170,11 @@ def _resample(
     choice: IntArray,
     noise: FloatArray,
     draws: tuple[int, int],
-    deadline: Deadline,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     problem = compiled.problem
     run = find_solver(request.solver).chosen(problem)[0].load()
+    deadline = Deadline(request.time_limit_s)
     resamples, seed = draws
     rng = np.random.default_rng(seed)
     units = np.arange(problem.units)
@@ -194,7 +215,6 @@ def _by_option(compiled: Compiled, error: FloatArray) -> FloatArray:
 
 def _summary(
     compiled: Compiled,
-    allocation: Allocation,
     choice: IntArray,
     noise: FloatArray,
     choices: IntArray,
@@ -222,7 +242,6 @@ def _summary(
     )
     ranked = sorted((row for row in rows if row.worth > 0), key=lambda row: -row.worth)
     return Stability(
-        allocation=allocation,
         resamples=len(choices),
         kept=float((found == planned).all(axis=1).mean()),
         objective_stderr=float(np.sqrt((noise[layers, planned] ** 2).sum())),

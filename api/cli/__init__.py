@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from allocator import BitallocError, CertificateError
-from api.cli import apply, demo, profile, serve, solve
+from api.cli import apply, demo, explain, frontier, profile, serve, solve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("demo")(demo.command)
 app.command("profile")(profile.command)
 app.command("solve")(solve.command)
+app.command("frontier")(frontier.command)
+app.command("explain")(explain.command)
 app.command("apply")(apply.command)
 app.command("serve")(serve.command)
 

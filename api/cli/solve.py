@@ -12,53 +12,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator import SOLVERS, Allocation, Reach, Usage, load_profile, make_request, solve_request
-from api.cli.parsing import amount, lists, objects, pairs, write
+from allocator import Allocation, Reach, Usage, load_profile, solve_request
+from api.cli.options import (
+    Allowed,
+    AsJson,
+    Budgets,
+    Caution,
+    Forbidden,
+    Gap,
+    Limits,
+    Objectives,
+    Pins,
+    ProfileFile,
+    SolverName,
+    TimeLimit,
+    asked,
+)
+from api.cli.parsing import write
 
-_SOLVERS = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SOLVERS.items())
 #: More layers than this are counted rather than listed.
 _LISTED = 60
 
 
 def command(
-    profile: Annotated[Path, typer.Argument(help="Profile, as written by `bitalloc profile`.")],
-    budget: Annotated[
-        list[str],
-        typer.Option(
-            "--budget",
-            "-b",
-            metavar="NAME=AMOUNT",
-            help='Limit: `weight_bytes="12 MiB"`, `effective_bits=4.25`.',
-        ),
-    ] = [],  # noqa: B006
-    objective: Annotated[
-        list[str],
-        typer.Option("--objective", "-o", help="Table to minimise; several in falling order of importance."),
-    ] = [],  # noqa: B006
-    limit: Annotated[
-        list[str],
-        typer.Option(
-            metavar="JSON",
-            help='Any other limit: `{"table": "weight_bytes", "layers": ["gpu0.*"], "max": "20 GiB"}`.',
-        ),
-    ] = [],  # noqa: B006
-    caution: Annotated[
-        float, typer.Option(metavar="Z", help="Standard errors that count against every cost.")
-    ] = 0.0,
-    pin: Annotated[
-        list[str], typer.Option(metavar="LAYER=FORMAT", help="Decide layers; globs are welcome.")
-    ] = [],  # noqa: B006
-    allow: Annotated[list[str], typer.Option(metavar="LAYER=F1,F2", help="Only these formats.")] = [],  # noqa: B006
-    forbid: Annotated[list[str], typer.Option(metavar="LAYER=F1,F2", help="Not these formats.")] = [],  # noqa: B006
-    solver: Annotated[str, typer.Option(help=_SOLVERS)] = "auto",
-    gap: Annotated[float, typer.Option(help="Relative distance to the optimum that is good enough.")] = 0.0,
-    time_limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Stop with the best plan so far.")
-    ] = None,
+    profile: ProfileFile,
+    budget: Budgets = None,
+    objective: Objectives = None,
+    limit: Limits = None,
+    caution: Caution = 0.0,
+    pin: Pins = None,
+    allow: Allowed = None,
+    forbid: Forbidden = None,
+    solver: SolverName = "auto",
+    gap: Gap = 0.0,
+    time_limit: TimeLimit = None,
     out: Annotated[Path | None, typer.Option(help="Write the allocation here, as JSON.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the allocation as JSON and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the best plan within your budgets, and prove it.
 
@@ -66,19 +55,19 @@ def command(
 
     Ends with 1 when no plan keeps the budgets; the message then says what each budget would have to be.
     """  # noqa: DOC501 - the docstring is the help text
-    fields = {
-        "objective": objective[0] if len(objective) == 1 else tuple(objective) or None,
-        "caution": caution,
-        "budgets": {name: amount(text) for name, text in pairs("--budget", budget).items()},
-        "limits": objects("--limit", limit),
-        "pin": pairs("--pin", pin),
-        "allow": lists("--allow", allow),
-        "forbid": lists("--forbid", forbid),
-        "solver": solver,
-        "gap": gap,
-        "time_limit_s": time_limit,
-    }
-    allocation = solve_request(load_profile(profile), make_request(fields))
+    request = asked(
+        budget=budget,
+        objective=objective,
+        limit=limit,
+        caution=caution,
+        pin=pin,
+        allow=allow,
+        forbid=forbid,
+        solver=solver,
+        gap=gap,
+        time_limit=time_limit,
+    )
+    allocation = solve_request(load_profile(profile), request)
     document = allocation.model_dump_json(indent=2)
     if out is not None:
         write(out, document + "\n")
@@ -110,7 +99,7 @@ def show(allocation: Allocation, console: Console) -> None:
         price = (
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
-        console.print(Text(f"{name}: {_asked(usage, number(usage.used), 'of', 'at least')}{price}"))
+        console.print(Text(f"{name}: {_against(usage, number(usage.used), 'of', 'at least')}{price}"))
     for name, value in allocation.then.items():
         console.print(Text(f"then {name} = {value:.6g}"))
     if allocation.fusions:
@@ -138,7 +127,7 @@ def _in_unit(amount: float, unit: str) -> str:
     return f"{number(amount)} {unit}".rstrip()
 
 
-def _asked(asked: Usage | Reach, used: str, most: str, least: str) -> str:
+def _against(asked: Usage | Reach, used: str, most: str, least: str) -> str:
     parts = [used]
     if asked.at_least is not None:
         parts += [least, _in_unit(asked.at_least, asked.unit)]
@@ -148,7 +137,7 @@ def _asked(asked: Usage | Reach, used: str, most: str, least: str) -> str:
 
 
 def _reach(name: str, reach: Reach, *, alone: bool) -> str:
-    text = f"{name}: {_asked(reach, 'asked for', '', 'at least')}".replace("  ", " ")
+    text = f"{name}: {_against(reach, 'asked for', '', 'at least')}".replace("  ", " ")
     text += f", plans reach {number(reach.least)} to {_in_unit(reach.most, reach.unit)}"
     if reach.least_with_others is not None and reach.most_with_others is not None and not alone:
         span = f"{number(reach.least_with_others)} to {_in_unit(reach.most_with_others, reach.unit)}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator import Explanation, InvalidInputError, Status, explain, solve
+from allocator import Explanation, InvalidInputError, Status, explain, solve, stability
 from tests.allocator.profiles import profile_json, with_units
 from tests.allocator.test_frontier import all_plans, random_document
 from tests.allocator.test_fusions import QKV, attention
@@ -206,3 +206,11 @@ def test_the_smallest_relaxation_comes_first_and_is_just_enough() -> None:
 
 def test_baselines_of_an_impossible_request_have_no_objective() -> None:
     assert conflict(budgets={"weight_bytes": 10}).baselines["greedy"].objective is None
+
+
+def test_resamples_say_how_sure_the_plan_is() -> None:
+    costs = {"kl": {"values": [[0.9, 0.3, 0.0]] * 3, "stderr": [[0.1, 0.1, 0.0]] * 3}}
+    fields: dict[str, Any] = {"budgets": {"weight_bytes": 140}, "resamples": 20, "seed": 5}
+    assert explain(profile_json(costs=costs), **fields).stability == stability(
+        profile_json(costs=costs), **fields
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from allocator import SOLVERS
 from allocator.solvers import Solver
 from api.cli import main
 from api.server import running_server
-from tests.api.helpers import GivenSolver
+from tests.api.helpers import GivenSolver, tiny
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +72,11 @@ def add_solver(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Solver], None]
         monkeypatch.setitem(SOLVERS, name, GivenSolver(name, "tests", "for one test", run=run))
 
     return add
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """A file with the small profile."""
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(tiny()))
+    return path

@@ -22,13 +22,6 @@ from tests.api.helpers import comparable, random_profile, tiny
 COMMANDS = ("demo", "profile", "solve", "apply", "serve")
 
 
-@pytest.fixture
-def profile(tmp_path: Path) -> Path:
-    path = tmp_path / "profile.json"
-    path.write_text(json.dumps(tiny()))
-    return path
-
-
 def _written(folder: Path, document: dict[str, Any]) -> Path:
     path = folder / "profile.json"
     path.write_text(json.dumps(document))

@@ -1,0 +1,152 @@
+"""``bitalloc explain``: why a plan is as it is, and how sure it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from allocator import Baseline, Explanation, Move, Reach, Reason, Stability, explain_request, load_profile
+from api.cli.options import (
+    Allowed,
+    AsJson,
+    Budgets,
+    Caution,
+    Forbidden,
+    Gap,
+    Limits,
+    Objectives,
+    Pins,
+    ProfileFile,
+    SolverName,
+    TimeLimit,
+    asked,
+)
+from api.cli.progress import Bars
+from api.cli.solve import number, show
+
+#: Layers that are listed as worth more measurement.
+_MEASURE = 10
+
+
+def command(
+    profile: ProfileFile,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Explain these layers; globs are welcome.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Solve again over this many resampled tables to see how sure the plan is.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    budget: Budgets = None,
+    objective: Objectives = None,
+    limit: Limits = None,
+    caution: Caution = 0.0,
+    pin: Pins = None,
+    allow: Allowed = None,
+    forbid: Forbidden = None,
+    solver: SolverName = "auto",
+    gap: Gap = 0.0,
+    time_limit: TimeLimit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a plan is as it is: prices, next changes, alternatives of a layer, baselines, conflicts, stability.
+
+    Example: `bitalloc explain out/profile.json -o embedding_distance -b effective_bits=3.25 --layer "*.4.*.query"`
+
+    Ends with 1 when no plan keeps the budgets; the answer then says what would have to give way.
+    """  # noqa: DOC501 - the docstring is the help text
+    request = asked(
+        budget=budget,
+        objective=objective,
+        limit=limit,
+        caution=caution,
+        pin=pin,
+        allow=allow,
+        forbid=forbid,
+        solver=solver,
+        gap=gap,
+        time_limit=time_limit,
+    )
+    with Bars(quiet=not resamples) as bars:
+        why = explain_request(
+            load_profile(profile),
+            request,
+            tuple(layer or ()),
+            resamples,
+            seed,
+            lambda done, total: bars("resamples", done, total),
+        )
+    if as_json:
+        typer.echo(why.model_dump_json(indent=2))
+    else:
+        _show(why, Console(soft_wrap=True, markup=False))
+    if why.allocation.assignment is None:
+        raise typer.Exit(1)
+
+
+def _show(why: Explanation, console: Console) -> None:
+    show(why.allocation, console)
+    for title, move in (("next upgrade", why.next_upgrade), ("next downgrade", why.next_downgrade)):
+        if move is not None:
+            console.print(Text(f"{title}: {_moved(move, why.allocation.objective_name)}"))
+    for name, baseline in why.baselines.items():
+        console.print(Text(f"{name}: {_compared(baseline)}"))
+    if why.conflict is not None:
+        console.print(Text(f"cannot all be kept: {', '.join(why.conflict.together)}"))
+        for name, reach in why.conflict.relaxations.items():
+            console.print(Text(f"would be enough: {_relaxed(name, reach)}"))
+    for reason in why.reasons:
+        console.print(_alternatives(reason, why.allocation.objective_name))
+    if why.stability is not None:
+        console.print(_sureness(why.stability))
+
+
+def _moved(move: Move, objective: str) -> str:
+    changes = ", ".join(f"{name} to {chosen}" for name, chosen in move.changes.items())
+    spends = "".join(f", {name} {amount:+,.6g}" for name, amount in move.spend.items() if amount)
+    return f"{changes}: {objective} {move.objective:+.3g}{spends}"
+
+
+def _compared(baseline: Baseline) -> str:
+    if baseline.objective is None:
+        return "no plan within the limits"
+    worse = "" if baseline.worse_by is None else f", {baseline.worse_by:.1%} worse"
+    return f"{baseline.objective:.6g}{worse}"
+
+
+def _relaxed(name: str, reach: Reach) -> str:
+    least, most = reach.least_with_others, reach.most_with_others
+    if reach.limit is not None and least is not None and least > reach.limit:
+        return f"{name} of at most {number(least)} {reach.unit}".rstrip()
+    return f"{name} of at least {number(most or 0.0)} {reach.unit}".rstrip()
+
+
+def _alternatives(reason: Reason, objective: str) -> Table:
+    others = [name for name in reason.together if name != reason.layer]
+    title = f"{reason.layer}{f' with {chr(44).join(others)}' if others else ''}"
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("format", objective, *reason.options[0].spend, "reduced cost", "best plan with it", ""):
+        table.add_column(Text(name), justify="left" if name in {"format", ""} else "right")
+    for option in reason.options:
+        shown = [option.objective, *option.spend.values(), option.reduced_cost, option.best_with]
+        cells = ["" if value is None else f"{value:,.6g}" for value in shown]
+        cells += [""] * (len(table.columns) - 2 - len(cells))
+        table.add_row(*map(Text, (option.format, *cells, option.verdict)))
+    return table
+
+
+def _sureness(sure: Stability) -> Text:
+    lines = [
+        f"the same plan in {sure.kept:.0%} of {sure.resamples} resamples; objective ± {sure.objective_stderr:.3g}, "
+        f"{sure.regret:.3g} worse than the best of a resample on average"
+    ]
+    least = sorted(sure.layers, key=lambda layer: layer.kept)[:_MEASURE]
+    unsure = [layer for layer in least if layer.kept < 1]
+    lines += [f"  {layer.layer}: {layer.format} in {layer.kept:.0%}" for layer in unsure]
+    if sure.measure_next:
+        lines.append(f"measure next: {', '.join(sure.measure_next[:_MEASURE])}")
+    return Text("\n".join(lines))

@@ -1,0 +1,144 @@
+"""``bitalloc frontier``: the whole trade-off between the objective and a resource."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from allocator import Frontier, Profile, Request, frontier, load_profile, sweep
+from allocator.errors import require
+from allocator.tables import WEIGHT_BYTES
+from api.cli.options import (
+    Allowed,
+    AsJson,
+    Budgets,
+    Caution,
+    Forbidden,
+    Gap,
+    Limits,
+    Objectives,
+    Pins,
+    ProfileFile,
+    SolverName,
+    TimeLimit,
+    asked,
+)
+from api.cli.parsing import amount, require_writable, write
+from api.cli.solve import number
+
+
+def command(
+    profile: ProfileFile,
+    resource: Annotated[
+        str, typer.Option("--resource", "-r", help="What is traded: a resource, a cost, or `effective_bits`.")
+    ] = WEIGHT_BYTES,
+    points: Annotated[int, typer.Option(help="Exact plans at this many budgets over the whole range.")] = 9,
+    at: Annotated[
+        list[str] | None, typer.Option(metavar="AMOUNT", help='Exact plans at these budgets: `"12 MiB"`.')
+    ] = None,
+    budget: Budgets = None,
+    objective: Objectives = None,
+    limit: Limits = None,
+    caution: Caution = 0.0,
+    pin: Pins = None,
+    allow: Allowed = None,
+    forbid: Forbidden = None,
+    solver: SolverName = "auto",
+    gap: Gap = 0.0,
+    time_limit: TimeLimit = None,
+    out: Annotated[Path | None, typer.Option(help="Write the frontier here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the frontier here, as PNG, SVG or PDF.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole trade-off: exact plans over the range of a budget, the knee, and what the next step buys.
+
+    Example: `bitalloc frontier out/profile.json -o embedding_distance --points 7 --plot front.png`
+    """
+    request = asked(
+        budget=budget,
+        objective=objective,
+        limit=limit,
+        caution=caution,
+        pin=pin,
+        allow=allow,
+        forbid=forbid,
+        solver=solver,
+        gap=gap,
+        time_limit=time_limit,
+    )
+    for path in (out, plot):
+        if path is not None:
+            require_writable(path)
+    if plot is not None:
+        require("matplotlib", "demo")
+    wanted = [amount(text) for text in at] if at else points
+    loaded = load_profile(profile)
+    front = frontier(loaded, resource, wanted, **request.model_dump())
+    document = json.dumps(to_document(front))
+    if out is not None:
+        write(out, document + "\n")
+    if plot is not None:
+        _draw(front, loaded, request, plot)
+    if as_json:
+        typer.echo(document)
+    else:
+        _show(front, Console(soft_wrap=True, markup=False))
+
+
+def to_document(front: Frontier) -> dict[str, object]:
+    """A frontier as JSON holds it.
+
+    Args:
+        front: The frontier.
+
+    Returns:
+        Plain lists and numbers; ``exact`` holds allocations.
+    """
+    fields = dict(vars(front))
+    fields["exact"] = [answer.model_dump(mode="json") for answer in front.exact]
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+
+
+def _draw(front: Frontier, profile: Profile, request: Request, path: Path) -> None:
+    from api.plots import plot_frontier, save
+
+    budgets = [
+        {front.resource: usage.limit}
+        for answer in front.exact
+        if (usage := answer.usage.get(front.resource)) is not None and usage.limit is not None
+    ]
+    others = {
+        name: list(sweep(profile, request.model_copy(update={"solver": name}), budgets))
+        for name in ("greedy", "uniform")
+    }
+    save(plot_frontier(front, others), path)
+
+
+def _show(front: Frontier, console: Console) -> None:
+    unit = f" {front.unit}" if front.unit else ""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in (f"{front.resource}, at most", "used", front.objective_name, "status"):
+        table.add_column(Text(name), justify="left" if name == "status" else "right")
+    for answer in front.exact:
+        usage = answer.usage.get(front.resource)
+        if usage is None or answer.objective is None:
+            reach = answer.achievable.get(front.resource)
+            asked_for = number(reach.limit) if reach is not None and reach.limit is not None else ""
+            table.add_row(asked_for, "", "", Text(str(answer.status)))
+        else:
+            cells = (number(usage.limit or 0.0), number(usage.used), f"{answer.objective:.6g}")
+            table.add_row(*map(Text, (*cells, str(answer.status))))
+    console.print(table)
+    knee = f"{number(front.spend[front.knee])}{unit} for {front.objective[front.knee]:.6g}"
+    console.print(
+        Text(
+            f"{front.price.size + 1:,} supported plans from {number(front.spend[0])} to "
+            f"{number(front.spend[-1])}{unit}; the knee, farthest from the chord, is at {knee}"
+        )
+    )
