@@ -1,74 +1,92 @@
-"""Every solver on the same instances, in one run: time, objective, and what it could prove.
+"""The exact solver against whole-model MIP solvers on the same instances, in one run.
 
-``python -m benchmarks.solvers [--time-limit SECONDS]``. Times are medians; a row that ran into the limit says so.
+``python -m benchmarks.solvers [--time-limit SECONDS] [--only TEXT]``. Every measurement is a process of its own, so
+that peak memory is its own; times are medians of up to five solves and include building the model, not imports. Each
+MIP solver runs twice: at its defaults, and asked for a relative gap of 1e-9, the proof that ``exact`` gives. A time
+that ran into the limit says so, and the factor is then at least what is printed. For frontiers the MIP solvers are
+timed on three of the points and extrapolated to all.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from typing import Annotated
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from allocator.problem import Problem
-from allocator.solvers import SOLVERS
-from allocator.solvers.outcome import Effort, Outcome, relative_gap
-from benchmarks.instances import published_instance, random_instance
+from benchmarks.instances import INSTANCES
+from benchmarks.whole_models import WHOLE
 
-_RUNS_S = 0.5  # solves shorter than this are repeated
-_RUNS = 5
+PROOF_GAP = 1e-9
+_COLUMNS = (
+    "instance", "solver", "gap asked", "time ms", "exact is faster by", "says", "objective", "true gap", "peak MB",
+)  # fmt: skip
 
 
 def main(
     time_limit: Annotated[
-        float, typer.Option(help="Seconds that a whole-model solver may take per instance.")
-    ] = 20.0,
+        float, typer.Option(help="Seconds that a whole-model solver may take per solve.")
+    ] = 30.0,
+    only: Annotated[str, typer.Option(help="Only instances whose name holds this text.")] = "",
+    out: Annotated[str, typer.Option(help="Write the measurements here, as JSON.")] = "",
 ) -> None:
-    """Print one table."""
-    instances = {
-        "225 × 8": random_instance(225, 8),
-        "1,000 × 8": random_instance(1000, 8),
-        "10,000 × 6": random_instance(10_000, 6),
-        "50,000 × 8": random_instance(50_000, 8),
-        "Q-Palette 3.25 bits, 224 × 15": published_instance("qpalette_llama31_8b", "3.25 bits"),
-    }
-    table = Table("instance", "solver", "time s", "status", "objective", "proved gap", "above the best")
-    for name, problem in instances.items():
-        if problem is None:
+    """Print one table, row by row as it is measured."""
+    console = Console(width=150)
+    console.print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    table, everything = Table(*_COLUMNS), []
+    for name in INSTANCES:
+        if only not in name:
             continue
-        table.add_section()
-        results = {solver: _timed(solver, problem, time_limit) for solver in _solvers(problem)}
-        best = min(problem.objective(out.choice) for _, out in results.values() if out.choice is not None)
-        for solver, (seconds, outcome) in results.items():
-            objective = None if outcome.choice is None else problem.objective(outcome.choice)
-            table.add_row(
-                name,
-                solver,
-                f"{seconds:.4f}" + (" (limit)" if solver != "exact" and seconds >= time_limit else ""),
-                outcome.status,
-                "–" if objective is None else f"{objective:.9g}",
-                "–" if objective is None else f"{relative_gap(objective, outcome.bound):.1e}",
-                "–" if objective is None else f"{objective / best - 1:.1e}",
-            )
-    Console(width=130).print(table)
+        rows = list(_measured(name, time_limit, console))
+        if rows:
+            table.add_section()
+            everything += rows
+            for row in rows:
+                table.add_row(*_cells(row, rows[0]))
+    console.print(table)
+    if out:
+        with open(out, "w", encoding="utf-8") as file:
+            json.dump(everything, file, indent=1)
 
 
-def _solvers(problem: Problem) -> list[str]:
-    # Building 400,000 binaries in Python takes the whole-model solvers longer than any limit worth waiting for.
-    return ["exact", "greedy"] if problem.units > 20_000 else ["exact", "highs", "pulp", "cpsat", "greedy"]
+def _measured(name: str, time_limit_s: float, console: Console) -> Iterator[dict[str, Any]]:
+    wanted: list[tuple[str, float | None]] = [("exact", PROOF_GAP)]
+    wanted += [(solver, gap) for solver in WHOLE for gap in (None, PROOF_GAP)]
+    for solver, gap in wanted:
+        asked = json.dumps({"instance": name, "solver": solver, "gap": gap, "time_limit_s": time_limit_s})
+        command = [sys.executable, "-m", "benchmarks.measure_solver", asked]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            console.print(f"{name}, {solver}: {done.stderr.strip().splitlines()[-1]}")
+            continue
+        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        if row["missing"]:
+            return
+        yield row
+        console.print(f"{name}, {solver}, gap {gap}: {row['seconds']:.4g} s", style="dim")
 
 
-def _timed(solver: str, problem: Problem, time_limit_s: float) -> tuple[float, Outcome]:
-    run, seconds = SOLVERS[solver].load(), []
-    while True:
-        start = time.perf_counter()
-        outcome = run(problem, Effort(time_limit_s=time_limit_s))
-        seconds.append(time.perf_counter() - start)
-        if sum(seconds) > _RUNS_S or len(seconds) >= _RUNS:
-            return statistics.median(seconds), outcome
+def _cells(row: dict[str, Any], exact: dict[str, Any]) -> tuple[str, ...]:
+    late = row["seconds"] >= row["time_limit_s"] and row is not exact and not row["extrapolated"]
+    factor = row["seconds"] / exact["seconds"]
+    objective, best = row["objective"], exact["objective"]
+    return (
+        row["instance"],
+        row["solver"],
+        "default" if row["gap"] is None else f"{row['gap']:g}",
+        f"{row['seconds'] * 1e3:,.1f}" + (" (limit)" if late else " (from 3)" if row["extrapolated"] else ""),
+        "" if row is exact else f"{'≥ ' if late else ''}{factor:,.0f} ×",
+        row["says"],
+        "none" if objective is None else f"{objective:.10g}",
+        "" if objective is None or best is None else f"{(objective - best) / abs(best):.1e}",
+        f"{row['peak_mb']:,.0f}",
+    )
 
 
 if __name__ == "__main__":

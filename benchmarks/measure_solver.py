@@ -1,0 +1,89 @@
+"""One solver on one instance, in a process of its own: what ``benchmarks.solvers`` starts for each row."""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from allocator.hull import build_hull
+from allocator.problem import FloatArray, Problem
+from allocator.solvers import exact
+from allocator.solvers.outcome import Effort
+from benchmarks.instances import INSTANCES
+from benchmarks.whole_models import WHOLE, Answer
+
+_RUNS, _ENOUGH_S = 5, 10.0
+
+
+def measure(asked: dict[str, Any]) -> dict[str, Any]:
+    """Time a solver.
+
+    Args:
+        asked: Names of the instance and the solver, gap, time limit.
+
+    Returns:
+        What was asked and what was measured.
+    """
+    instance = INSTANCES[asked["instance"]]
+    problem = instance.make()
+    if problem is None:
+        return {**asked, "missing": True}
+    before = _peak_mb()
+    limits = instance.limits(problem)
+    if asked["solver"] != "exact":
+        at = sorted({len(limits) * quarter // 4 for quarter in (1, 2, 3)})
+        seconds, (choice, says) = _timed(lambda: _whole(problem, [limits[index] for index in at], asked))
+        seconds *= len(limits) / len(at)
+    elif instance.supported:
+        seconds, (choice, says) = _timed(lambda: (build_hull(problem).plan(0), "supported"))
+    else:
+        seconds, (choice, says) = _timed(lambda: _exact(problem, limits))
+    return {
+        **asked,
+        "missing": False,
+        "seconds": seconds,
+        "extrapolated": asked["solver"] != "exact" and len(limits) > 3,
+        "says": says,
+        "objective": None if choice is None or instance.supported else problem.objective(choice),
+        "peak_mb": _peak_mb() - before,
+    }
+
+
+def _exact(problem: Problem, limits: list[FloatArray]) -> Answer:
+    prepared = exact.prepare(problem)
+    outcomes = [exact.solve_prepared(prepared, limit, Effort()) for limit in limits]
+    return outcomes[-1].choice, ", ".join(sorted({str(outcome.status) for outcome in outcomes}))
+
+
+def _whole(problem: Problem, limits: list[FloatArray], asked: dict[str, Any]) -> Answer:
+    solve = WHOLE[asked["solver"]]
+    answers = [solve(replace(problem, limit=limit), asked["gap"], asked["time_limit_s"]) for limit in limits]
+    return answers[-1]
+
+
+def _timed(run: Callable[[], Answer]) -> tuple[float, Answer]:
+    seconds: list[float] = []
+    while True:
+        start = time.perf_counter()
+        answer = run()
+        seconds.append(time.perf_counter() - start)
+        if len(seconds) >= _RUNS or sum(seconds) > _ENOUGH_S:
+            return statistics.median(seconds), answer
+
+
+def _peak_mb() -> float:
+    # CBC is a process of its own; on Linux both counts are in KiB.
+    return (
+        sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        / 1024
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))
