@@ -5,6 +5,7 @@ Never imports torch; optional solvers are imported when they are asked for.
 
 from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
 from allocator.certificate import certify, total
+from allocator.convex_plan import ContinuousPlan, continuous_plan
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
 from allocator.profile import (
     CostTable,
@@ -36,11 +37,13 @@ __all__ = [
     "make_request",
     # solving
     "SOLVERS",
+    "continuous_plan",
     "solve",
     "solve_request",
     # the answer
     "Allocation",
     "Certificate",
+    "ContinuousPlan",
     "Reach",
     "SolverReport",
     "Status",
