@@ -7,6 +7,7 @@ from allocator.allocation import Allocation, Certificate, Reach, SolverReport, U
 from allocator.certificate import certify, total
 from allocator.convex_plan import ContinuousPlan, continuous_plan
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
+from allocator.mps import MpsModel, export_mps
 from allocator.profile import (
     CostTable,
     Format,
@@ -38,12 +39,14 @@ __all__ = [
     # solving
     "SOLVERS",
     "continuous_plan",
+    "export_mps",
     "solve",
     "solve_request",
     # the answer
     "Allocation",
     "Certificate",
     "ContinuousPlan",
+    "MpsModel",
     "Reach",
     "SolverReport",
     "Status",
