@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from allocator.compile import Compiled, compile_problem
-from allocator.problem import FloatArray, Problem
+from allocator.problem import Problem
 from allocator.profile import Profile, load_profile
 from allocator.request import make_request
 from allocator.tables import Objective
@@ -175,23 +175,21 @@ def _lines(problem: Problem, names: Names) -> Iterator[str]:
     yield " MARKER 'MARKER' 'INTORG'"
     cost = np.ldexp(problem.cost, exponent)
     spend = np.array(names.signs)[:, None, None] * problem.spend  # (R, U, O)
+    entries = np.concatenate([cost[None], spend]).transpose(1, 2, 0).tolist()
     for (unit, option), column in names.columns.items():
         yield f" {column} {names.units[unit]} 1.0"
-        yield from _entries(column, ("cost",), cost[None, unit, option])
-        yield from _entries(column, names.limits, spend[:, unit, option])
+        yield from _entries(column, ("cost", *names.limits), entries[unit][option])
     yield " MARKER 'MARKER' 'INTEND'"
     yield "RHS"
     yield from (f" RHS {unit} 1.0" for unit in names.units)
-    yield from _entries("RHS", names.limits, np.array(names.signs) * problem.limit)
+    yield from _entries("RHS", names.limits, (np.array(names.signs) * problem.limit).tolist())
     yield "BOUNDS"
     yield from (f" BV BND {column}" for column in names.columns.values())
     yield "ENDATA"
 
 
-def _entries(column: str, rows: tuple[str, ...], values: FloatArray) -> Iterator[str]:
-    yield from (
-        f" {column} {row} {value!r}" for row, value in zip(rows, values.tolist(), strict=True) if value != 0
-    )
+def _entries(column: str, rows: tuple[str, ...], values: list[float]) -> Iterator[str]:
+    yield from (f" {column} {row} {value!r}" for row, value in zip(rows, values, strict=True) if value != 0)
 
 
 def _numbered(problem: Problem) -> Names:

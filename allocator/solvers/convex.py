@@ -80,10 +80,8 @@ def relax(problem: Problem, dual: Dual, law: RateLaw) -> Relaxation:
         The bits; all NaN where no unit has a law.
     """
     described, units = law.described, np.arange(problem.units)
-    cost, spend = (
-        problem.cost[units, dual.choice],
-        problem.spend[:, units, dual.choice],
-    )  # of units without a law
+    # What counts for the units that no law describes.
+    cost, spend = problem.cost[units, dual.choice], problem.spend[:, units, dual.choice]
     bits = np.full(problem.units, np.nan)
     price = dual.multipliers
     if described.any():
@@ -113,10 +111,10 @@ def _filled(problem: Problem, law: RateLaw, spend: FloatArray) -> tuple[FloatArr
     others = np.where(law.described, base + slope * bits, spend[0])[~charged].sum()
     weight, low = slope[charged], law.low[charged]
     room = float(problem.limit[0] - others - base[charged].sum())
+    room = max(room, float(weight @ low))  # lines through spends that are not linear may leave too little
     water = fill_water(
         law.coefficient[charged],
-        max(room, float(weight @ low))
-        / float(weight.sum()),  # lines through the spends may promise too little room
+        room / float(weight.sum()),
         theta=law.theta,
         weights=weight,
         low=low,

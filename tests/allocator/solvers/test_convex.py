@@ -125,3 +125,14 @@ def test_missing_options_are_never_taken() -> None:
     outcome = convex.solve(problem, Effort())
     assert outcome.choice is not None
     assert outcome.choice.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("factor", [1e-12, 3.0, 1e12])
+def test_the_scale_of_the_costs_changes_no_bits(factor: float) -> None:
+    for seed in range(20):
+        problem = random_problem(np.random.default_rng(seed), limits=1)
+        scaled = replace(problem, cost=problem.cost * factor)
+        dual, other = maximise_dual(problem), maximise_dual(scaled)
+        if np.isfinite(dual.bound):
+            found, again = relax(problem, dual, fit_law(problem)), relax(scaled, other, fit_law(scaled))
+            assert again.bits == pytest.approx(found.bits, abs=1e-9, nan_ok=True)
