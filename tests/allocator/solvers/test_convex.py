@@ -59,6 +59,20 @@ def test_under_the_law_the_continuous_value_bounds_every_plan(limits: int) -> No
             assert found.lower_bound <= dual.bound + 1e-9 * abs(dual.bound)
 
 
+def test_the_bound_allows_for_what_a_table_departs_from_the_law() -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        # Equal units and room for four bits each: the real-valued optimum is a plan, so that nothing is to spare.
+        cost = np.exp2(-2 * BITS) * (1 + rng.uniform(-2e-10, 2e-10, (4, 4)))
+        spend = (3 + 5 * BITS) * (1 + rng.uniform(-2e-10, 2e-10, (4, 4)))
+        problem = replace(make(cost, spend[None], spend[:, 2].sum()), bits=BITS)
+        best, law = brute_force(problem), fit_law(problem)
+        assert best is not None
+        assert law.exact
+        bound = relax(problem, maximise_dual(problem), law).lower_bound
+        assert best.objective * (1 - 1e-8) <= bound <= best.objective
+
+
 def test_without_the_law_nothing_is_claimed() -> None:
     problem = lawful(np.random.default_rng(0))
     problem.cost[0, 0] *= 2
