@@ -5,10 +5,12 @@ Never imports torch; optional solvers are imported when they are asked for.
 
 from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
 from allocator.certificate import certify, total
+from allocator.convex_plan import ContinuousPlan, continuous_plan
 from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
 from allocator.explain import explain, explain_request
 from allocator.explanation import Baseline, Conflict, Explanation, Move, Option, Reason
 from allocator.frontier import Frontier, frontier, knee, plan_after, steps_within
+from allocator.mps import MpsModel, export_mps
 from allocator.profile import (
     CostTable,
     Format,
@@ -42,6 +44,8 @@ __all__ = [
     "make_request",
     # solving
     "SOLVERS",
+    "continuous_plan",
+    "export_mps",
     "solve",
     "solve_request",
     "solve_many",
@@ -57,6 +61,8 @@ __all__ = [
     # the answer
     "Allocation",
     "Certificate",
+    "ContinuousPlan",
+    "MpsModel",
     "Reach",
     "SolverReport",
     "Status",

@@ -85,6 +85,7 @@ _ENTRIES = (
     ),
     Entry("greedy", "allocator.solvers.greedy", "best marginal gain per unit spent; a baseline"),
     Entry("uniform", "allocator.solvers.uniform", "the best single format that fits; a baseline"),
+    Entry("convex", "allocator.solvers.convex", "real-valued bits in closed form, rounded; a baseline"),
 )
 SOLVERS = {entry.name: entry for entry in _ENTRIES}
 

@@ -14,7 +14,7 @@ REQUESTS = 5_000
 _CHUNKS = 10
 
 
-def _draw(rng: np.random.Generator) -> tuple[Document, Document]:
+def draw(rng: np.random.Generator) -> tuple[Document, Document]:
     layers, formats = int(rng.integers(1, 8)), int(rng.integers(1, 6))
     while formats**layers > 4096:
         layers -= 1
@@ -85,7 +85,7 @@ def test_agrees_with_the_list_of_all_plans(chunk: int) -> None:
     rng = np.random.default_rng(chunk)
     statuses = set()
     for trial in range(REQUESTS // _CHUNKS):
-        profile, request = _draw(rng)
+        profile, request = draw(rng)
         expected, found = best_plan(profile, request), solve(profile, **request)
         statuses.add(found.status)
         if expected is None:

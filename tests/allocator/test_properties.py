@@ -107,5 +107,5 @@ def test_a_second_budget_never_helps(profile: dict[str, Any], share: float) -> N
 def test_baselines_are_never_better_than_the_optimum(profile: dict[str, Any], share: float) -> None:
     budgets = limits(profile, share, "size")
     best = solve(profile, budgets=budgets)
-    for solver in ("greedy", "uniform"):
+    for solver in ("greedy", "uniform", "convex"):
         assert objective(solve(profile, budgets=budgets, solver=solver)) >= objective(best) - 1e-9

@@ -12,7 +12,7 @@ from allocator.status import Status
 from tests.allocator.problems import LIBRARY, brute_force, random_problem
 
 PROVING = ("exact", "highs", "pulp", "cpsat")
-BASELINES = ("greedy", "uniform")
+BASELINES = ("greedy", "uniform", "convex")
 
 
 def _tolerance(problem: Problem) -> float:
