@@ -20,7 +20,7 @@ from allocator.limits import Row
 from allocator.profile import Profile, load_profile
 from allocator.request import Request, make_request
 from allocator.solvers import find_solver
-from allocator.solvers.outcome import Effort, Outcome, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
 from allocator.status import Status
 from allocator.versions import installed_version
 
@@ -128,7 +128,7 @@ def report_outcome(
         The allocation.
 
     Raises:
-        CertificateError: The plan contradicts the tables.
+        CertificateError: The plan contradicts the tables, or does not cost what the solver proved.
     """
     profile, objective = compiled.profile, compiled.objectives[0]
     bound = objective.reported(outcome.bound) if np.isfinite(outcome.bound) else None
@@ -142,6 +142,7 @@ def report_outcome(
         raise CertificateError(
             f"solver {report.name!r} gave a plan that breaks the request: {'; '.join(certificate.violations)}"
         )
+    _require_claim(compiled, outcome, report, certificate)
     proved = certificate.objective if outcome.status is Status.OPTIMAL else bound
     labels = (goal.label for goal in compiled.objectives[1:])
     return frame.allocation(
@@ -155,6 +156,20 @@ def report_outcome(
         usage=_usage(compiled, certificate, outcome),
         certificate=certificate,
     )
+
+
+def _require_claim(
+    compiled: Compiled, outcome: Outcome, report: SolverReport, certificate: Certificate
+) -> None:
+    # An optimal plan costs what the solver proved to be the least, or its proof was of another plan.
+    if outcome.status is not Status.OPTIMAL or outcome.choice is None:
+        return
+    claimed = compiled.objectives[0].reported(outcome.bound)
+    terms = np.abs(compiled.problem.cost[np.arange(compiled.problem.units), outcome.choice]).sum()
+    if abs(certificate.objective - claimed) > PROOF_TOLERANCE * max(float(terms), abs(claimed)):
+        raise CertificateError(
+            f"solver {report.name!r} proved an objective of {claimed!r}, but its plan has {certificate.objective!r}"
+        )
 
 
 @dataclass(frozen=True)

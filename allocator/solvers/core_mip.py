@@ -7,6 +7,7 @@ that are cheapest to move, to find a better incumbent and so fix more, then all 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def solve_core(
         problem: The problem.
         dual: Its maximised dual.
         incumbent: (U,) a plan that keeps the limits, if one is known.
-        effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
+        effort: Gap, time and node limit; when one is reached the incumbent comes with the bound reached.
         work: What was done before.
 
     Returns:
@@ -46,13 +47,14 @@ def solve_core(
         alive = problem.available & (reduced <= excess + _MARGIN * abs(dual.bound))
         kept, whole = _cheapest_to_move(alive, reduced, dual.choice if incumbent is None else incumbent, core)
         smaller = fix_single_options(problem, kept)
-        outcome = highs.solve(smaller.problem, Effort(effort.gap, deadline.left_s()))
+        outcome = highs.solve(smaller.problem, replace(effort, time_limit_s=deadline.left_s()))
         nodes += outcome.work.get("nodes", 0)
         if outcome.choice is not None:
             candidate = smaller.undo(outcome.choice)
             if incumbent is None or problem.objective(candidate) < problem.objective(incumbent):
                 incumbent = candidate
-        if whole or deadline.passed():
+        unfinished = outcome.status not in {Status.OPTIMAL, Status.INFEASIBLE} and effort.gap == 0
+        if whole or unfinished or deadline.passed():
             proved = whole and outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}
             bound = max(dual.bound, outcome.bound + smaller.fixed_cost) if whole else dual.bound
             done = dict(work) | {"mip_units": smaller.problem.units, "nodes": nodes}

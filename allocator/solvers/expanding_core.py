@@ -8,7 +8,7 @@ another state beats it in spend and cost. The incumbent is proved as soon as the
 the incumbent lies above the bound.
 
 The work depends on how close the incumbent is to the bound, so narrow passes that keep only the most promising states
-improve it first. A pass that had to drop nothing is the proof.
+improve it first; :mod:`allocator.solvers.exact` chooses the widths. A pass that had to drop nothing is the proof.
 
 Source: D. Pisinger, "A minimal algorithm for the multiple-choice knapsack problem", EJOR 83 (1995), here with several
 limits, several multipliers and arrays of states.
@@ -16,6 +16,7 @@ limits, several multipliers and arrays of states.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,11 +27,8 @@ from allocator.problem import FloatArray, IntArray, Problem, masked_cost
 from allocator.solvers.completion import Completion
 from allocator.solvers.outcome import Deadline, Effort, Rounding
 
-#: Most states in each pass; the last one is as wide as memory allows. One limit needs few, thanks to dominance.
-_WIDTHS_ONE = (3_000, 3_000_000)
-_WIDTHS_SEVERAL = (300, 3_000, 3_000_000)
 #: Up to this many states are not worth bounding.
-_FEW = 256
+_FEW = 1_000
 #: Equally cheap and thrifty plans of one stage that are compared in the order of layers.
 _MOST_RIVALS = 100
 
@@ -52,7 +50,9 @@ class Expansion:
     work: dict[str, int]
 
 
-def expand_core(problem: Problem, dual: Dual, start: IntArray | None, effort: Effort) -> Expansion:
+def expand_core(
+    problem: Problem, dual: Dual, start: IntArray | None, effort: Effort, width: int
+) -> Expansion:
     """Search from the Lagrangian plan outwards until the incumbent is proved.
 
     Args:
@@ -60,28 +60,22 @@ def expand_core(problem: Problem, dual: Dual, start: IntArray | None, effort: Ef
         dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
         effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
+        width: Most states to keep, the most promising ones.
 
     Returns:
         The incumbent and what is proved of it. The bound stays below the incumbent where time ran out, the gap was
         good enough, or too many states were alive.
     """
     core = _Core.around(problem, dual, start)
-    deadline = Deadline(effort.time_limit_s)
-    states, peak, units = 0, 0, 0
-    for width in _WIDTHS_ONE if problem.limits == 1 else _WIDTHS_SEVERAL:
-        run = _Pass(core, width)
-        run.expand(effort.gap, deadline)
-        states, peak, units = states + run.states, max(peak, run.peak_states), max(units, len(run.stages))
-        if run.lossless or deadline.passed():
-            break
+    run = _Pass(core, width)
+    run.expand(effort.gap, Deadline(effort.time_limit_s))
     bound = dual.bound + run.floor if run.lossless else dual.bound
     if core.choice is not None:
         bound = min(bound, problem.objective(core.choice))
     # Under one limit states merge, and of merged plans only one is seen.
     canonical = run.complete and problem.limits > 1
-    return Expansion(
-        core.choice, bound, canonical, {"core_units": units, "states": states, "peak_states": peak}
-    )
+    work = {"core_units": len(run.stages), "states": run.states, "peak_states": run.peak_states}
+    return Expansion(core.choice, bound, canonical, work)
 
 
 @dataclass(eq=False)
@@ -176,6 +170,7 @@ class _Pass:
         self.peak_states = 1
         self.lossless = True
         self.complete = False  # whether every plan that can match the incumbent was seen
+        self._seconds_per_candidate = 0.0
         self.floor = np.inf  # what is unexplored costs at least the bound plus this
         size = int(np.searchsorted(core.floor, core.excess))
         order = core.order[:size]
@@ -198,14 +193,25 @@ class _Pass:
         for position in range(len(self.reduced)):
             floor = core.floor[position]
             enough = gap * abs(core.base_cost + core.cost) if core.choice is not None else 0.0
-            if floor >= core.excess - enough or deadline.passed():
+            done = bool(floor >= core.excess - enough)
+            if done or deadline.passed() or not self._in_time(position, cost.size, deadline):
                 self.floor = floor
                 self.complete = self.lossless and bool(floor >= core.excess)
                 return
+            start, candidates = time.monotonic(), cost.size * self._options(position)
             spend, cost = self._enter(position, spend, cost)
+            self._seconds_per_candidate = (time.monotonic() - start) / candidates
             if cost.size == 0:
                 break
         self.complete = self.lossless
+
+    def _options(self, position: int) -> int:
+        return 1 + int(np.isfinite(self.reduced[position]).sum())
+
+    def _in_time(self, position: int, states: int, deadline: Deadline) -> bool:
+        # A unit that enters a million states takes seconds, too long to look at the clock only afterwards.
+        left = deadline.left_s()
+        return left is None or self._seconds_per_candidate * states * self._options(position) <= left
 
     def _enter(self, position: int, spend: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
         core = self.core

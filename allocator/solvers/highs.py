@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import csr_array
@@ -32,7 +34,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     limit, bound, nodes = problem.limit.copy(), -np.inf, 0
     for _ in range(_ATTEMPTS):
         scaled = ScaledProblem(problem, limit)
-        result = _run(scaled, effort.gap, deadline.left_s())
+        result = _run(scaled, replace(effort, time_limit_s=deadline.left_s()))
         nodes += int(result.get("mip_node_count") or 0)
         if result.status == _INFEASIBLE and bound == -np.inf:
             return infeasible({"nodes": nodes})
@@ -49,14 +51,19 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     return Outcome(Status.NO_SOLUTION, None, bound, {"nodes": nodes})
 
 
-def _run(scaled: ScaledProblem, gap: float, time_limit_s: float | None) -> OptimizeResult:
+def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
     size = scaled.unit.size
     columns = np.arange(size)
     one_each = csr_array((np.ones(size), (scaled.unit, columns)), shape=(scaled.units, size))
     constraints = [LinearConstraint(one_each, 1, 1)]
     if scaled.limit.size:
         constraints.append(LinearConstraint(csr_array(scaled.spend), -np.inf, scaled.limit))
-    options = {"mip_rel_gap": gap} | ({} if time_limit_s is None else {"time_limit": time_limit_s})
+    asked = {
+        "mip_rel_gap": effort.gap,
+        "time_limit": effort.time_limit_s,
+        "node_limit": effort.node_limit,
+    }
+    options = {name: value for name, value in asked.items() if value is not None}
     return milp(
         scaled.cost, integrality=np.ones(size), bounds=Bounds(0, 1), constraints=constraints, options=options
     )

@@ -59,10 +59,12 @@ class Effort:
     Attributes:
         gap: Relative distance to the optimum that is good enough.
         time_limit_s: Seconds to spend; None for as long as it takes.
+        node_limit: Branch-and-bound nodes to spend on each MIP; None for as many as it takes.
     """
 
     gap: float = 0.0
     time_limit_s: float | None = None
+    node_limit: int | None = None
 
 
 class Deadline:

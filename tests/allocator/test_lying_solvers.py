@@ -132,3 +132,23 @@ def test_the_objective_is_that_of_the_tables_whatever_the_solver_claims(
     assert answer.objective == pytest.approx(0.9 + 0.8 + 2.0)
     assert answer.bound == -1e9
     assert answer.usage == {}
+
+
+def test_an_optimum_that_the_plan_does_not_cost_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lie(monkeypatch, lambda problem: np.zeros(problem.units, dtype=np.int64), Status.OPTIMAL)
+    with pytest.raises(CertificateError, match=r"proved an objective of -1000000000\.0, but its plan has 3\.7"):
+        solve(profile_json())
+
+
+def test_a_later_objective_cannot_worsen_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def second_lies(problem: Problem, effort: Effort) -> Outcome:
+        calls.append(problem)
+        if len(calls) == 1:
+            return exact.solve(problem, effort)
+        return Outcome(Status.OPTIMAL, np.zeros(problem.units, dtype=np.int64), 0.0)
+
+    monkeypatch.setattr(solvers.Entry, "load", lambda _: second_lies)
+    with pytest.raises(CertificateError, match=r"proved an objective of 0\.1, but its plan has 3\.7"):
+        solve(profile_json(), objective=["kl", "latency_us"])

@@ -14,8 +14,9 @@ from tests.allocator.solvers.test_early_stop import hard
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_WIDTHS_ONE", "_WIDTHS_SEVERAL"):
-        monkeypatch.setattr(expanding_core, name, (1,))
+    monkeypatch.setattr(exact, "_FIRST_WIDTH", 1)
+    for name in ("_ONE_LIMIT", "_NARROW_GAP", "_WIDE_GAP"):
+        monkeypatch.setattr(exact, name, (("states", 1), ("nodes", None)))
     monkeypatch.setattr(expanding_core, "_FEW", 0)
 
 

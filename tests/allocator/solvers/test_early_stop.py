@@ -9,6 +9,7 @@ import pulp
 import pytest
 
 from allocator.problem import Problem
+from allocator.scaled import ScaledProblem
 from allocator.solvers import SOLVERS, cpsat, exact, expanding_core, highs
 from allocator.solvers import pulp as pulp_solver
 from allocator.solvers.outcome import Deadline, Effort
@@ -54,7 +55,7 @@ def test_several_limits_keep_their_time_limit(solver: str) -> None:
     problem = hard(units=2000, limits=3)
     start = time.monotonic()
     outcome = SOLVERS[solver].load()(problem, Effort(time_limit_s=2.0))
-    assert time.monotonic() - start < 10.0
+    assert time.monotonic() - start < (2.2 if solver == "exact" else 10.0)
     if outcome.choice is not None:
         assert problem.feasible(outcome.choice)
         assert outcome.bound <= problem.objective(outcome.choice)
@@ -85,8 +86,8 @@ def test_an_overstepped_limit_is_refused_and_solved_again(monkeypatch: pytest.Mo
     real = highs._run
     calls = []
 
-    def overstep_once(scaled: object, gap: float, time_limit_s: float | None) -> object:
-        result = real(scaled, gap, time_limit_s)  # type: ignore[arg-type]
+    def overstep_once(scaled: ScaledProblem, effort: Effort) -> object:
+        result = real(scaled, effort)
         if not calls:
             result.x = np.array([0.0, 1.0, 0.0, 1.0])  # spends 6 of 4
         calls.append(1)
@@ -102,8 +103,8 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
     problem = LIBRARY["exactly at the limit"]
     real = highs._run
 
-    def halves(scaled: object, gap: float, time_limit_s: float | None) -> object:
-        result = real(scaled, gap, time_limit_s)  # type: ignore[arg-type]
+    def halves(scaled: ScaledProblem, effort: Effort) -> object:
+        result = real(scaled, effort)
         result.x = np.full(4, 0.5)
         return result
 
