@@ -103,6 +103,24 @@ class Estimator(Protocol):
         ...
 
 
+def require_layers_only(study: Study, name: str) -> None:
+    """Refuse a study with rows that an estimator of weights cannot fill.
+
+    Args:
+        study: The study.
+        name: Name of the estimator.
+
+    Raises:
+        InvalidInputError: The study has rows beside its layers, or no layers.
+    """
+    if study.others or not study.layers:
+        shown = ", ".join(repr(row.name) for row in study.others[:2])
+        detail = (
+            f"{name} is about weights of layers; {shown} … need a measured table, or leave those rows out"
+        )
+        raise InvalidInputError(Fault("/rows", detail))
+
+
 def rounded(layer: LayerRef, target: Format) -> Tensor:
     """The weight of a layer as it will be in a format, with the rounding that backends use.
 

@@ -22,6 +22,19 @@ from sensitivity.rows.experts import ExpertRef, find_experts, replacing_expert
 from sensitivity.rows.kv_cache import CacheRef, find_caches, rounding_cache
 from sensitivity.study import replaced, rounded
 
+__all__ = [
+    "KINDS",
+    "ActivationRef",
+    "CacheRef",
+    "ExpertRef",
+    "LayerRef",
+    "Row",
+    "applied",
+    "find_rows",
+    "kind_of",
+    "weight_shape",
+]
+
 #: Anything that takes a format.
 Row: TypeAlias = LayerRef | ExpertRef | ActivationRef | CacheRef
 #: What can be asked for.
