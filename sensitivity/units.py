@@ -174,7 +174,8 @@ def _readers(study: Study) -> list[list[str]]:
 
                 hooks.callback(module.register_forward_pre_hook(note).remove)
         study.loss_fn(study.model, study.batches[0])
-    return _merged([list(dict.fromkeys(group)) for group in read.values()])
+    order = [layer.name for layer in study.layers]
+    return [sorted(group, key=order.index) for group in _merged(list(read.values()))]
 
 
 def _identity(tensor: Tensor) -> tuple[int, ...]:
