@@ -52,12 +52,18 @@ def test_what_the_backend_does_not_run_has_a_reason() -> None:
     assert convolution == (None,) * 4
     assert linear[0] is not None
     assert linear[1:] == (None, None, None)
-    assert "runs Linear and Embedding" in spent.reasons["0", "int4-g32"]
+    assert "timed are Linear and Embedding below 2 GiB" in spent.reasons["0", "int4-g32"]
     assert "symmetric 2, 4 and 8 bits" in spent.reasons["2", "int3-g32"]
     assert "has no bf16" in spent.reasons["2", "bf16"]
     assert set(spent.reasons) == {(name, target.name) for name in "02" for target in study.formats} - {
         ("2", "int4-g32")
     }
+
+
+def test_weights_that_no_file_can_hold_have_a_reason() -> None:
+    huge = matmul("lm_head", 1, 2**14, 2**15)
+    ((entry,),) = QUICK([huge], [parse_format("int4-g32")]).entries
+    assert entry == "timed are Linear and Embedding below 2 GiB; take a roofline or a table for other rows"
 
 
 def test_a_decoder_has_lookups_tied_heads_and_caches() -> None:
