@@ -52,13 +52,13 @@ class Study:
         model: In evaluation mode; estimators leave it bit-identical.
         batches: Calibration batches.
         loss_fn: (model, batch) → (B,) losses.
-        layers: Weights, the rows of every table, L of them.
+        layers: Weights of modules; the rows of a profile that has no others.
         formats: Columns, F of them.
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the pieces that estimators cut their work into.
         memo: What the pieces of one stage share within one process; see :func:`once`.
-        others: Rows beside the layers: experts, activations, KV caches. Only tables that read ``rows`` have them.
+        others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
     """
 
     model: nn.Module

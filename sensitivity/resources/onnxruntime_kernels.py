@@ -59,6 +59,7 @@ def onnxruntime_kernels(
             raise InvalidInputError(
                 Fault(f"/resources/latency_us/{name}", f"expected at least 1, got {given}")
             )
+    require("onnx", "onnx")
     runtime = require("onnxruntime", "onnx")
     refused = {target.name: _refusal(target) for target in formats}
     runnable = [target for target in formats if refused[target.name] is None]

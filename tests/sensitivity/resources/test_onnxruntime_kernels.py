@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from allocator import InvalidInputError
+from allocator import InvalidInputError, MissingPackageError
 from quantize import parse_format
 from sensitivity.forward_pass import Call
 from sensitivity.resources import latency_us, onnxruntime_kernels
@@ -83,6 +84,17 @@ def test_the_numbers_differ_between_runs_and_nothing_else_does() -> None:
     assert first.reasons == second.reasons
     assert [[value is None for value in row] for row in first.table.values] == [[False, True]]
     assert first.note.partition("; spread")[0] == second.note.partition("; spread")[0]
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        MissingPackageError, match=rf"^{package} is needed here .* pip install 'bitalloc\[onnx\]'"
+    ):
+        onnxruntime_kernels([], [parse_format("int8")])
 
 
 @pytest.mark.parametrize("name", ["runs", "threads"])
