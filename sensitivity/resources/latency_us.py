@@ -68,25 +68,39 @@ def latency_us(
         (L, F) microseconds; null, with the reason, where the source has no figure. Rounding of activations is not
         timed: their rows spend 0.
     """
-    load = Load(batch, tokens, context)
+    answer = latencies(study, source, Load(batch, tokens, context))
+    named = [
+        (row.name, target.name, item)
+        for row, found in zip(study.rows, answer.entries, strict=True)
+        for target, item in zip(study.formats, found, strict=True)
+    ]
+    values = tuple(
+        tuple(item.median_us if isinstance(item, Timing) else None for item in found)
+        for found in answer.entries
+    )
+    reasons = {(row, target): item for row, target, item in named if isinstance(item, str)}
+    note = f"{answer.note}; batch {batch}" + _spread(answer)
+    return Spent(ResourceTable(values=values, unit="us", constant=answer.constant_us), note, reasons)
+
+
+def latencies(study: Study, source: LatencySource, load: Load) -> Latencies:
+    """Ask a source about every row, with the spread of each figure.
+
+    Args:
+        study: Model, data, rows and formats.
+        source: Where figures come from.
+        load: How much passes through the model at a time.
+
+    Returns:
+        (L, F) timings or reasons; rows that do no work of their own take no time.
+    """
     seen = forward_pass(study)
     works = [_work(row, seen, load) for row in study.rows]
     asked = [work for work in works if work.calls]
     answer = source(asked, study.formats)
     entries = dict(zip((work.name for work in asked), answer.entries, strict=True))
-    idle: tuple[Timing | str, ...] = (Timing(0.0, 0.0),) * len(study.formats)
-    rows = [(work.name, entries.get(work.name, idle)) for work in works]
-    values = tuple(
-        tuple(item.median_us if isinstance(item, Timing) else None for item in found) for _, found in rows
-    )
-    reasons = {
-        (name, target.name): item
-        for name, found in rows
-        for target, item in zip(study.formats, found, strict=True)
-        if isinstance(item, str)
-    }
-    note = f"{answer.note}; batch {batch}" + _spread(answer)
-    return Spent(ResourceTable(values=values, unit="us", constant=answer.constant_us), note, reasons)
+    idle: tuple[Timing | str, ...] = (Timing(0.0),) * len(study.formats)
+    return replace(answer, entries=tuple(entries.get(work.name, idle) for work in works))
 
 
 def _work(row: Row, seen: ForwardPass, load: Load) -> Work:

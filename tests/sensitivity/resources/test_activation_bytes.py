@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sensitivity import Study
@@ -54,6 +57,17 @@ def test_inputs_that_are_rows_have_the_bytes_of_their_format() -> None:
         # int4: each of 5 tokens is 4 numbers of half a byte with a scale of 2 bytes
         (5 * (2 + 2) + 2 * hidden, batch / 2 + 2 * hidden, batch + 2 * hidden),
         (5 * (3 + 2) + output, hidden / 2 + output, hidden + output),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.lists(st.integers(1, 9), min_size=2, max_size=6))
+def test_any_chain_holds_the_input_and_the_output_of_each_layer(rows: int, widths: list[int]) -> None:
+    model = nn.Sequential(*(nn.Linear(*pair) for pair in itertools.pairwise(widths)))
+    made = activation_bytes(study_of(model, torch.ones(rows, widths[0]), first_column)).table
+    assert made.values == tuple(
+        (rows * (2 * inputs + 4 * outputs),) * 2 + (rows * 4 * (inputs + outputs),)
+        for inputs, outputs in itertools.pairwise(widths)
     )
 
 

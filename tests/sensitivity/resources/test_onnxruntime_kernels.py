@@ -14,6 +14,7 @@ from quantize import parse_format
 from sensitivity.forward_pass import Call
 from sensitivity.resources import latency_us, onnxruntime_kernels
 from sensitivity.resources.latency import Timing, Work
+from sensitivity.resources.latency_us import Load, latencies
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, squares
 
@@ -76,6 +77,18 @@ def test_a_decoder_has_lookups_tied_heads_and_caches() -> None:
     assert all(value is None or value >= 0 for row in spent.table.values for value in row)
     assert spent.table.constant > 0
     assert "; batch 2; spread " in spent.note
+
+
+def test_every_figure_has_a_spread_of_its_own() -> None:
+    study = decoder_study(llama(), "weight", "activation", formats=("int4-g32", "int3"))
+    answer = latencies(study, QUICK, Load(batch=4))
+    for row, (first, second) in zip(study.rows, answer.entries, strict=True):
+        if row.name.endswith(".input"):
+            assert first == second == Timing(0.0, 0.0)
+        else:
+            assert isinstance(first, Timing)
+            assert first.spread_us > 0
+            assert isinstance(second, str)
 
 
 def test_the_numbers_differ_between_runs_and_nothing_else_does() -> None:
