@@ -44,6 +44,16 @@ def test_the_same_shape_is_measured_once() -> None:
     assert first == second != other
 
 
+def test_a_layer_among_many_of_its_shape_takes_its_own_time_and_not_theirs() -> None:
+    formats = [parse_format("fp32")]
+    ((alone,),) = QUICK([matmul("alone", 256, 256, 256)], formats).entries
+    many = QUICK([matmul(str(index), 256, 256, 256) for index in range(32)], formats).entries
+    assert isinstance(alone, Timing)
+    for (entry,) in many:
+        assert isinstance(entry, Timing)
+        assert alone.median_us / 8 < entry.median_us < alone.median_us * 8
+
+
 def test_what_the_backend_does_not_run_has_a_reason() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 32))
     study = make_study(
