@@ -111,11 +111,14 @@ class Provenance(Strict):
         data_sha256: Hash of the calibration data.
         seed: Seed of everything random.
         versions: Package name to version.
+        notes: Remarks on parts of the profile, JSON pointer → text: why an entry is null, what a resource was
+            counted or measured on. Rows and columns are pointed at by name.
     """
 
     data_sha256: str | None = None
     seed: int | None = None
     versions: dict[str, str] = {}
+    notes: dict[str, str] = {}
 
 
 class Profile(Strict):

@@ -47,7 +47,7 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
         >>> [layer.name for layer in discover(model)]
         ['0', '2']
     """
-    found = {name: module for name, module in model.named_modules() if isinstance(module, _KINDS)}
+    found = quantizable(model)
     if "" in found:
         detail = f"the model is a single {type(model).__name__} without a name; wrap it in nn.Sequential"
         raise InvalidInputError(Fault("/model", detail))
@@ -65,6 +65,18 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
         detail = f"{type(model).__name__} has nothing to quantize: no {kinds} left"
         raise InvalidInputError(Fault("/model", detail))
     return layers
+
+
+def quantizable(model: nn.Module) -> dict[str, nn.Module]:
+    """Find the modules whose weight takes a format.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Path to module, in the order of the model.
+    """
+    return {name: module for name, module in model.named_modules() if isinstance(module, _KINDS)}
 
 
 def _weight(module: nn.Module) -> nn.Parameter:

@@ -7,14 +7,18 @@ from importlib import metadata
 
 from torch import nn
 
-from allocator import Fault, InvalidInputError, Layer, Profile, Provenance, ResourceTable
+from allocator import Fault, InvalidInputError, Profile, Provenance
 from allocator.errors import unknown
 from allocator.tables import WEIGHT_BYTES
 from quantize import parse_format
+from sensitivity.assembly import chosen_resources, estimated, layers_of, rules_of, spent
 from sensitivity.calibration import Batch, LossFunction, check_deterministic, collect, digest
 from sensitivity.estimators import ESTIMATORS
-from sensitivity.layers import discover
+from sensitivity.resources import Resource
+from sensitivity.rows import find_rows
+from sensitivity.shapes import ShapeRule
 from sensitivity.study import Estimator, Progress, Study, silent
+from sensitivity.units import UnitRule
 
 #: Packages whose versions can change the numbers.
 _VERSIONED = ("bitalloc", "torch", "numpy")
@@ -29,6 +33,10 @@ def profile_model(
     *,
     name: str = "",
     exclude: Sequence[str] = (),
+    rows: Sequence[str] = ("weight",),
+    resources: Sequence[str] | Mapping[str, Resource] = (WEIGHT_BYTES,),
+    units: str | UnitRule = "none",
+    shape_rules: Sequence[ShapeRule] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Profile:
@@ -43,12 +51,17 @@ def profile_model(
         formats: Format names such as ``int4-g64`` and ``fp16``; the columns.
         estimators: Names, or table name → estimator with its options bound by :func:`functools.partial`.
         name: Name of the model, for people.
-        exclude: Names or globs of layers to leave in full precision.
+        exclude: Names or globs of rows to leave in full precision.
+        rows: What takes a format: ``weight``, ``expert`` (stacks of transformers), ``activation``, ``kv_cache``.
+        resources: Names, or table name → resource with its options bound by :func:`functools.partial`.
+        units: Which rows share a format: ``none``, ``vllm``, ``shared_input``, ``tied_input``, or a function from a
+            study to row → unit.
+        shape_rules: Formats that do not fit; they become nulls with a reason in the provenance.
         seed: Seed of everything random.
         progress: Told after every step.
 
     Returns:
-        A profile with one cost table per estimator and the resource ``weight_bytes``.
+        A profile with one cost table per estimator and one resource table per resource.
 
     Raises:
         InvalidInputError: The model, the data, a format or an estimator cannot be used.
@@ -65,29 +78,33 @@ def profile_model(
         ((32.0, 80.0), (8.0, 20.0))
     """
     parsed = tuple(parse_format(text) for text in _distinct(formats))
-    chosen = _chosen(estimators)
-    layers = discover(model, exclude)
+    spending = chosen_resources(resources)
+    chosen = _chosen(estimators, spending)
+    layers, others = find_rows(model, rows, exclude)
     kept = collect(batches)
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         check_deterministic(model, kept, loss_fn)
-        study = Study(model, kept, loss_fn, layers, parsed, seed, progress)
-        costs = {table: estimate(study) for table, estimate in chosen.items()}
+        study = Study(model, kept, loss_fn, layers, parsed, seed, progress, others=others)
+        rules = rules_of(study, units, shape_rules)
+        tables, notes = spent(study, spending, rules)
+        described = layers_of(study, rules)
+        costs = estimated(study, chosen, rules)
     finally:
         for module in training:
             module.training = True
-    stored = tuple(tuple(float(item.stored_bytes(layer.weight.shape)) for item in parsed) for layer in layers)
     return Profile(
         model=name or type(model).__name__,
         formats={item.name: item.describe() for item in parsed},
-        layers=tuple(Layer(name=layer.name, parameters=layer.weight.numel()) for layer in layers),
+        layers=described,
         costs=costs,
-        resources={WEIGHT_BYTES: ResourceTable(values=stored, unit="byte")},
+        resources=tables,
         provenance=Provenance(
             data_sha256=digest(kept),
             seed=seed,
             versions={item: metadata.version(item) for item in _VERSIONED},
+            notes=notes,
         ),
     )
 
@@ -98,11 +115,14 @@ def _distinct(formats: Sequence[str]) -> Sequence[str]:
     return formats
 
 
-def _chosen(estimators: Sequence[str] | Mapping[str, Estimator]) -> Mapping[str, Estimator]:
+def _chosen(
+    estimators: Sequence[str] | Mapping[str, Estimator], spending: Iterable[str]
+) -> Mapping[str, Estimator]:
+    both = sorted(set(estimators) & set(spending))
+    if both:
+        detail = f"{both[0]!r} is the name of the resource; give this cost table another"
+        raise InvalidInputError(Fault("/estimators", detail))
     if isinstance(estimators, Mapping):
-        if WEIGHT_BYTES in estimators:
-            detail = f"{WEIGHT_BYTES!r} is the name of the resource; give this cost table another"
-            raise InvalidInputError(Fault("/estimators", detail))
         return estimators
     for name in estimators:
         if name not in ESTIMATORS:

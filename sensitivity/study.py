@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from quantize import Format, round_trip
 from sensitivity.calibration import Batch, LossFunction
 from sensitivity.layers import LayerRef
 from sensitivity.tasks import Engine, serial
+
+if TYPE_CHECKING:
+    from sensitivity.rows import Row
 
 T = TypeVar("T")
 
@@ -49,12 +52,13 @@ class Study:
         model: In evaluation mode; estimators leave it bit-identical.
         batches: Calibration batches.
         loss_fn: (model, batch) → (B,) losses.
-        layers: Rows, L of them.
+        layers: Weights of modules; the rows of a profile that has no others.
         formats: Columns, F of them.
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the pieces that estimators cut their work into.
         memo: What the pieces of one stage share within one process; see :func:`once`.
+        others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
     """
 
     model: nn.Module
@@ -66,6 +70,12 @@ class Study:
     progress: Progress
     engine: Engine = serial
     memo: dict[Hashable, Any] = field(default_factory=dict)
+    others: tuple[Row, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows of the profile: layers, then the others."""
+        return (*self.layers, *self.others)
 
 
 def once(study: Study, key: Hashable, build: Callable[[], T]) -> T:
@@ -91,6 +101,24 @@ class Estimator(Protocol):
     def __call__(self, study: Study) -> CostTable:
         """Fill one (L, F) table."""
         ...
+
+
+def require_layers_only(study: Study, name: str) -> None:
+    """Refuse a study with rows that an estimator of weights cannot fill.
+
+    Args:
+        study: The study.
+        name: Name of the estimator.
+
+    Raises:
+        InvalidInputError: The study has rows beside its layers, or no layers.
+    """
+    if study.others or not study.layers:
+        shown = ", ".join(repr(row.name) for row in study.others[:2])
+        detail = (
+            f"{name} is about weights of layers; {shown} … need a measured table, or leave those rows out"
+        )
+        raise InvalidInputError(Fault("/rows", detail))
 
 
 def rounded(layer: LayerRef, target: Format) -> Tensor:

@@ -26,7 +26,7 @@ from allocator.errors import pointer
 from allocator.problem import FloatArray
 from sensitivity.grad import requiring_grad
 from sensitivity.layers import LayerRef
-from sensitivity.study import Study, mean_and_error, rounded, table
+from sensitivity.study import Study, mean_and_error, require_layers_only, rounded, table
 
 _MEANING = (
     "squared per-sample gradient of the calibration loss (labels of the data), averaged over samples, times the "
@@ -47,6 +47,7 @@ def fisher(study: Study) -> CostTable:
     Raises:
         InvalidInputError: Losses mix samples, or a layer's rows cannot be told apart by sample.
     """
+    require_layers_only(study, "fisher")
     weights = [layer.weight for layer in study.layers]
     squared = [_squared_errors(layer, study) for layer in study.layers]
     samples: list[FloatArray] = []

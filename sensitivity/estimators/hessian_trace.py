@@ -23,7 +23,7 @@ from allocator.problem import FloatArray
 from sensitivity.calibration import Batch
 from sensitivity.grad import requiring_grad
 from sensitivity.layers import LayerRef
-from sensitivity.study import Study, derived_seed, mean_and_error, rounded, table
+from sensitivity.study import Study, derived_seed, mean_and_error, require_layers_only, rounded, table
 
 _MEANING = (
     "mean Hessian trace of the mean calibration loss times the squared rounding error of the layer; "
@@ -45,6 +45,7 @@ def hessian_trace(study: Study, probes: int = 8) -> CostTable:
     Raises:
         InvalidInputError: ``probes`` is below one, or a Hessian-vector product is not finite.
     """
+    require_layers_only(study, "hessian_trace")
     if probes < 1:
         raise InvalidInputError(Fault("/probes", f"expected at least 1 probe, got {probes}"))
     samples = np.empty((probes, len(study.layers)))

@@ -16,9 +16,9 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.problem import FloatArray
 from quantize import Format
 from sensitivity.calibration import Batch
-from sensitivity.layers import LayerRef
 from sensitivity.prefix import Prefix
-from sensitivity.study import Study, mean_and_error, once, replaced, rounded, table
+from sensitivity.rows import Row, applied
+from sensitivity.study import Study, mean_and_error, once, table
 from sensitivity.tasks import Key
 
 
@@ -48,10 +48,10 @@ def measured(
         InvalidInputError: A distance is not finite (names the layer and the format) or not one number per sample.
     """
     data = study.batches if batches is None else batches
-    keys = [(layer.name, target.name) for layer in study.layers for target in study.formats]
+    keys = [(layer.name, target.name) for layer in study.rows for target in study.formats]
     measure = partial(_entry, name=name, data=data, outputs=outputs, distance=distance)
     means, errors = mean_and_error(np.array(study.engine(study, name, keys, measure)).T)  # (L · F,)
-    shape = (len(study.layers), len(study.formats))
+    shape = (len(study.rows), len(study.formats))
     stderr = None if errors is None else errors.reshape(shape)
     return table(means.reshape(shape), stderr, f"{meaning}; measured, one layer quantized at a time")
 
@@ -66,11 +66,11 @@ def _entry(
     distance: Callable[[Tensor, Tensor], Tensor],
 ) -> FloatArray:
     prefix, reference = once(study, (name, "originals"), partial(_originals, study, data, outputs))
-    layer = next(item for item in study.layers if item.name == key[0])
+    layer = next(item for item in study.rows if item.name == key[0])
     target = next(item for item in study.formats if item.name == key[1])
     block = prefix.before(layer.name)
     samples = []
-    with torch.inference_mode(), replaced(layer, rounded(layer, target)):
+    with torch.inference_mode(), applied(layer, target):
         for index, batch in enumerate(data):
             with prefix.replaying(block, index):
                 samples.append(distance(reference[index], outputs(study.model, batch)))
@@ -89,7 +89,7 @@ def _originals(
     return prefix, reference
 
 
-def _samples(distances: list[Tensor], layer: LayerRef, target: Format) -> FloatArray:
+def _samples(distances: list[Tensor], layer: Row, target: Format) -> FloatArray:
     if any(not isinstance(item, Tensor) or item.dim() != 1 for item in distances):
         raise InvalidInputError(
             Fault("/distance", "expected one distance per sample, a tensor of shape (B,)")

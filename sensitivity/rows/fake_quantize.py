@@ -1,0 +1,43 @@
+"""Tensors that are not weights, rounded as a weight of the same numbers would be."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from allocator import Fault, InvalidInputError
+from allocator.errors import pointer
+from quantize import Format, round_trip
+
+
+def fake_quantized(values: Tensor, rows: tuple[int, int], target: Format, name: str) -> Tensor:
+    """Round a tensor to a format and back.
+
+    Args:
+        values: Any floating-point tensor.
+        rows: Number of rows and values per row; each row has scales of its own.
+        target: The format.
+        name: Row of the profile, for errors.
+
+    Returns:
+        A tensor like ``values``.
+
+    Raises:
+        InvalidInputError: The values cannot be stored in the format; names the row.
+
+    Example:
+        >>> from quantize import parse_format
+        >>> fake_quantized(torch.tensor([[3.0, -1.0, 0.4, 0.0]]), (1, 4), parse_format("int2"), "fc.input").tolist()
+        [[2.0, 0.0, 0.0, 0.0]]
+    """
+    if not values.numel():
+        return values
+    plain = values.detach().to(torch.float32).cpu().reshape(rows).numpy()
+    try:
+        return torch.from_numpy(round_trip(plain, target)).reshape(values.shape).to(values)
+    except InvalidInputError as error:
+        where = pointer(("layers", name))
+        details = (
+            f"what flows here cannot be stored in {target.name}: {item.detail}" for item in error.faults
+        )
+        raise InvalidInputError(*(Fault(where, detail) for detail in details)) from error
