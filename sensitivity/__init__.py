@@ -1,19 +1,34 @@
 """What each choice of bits costs the model: model and data in, Profile out. Needs torch."""
 
-from sensitivity.estimators import ESTIMATORS, fisher, hessian_trace, lrp, measured, relevance
+from sensitivity.estimators import (
+    ESTIMATORS,
+    entropy,
+    fisher,
+    hessian_trace,
+    lim,
+    lrp,
+    measured,
+    relevance,
+    zd,
+)
 from sensitivity.layers import discover
 from sensitivity.profile_model import profile_model
 from sensitivity.study import Estimator, Study
+from sensitivity.two_level import two_level_plan
 
 __all__ = [
     "ESTIMATORS",
     "Estimator",
     "Study",
     "discover",
+    "entropy",
     "fisher",
     "hessian_trace",
+    "lim",
     "lrp",
     "measured",
     "profile_model",
     "relevance",
+    "two_level_plan",
+    "zd",
 ]
