@@ -193,7 +193,9 @@ def _require_separate(study: Study, trace: Trace, values: Tensor, columns: Float
     weights = 1 + torch.rand(len(values), generator=torch.Generator().manual_seed(0))  # (B,)
     plain = columns[:, :-2]
     weighted = _columns(study, trace, values, weights)[:, :-2]
-    if not np.allclose(weighted, plain * weights.numpy()[:, None], rtol=1e-3, atol=1e-4 * float(plain.max())):
+    expected = plain * weights.to(values).double().cpu().numpy()[:, None]
+    rtol = _tolerance(values)
+    if not np.allclose(weighted, expected, rtol=rtol, atol=rtol / 10 * float(plain.max())):
         detail = (
             "the loss of one sample depends on the rows of another, or the rows of a sample are not consecutive "
             "(sequence before batch); give batches of one sample"
@@ -204,13 +206,18 @@ def _require_separate(study: Study, trace: Trace, values: Tensor, columns: Float
 def _require_same(model: nn.Module, batch: Batch, explained: LossFunction, values: Tensor) -> None:
     with torch.no_grad():
         plain = explained(model, batch)
-    if not torch.allclose(plain, values, rtol=1e-3, atol=1e-4 * float(plain.abs().max())):
+    rtol = _tolerance(values)
+    if not torch.allclose(plain, values, rtol=rtol, atol=rtol / 10 * float(plain.abs().max())):
         worst = float((plain - values).abs().max())
         detail = (
             f"gives losses that differ by {worst:g} under the relevance rules; does it change activations in place "
             "and use them under their old name?"
         )
         raise InvalidInputError(Fault("/model", detail))
+
+
+def _tolerance(values: Tensor) -> float:
+    return max(1e-3, 16 * torch.finfo(values.dtype).eps)
 
 
 def _finite(columns: FloatArray, study: Study) -> FloatArray:
