@@ -142,7 +142,7 @@ def _absolute_relevance(study: Study, key: Key, *, explained: LossFunction, rule
         count = sample_count(values, index)
         _require_part(study, trace, values)
         columns = _columns(study, trace, values, torch.ones(count))
-        if index == 0:
+        if index == 0 and count > 1:
             _require_separate(study, trace, values, columns)
     if index == 0:
         _require_same(study.model, batch, explained, values.detach())
