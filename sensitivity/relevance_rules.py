@@ -125,7 +125,8 @@ def product(
     Returns:
         What the function returns.
     """
-    return _stabilised(function(*args, **kwargs), sum(map(carries, operands(args, kwargs))), epsilon)
+    factors = sum(map(carries, operands(args, kwargs)))  # before a function in place changes the first
+    return _stabilised(function(*args, **kwargs), factors, epsilon)
 
 
 def identity(
@@ -205,9 +206,9 @@ class Rules:
 
 _LINEAR = (
     *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-    *("add", "sub", "__rsub__", "batch_norm"),
+    *("add", "add_", "sub", "sub_", "__rsub__", "batch_norm"),
 )
-_PRODUCTS = ("mul", "matmul", "__rmatmul__", "bmm", "einsum")
+_PRODUCTS = ("mul", "mul_", "matmul", "__rmatmul__", "bmm", "einsum")
 _ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign"),
     *("hardswish", "hardtanh", "hardsigmoid", "sigmoid", "logsigmoid", "tanh", "tanhshrink", "square", "pow"),
@@ -221,7 +222,7 @@ ATTN_LRP = Rules(
         **dict.fromkeys(_PRODUCTS, product),
         **dict.fromkeys(_ACTIVATIONS, identity),
         **dict.fromkeys(_CONSTANTS, constant),
-        "div": quotient,
+        **dict.fromkeys(("div", "div_"), quotient),
     },
     REWRITES,
 )

@@ -45,10 +45,16 @@ def test_a_sum_is_shared_in_proportion() -> None:
     assert traced(lambda a: 5 - a, [2.0]) == [near([-2])]
 
 
+def times_in_place(first: Tensor, second: Tensor) -> Tensor:
+    first *= second
+    return first
+
+
 @pytest.mark.parametrize(
     "function",
     [
         lambda a, b: a * b,
+        times_in_place,
         lambda a, b: torch.einsum("i,i->i", a, b),
         lambda a, b: torch.einsum("i,i->i", [a, b]),
         lambda a, b: a[:, None, None] @ b[:, None, None],
@@ -60,6 +66,18 @@ def test_factors_get_equal_parts(function: Callable[..., Tensor]) -> None:
     first, second = traced(function, [2.0, 3.0], [5.0, -1.0])
     assert sum(first) == pytest.approx(total / 2, rel=1e-5)
     assert second == near(first)
+
+
+def test_changes_in_place_share_like_the_others() -> None:
+    def change(constant: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        constant = torch.full_like(constant, 2)
+        constant *= first  # carries from here on
+        constant += second
+        constant /= second
+        return constant
+
+    # (2 · 3 + 4) / 4 = 2.5, of which 1.5 is due to the first
+    assert traced(change, [0.0], [3.0], [4.0]) == [[0.0], near([1.5]), near([1.0])]
 
 
 def test_a_factor_that_carries_no_relevance_gets_none() -> None:
@@ -140,7 +158,11 @@ def test_rules_hold_inside_the_model_only() -> None:
 
 def test_each_result_of_a_model_counts_for_itself() -> None:
     # The second result is made from the first; what the loss sees of each must not contain the other.
-    model = Calling(lambda a: {"first": a * 2, "second": (a * 2) * 3})
+    def both(inputs: Tensor) -> dict[str, Tensor]:
+        first = inputs * 2
+        return {"first": first, "second": first * 3}
+
+    model = Calling(both)
     with propagating(model, (), ATTN_LRP) as trace:
         results = model(torch.tensor([1.0]))
         first, second = torch.autograd.grad(results["first"] + results["second"], trace.results)

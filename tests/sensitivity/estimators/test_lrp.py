@@ -6,6 +6,7 @@ import itertools
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -482,6 +483,32 @@ def test_two_layers_by_hand() -> None:
     found = relevance(make_study(model, [torch.tensor([[1.0, 2.0]])], first_output))
     np.testing.assert_allclose(found.shares, [6 / 14, 8 / 14], rtol=1e-6)
     assert found.conservation_error == pytest.approx(0.25, rel=1e-5)
+
+
+def test_shortcuts_that_are_added_in_place_make_no_difference() -> None:
+    class Shortcut(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.in_place = in_place
+            self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden: Tensor = self.first(inputs)
+            if self.in_place:
+                hidden += inputs
+            else:
+                hidden = hidden + inputs
+            result: Tensor = self.second(hidden)
+            return result
+
+    found = [
+        relevance(
+            make_study(seeded(partial(Shortcut, in_place)), [random(4, 5)], squares),
+            rules=replace(ATTN_LRP, epsilon=1e-12),
+        )
+        for in_place in (False, True)
+    ]
+    np.testing.assert_allclose(found[1].samples, found[0].samples, rtol=1e-8)
 
 
 def test_the_size_of_batches_and_of_losses_does_not_matter() -> None:
