@@ -78,6 +78,13 @@ class Tied(nn.Module):
         return result
 
 
+class Named(nn.Linear):
+    """Gives its weight and its bias by name."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(inputs, bias=self.bias, weight=self.weight)
+
+
 @pytest.mark.parametrize(
     ("make", "batch"),
     [
@@ -94,8 +101,9 @@ class Tied(nn.Module):
         (lambda: nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2)), torch.tensor([[1, 1, 8], [0, 3, 2]])),
         (Tied, torch.tensor([[1, 1, 8], [0, 3, 2]])),
         (lambda: Blocks(order=(0, 1, 2, 1, 0)), random(3, 4)),
+        (lambda: nn.Sequential(Named(5, 4)), random(3, 5)),
     ],
-    ids=["linear", "sequences", "grouped", "circular", "embedding", "tied", "repeated"],
+    ids=["linear", "sequences", "grouped", "circular", "embedding", "tied", "repeated", "named"],
 )
 def test_output_errors_against_modules_called_one_by_one(
     make: Callable[[], nn.Module], batch: Tensor

@@ -383,6 +383,14 @@ def test_an_embedding_tied_to_the_output_counts_both_uses_as_one_layer() -> None
     np.testing.assert_allclose(found.samples[:, 1:], separate.samples[:, 1:-1], rtol=1e-9)
 
 
+def test_relevance_goes_back_to_embeddings_that_are_not_studied_too() -> None:
+    whole = relevance(make_study(llama(), [TOKENS], next_token))
+    part = relevance(make_study(llama(), [TOKENS], next_token, exclude=["model.embed_tokens"]))
+    assert part.conservation_error == pytest.approx(whole.conservation_error, rel=1e-9)
+    rest = whole.samples[:, 1:]
+    np.testing.assert_allclose(part.samples, rest / rest.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
 class Attention(nn.Module):
     """What :class:`torch.nn.MultiheadAttention` does, in separate steps."""
 
