@@ -123,7 +123,8 @@ class Propagation(TorchFunctionMode):
             detail = "its output is NaN or infinite on a calibration batch"
             raise InvalidInputError(Fault(pointer(("layers", self._layers[layer].name)), detail))
         value = result if carries(result) else self.trace.source(result)
-        self.trace.outputs.append((layer, value))
+        if carries(value):  # not where gradients are off, as for a teacher
+            self.trace.outputs.append((layer, value))
         return value.clone()  # an activation that works in place must not reach what is kept
 
     def enter_model(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401

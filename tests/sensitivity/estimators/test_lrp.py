@@ -566,6 +566,22 @@ def test_a_model_that_is_called_twice_for_a_loss() -> None:
     np.testing.assert_allclose(found.samples, pairs.samples, rtol=1e-9)
 
 
+def test_calls_of_the_model_without_gradients_do_not_count() -> None:
+    def centred(model: nn.Module, batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = model(0.5 * batch)
+        return (model(batch) - target).square().sum(1)
+
+    model, inputs = small(), random(3, 5)
+    target = model(0.5 * inputs).detach()
+    expected = relevance(
+        make_study(model, [inputs], lambda model, batch: (model(batch) - target).square().sum(1))
+    )
+    found = relevance(make_study(model, [inputs], centred))
+    np.testing.assert_allclose(found.samples, expected.samples, rtol=1e-12)
+    assert found.conservation_error == pytest.approx(expected.conservation_error, rel=1e-12)
+
+
 def test_another_number_than_the_loss_can_be_explained() -> None:
     study = make_study(small(), [random(4, 5)], squares)
     scores = relevance(study, explained=first_output)
