@@ -1,4 +1,4 @@
-"""Which rows of an activation belong to which sample."""
+"""Batches and samples: how many there are, and which rows of an activation belong to which."""
 
 from __future__ import annotations
 
@@ -8,7 +8,30 @@ from torch import Tensor
 
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer
+from sensitivity.calibration import Batch
 from sensitivity.layers import LayerRef
+from sensitivity.tasks import Key
+
+
+def batch_keys(batches: Sequence[Batch]) -> list[Key]:
+    """Cut the work on calibration data into one piece per batch.
+
+    Args:
+        batches: The batches.
+
+    Returns:
+        Their indices, as keys.
+
+    Raises:
+        InvalidInputError: There are none.
+
+    Example:
+        >>> batch_keys(["first", "second"])
+        [('0',), ('1',)]
+    """
+    if not batches:
+        raise InvalidInputError(Fault("/batches", "expected at least one calibration batch, got none"))
+    return [(str(index),) for index in range(len(batches))]
 
 
 def sample_count(values: object, batch: int) -> int:

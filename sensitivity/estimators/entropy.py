@@ -31,7 +31,7 @@ from allocator import Fault, InvalidInputError
 from allocator.errors import pointer
 from allocator.problem import FloatArray
 from sensitivity.blocks import Block, checked, owners, require_blocks, watching
-from sensitivity.samples import by_sample, sample_count
+from sensitivity.samples import batch_keys, by_sample, sample_count
 from sensitivity.study import Study, mean_and_error
 from sensitivity.tasks import Key
 
@@ -89,7 +89,7 @@ def entropy(
     if most < 1:
         raise InvalidInputError(Fault("/most", f"expected groups of at least 1 block, got {most}"))
     chosen = require_blocks(study.model, blocks, least=2)
-    keys = [(str(index),) for index in range(len(study.batches))]
+    keys = batch_keys(study.batches)
     pieces = study.engine(study, "entropy", keys, partial(_entropies, patterns=blocks, levels=levels))
     means, stderr = mean_and_error(np.concatenate(pieces))  # (K - 1,)
     if threshold_nats is None:

@@ -25,7 +25,7 @@ from allocator.errors import pointer
 from allocator.problem import FloatArray
 from sensitivity.blocks import Block, checked, owners, require_blocks, watching
 from sensitivity.estimators.block_importance import BlockScores, importance_table, spread
-from sensitivity.samples import by_sample, sample_count
+from sensitivity.samples import batch_keys, by_sample, sample_count
 from sensitivity.study import Study, mean_and_error
 from sensitivity.tasks import Key
 
@@ -66,7 +66,7 @@ def lim_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockSco
             rows that cannot be told apart by sample.
     """
     chosen = require_blocks(study.model, blocks)
-    keys = [(str(index),) for index in range(len(study.batches))]
+    keys = batch_keys(study.batches)
     pieces = study.engine(study, "lim", keys, partial(_turns, patterns=blocks))
     samples = np.concatenate(pieces)  # (N, K), 1 - cos
     means, stderr = mean_and_error(samples)

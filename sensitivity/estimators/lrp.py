@@ -34,7 +34,7 @@ from sensitivity.grad import requiring_grad
 from sensitivity.propagation import Trace, propagating
 from sensitivity.relative_error import output_errors, weight_errors
 from sensitivity.relevance_rules import ATTN_LRP, Rules
-from sensitivity.samples import by_sample, require_use, sample_count
+from sensitivity.samples import batch_keys, by_sample, require_use, sample_count
 from sensitivity.study import Study, mean_and_error, table
 from sensitivity.tasks import Key
 
@@ -122,7 +122,7 @@ def relevance(study: Study, *, explained: LossFunction | None = None, rules: Rul
         >>> found.shares.round(3).tolist(), round(found.conservation_error, 3)
         ([0.5, 0.5], 0.0)
     """
-    keys = [(str(index),) for index in range(len(study.batches))]
+    keys = batch_keys(study.batches)
     measure = partial(_absolute_relevance, explained=explained or study.loss_fn, rules=rules)
     rows = np.concatenate(study.engine(study, "relevance", keys, measure))  # (N, L + 2)
     absolute, left, arrived = rows[:, :-2], rows[:, -2], rows[:, -1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 from allocator import InvalidInputError
-from sensitivity import discover
-from sensitivity.samples import by_sample, require_use, sample_count
+from sensitivity import Study, discover, entropy, lim, relevance
+from sensitivity.samples import batch_keys, by_sample, require_use, sample_count
+from tests.sensitivity.studies import Blocks, make_study, squares
 
 
 def test_rows_of_a_sample_stay_together() -> None:
@@ -38,3 +41,12 @@ def test_every_layer_that_takes_no_part_is_named() -> None:
     require_use(layers, [True] * 3)
     with pytest.raises(InvalidInputError, match=r"/layers/0: takes no part.*\n/layers/2: takes no part"):
         require_use(layers, [False, True, False])
+
+
+@pytest.mark.parametrize("estimate", [relevance, lim, entropy])
+def test_a_study_without_batches_is_refused(estimate: Callable[[Study], object]) -> None:
+    assert batch_keys([None]) == [("0",)]
+    with pytest.raises(
+        InvalidInputError, match="/batches: expected at least one calibration batch, got none"
+    ):
+        estimate(make_study(Blocks(), [], squares))
