@@ -132,6 +132,16 @@ def test_neighbours_of_different_shape_are_never_in_one_group() -> None:
     assert unpaired.threshold_nats == 0
 
 
+def test_a_block_that_changes_its_input_in_place_makes_no_difference() -> None:
+    found = []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(in_place), nn.Linear(4, 4))).double()
+        study = make_study(model, BATCHES, squares)
+        found.append(entropy(study, blocks=["0", "1"]).entropy_nats)
+    assert np.array_equal(*found)
+
+
 def test_a_single_sample_has_no_standard_error() -> None:
     assert entropy(make_study(Blocks().double(), [random(1, 7, 4)], squares)).stderr_nats is None
 
