@@ -1,10 +1,21 @@
 """What each choice of bits costs the model: model and data in, Profile out. Needs torch."""
 
-from sensitivity.estimators import ESTIMATORS, fisher, hessian_trace, measured
+from sensitivity.estimators import (
+    ESTIMATORS,
+    entropy,
+    fisher,
+    hessian_trace,
+    lim,
+    lrp,
+    measured,
+    relevance,
+    zd,
+)
 from sensitivity.layers import discover
 from sensitivity.profile_model import profile_model
 from sensitivity.resources import RESOURCES
 from sensitivity.study import Estimator, Study
+from sensitivity.two_level import two_level_plan
 from sensitivity.units import UNITS
 
 __all__ = [
@@ -14,8 +25,14 @@ __all__ = [
     "Estimator",
     "Study",
     "discover",
+    "entropy",
     "fisher",
     "hessian_trace",
+    "lim",
+    "lrp",
     "measured",
     "profile_model",
+    "relevance",
+    "two_level_plan",
+    "zd",
 ]

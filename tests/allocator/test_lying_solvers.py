@@ -136,7 +136,9 @@ def test_the_objective_is_that_of_the_tables_whatever_the_solver_claims(
 
 def test_an_optimum_that_the_plan_does_not_cost_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     lie(monkeypatch, lambda problem: np.zeros(problem.units, dtype=np.int64), Status.OPTIMAL)
-    with pytest.raises(CertificateError, match=r"proved an objective of -1000000000\.0, but its plan has 3\.7"):
+    with pytest.raises(
+        CertificateError, match=r"proved an objective of -1000000000\.0, but its plan has 3\.7"
+    ):
         solve(profile_json())
 
 

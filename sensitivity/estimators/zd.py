@@ -1,0 +1,114 @@
+r"""Importance of a block by its large weights (ZD), times the rounding error of its layers; needs no data.
+
+.. math:: \mathrm{ZD}_k = \frac{\#\{w \in W_k : (w - \mu_k) / \sigma_k > 1\}}{n_k}, \qquad
+          c_{l,f} = (1 - \mathrm{ZD}_{k(l)})\, \frac{\lVert Q_f(W_l) - W_l \rVert^2}{\lVert W_l \rVert^2}
+
+Mean and standard deviation are those of all weights of block k together. The paper ranks blocks by ZD, smallest first:
+a block with few weights that stand out is important. One minus ZD keeps the ranking.
+
+Source: R.-G. Dumitru et al., "Layer-Wise Quantization", 2024 (no code is published; the threshold of one standard
+deviation is the one that is quoted of it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from allocator import CostTable, Fault, InvalidInputError
+from allocator.errors import pointer
+from allocator.problem import FloatArray
+from sensitivity.blocks import find_blocks, owners
+from sensitivity.estimators.block_importance import BlockScores, importance_table
+from sensitivity.layers import LayerRef
+from sensitivity.study import Study
+from sensitivity.tasks import Key
+
+_MEANING = (
+    "1 - share of the weights of the layer's block that lie more than one standard deviation above their mean"
+)
+
+
+def zd(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
+    """Compute the table from the weights alone.
+
+    Args:
+        study: Layers and formats; the data is not looked at.
+        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`. A layer outside of all is a
+            block of its own.
+
+    Returns:
+        (L, F), exact and therefore without standard errors.
+
+    Raises:
+        InvalidInputError: A weight is NaN or infinite.
+    """
+    return importance_table(study, zd_scores(study, blocks=blocks), _MEANING)
+
+
+def zd_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockScores:
+    """ZD of every block, and what it says about layers.
+
+    Args:
+        study: Model and layers.
+        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`.
+
+    Returns:
+        Scores between 0 and 1/2, smaller for more important blocks. Blocks without layers are left out, layers
+        without a block come under their own name.
+
+    Raises:
+        InvalidInputError: A weight is NaN or infinite.
+    """
+    found = find_blocks(study.model, blocks)
+    owner = owners(study.layers, found)
+    names = [
+        layer.name if block is None else found[block].name
+        for layer, block in zip(study.layers, owner, strict=True)
+    ]
+    members = {
+        name: tuple(layer for layer, of in zip(study.layers, names, strict=True) if of == name)
+        for name in names
+    }
+    keys = [(name,) for name in members]
+    scores = np.concatenate(study.engine(study, "zd", keys, partial(_piece, members=_named(members))))
+    by_name = dict(zip(members, 1 - scores, strict=True))
+    return BlockScores(tuple(members), scores, None, np.array([by_name[name] for name in names]), None)
+
+
+def _named(members: dict[str, tuple[LayerRef, ...]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(layer.name for layer in layers) for name, layers in members.items()}
+
+
+def _piece(study: Study, key: Key, *, members: dict[str, tuple[str, ...]]) -> FloatArray:
+    layers = [layer for layer in study.layers if layer.name in members[key[0]]]
+    for layer in layers:
+        if not torch.isfinite(layer.weight).all():
+            detail = "has weights that are NaN or infinite; load the checkpoint again"
+            raise InvalidInputError(Fault(pointer(("layers", layer.name)), detail))
+    return np.array([share_beyond([layer.weight.detach() for layer in layers])])
+
+
+def share_beyond(weights: Sequence[Tensor], deviations: float = 1.0) -> float:
+    """Share of numbers that lie above the mean by more than some standard deviations.
+
+    Args:
+        weights: Tensors that are taken together; each is looked at three times.
+        deviations: How many standard deviations.
+
+    Returns:
+        Between 0 and 1; 0 where all numbers are the same.
+
+    Example:
+        >>> share_beyond([torch.tensor([0.0, 0.0, 0.0]), torch.tensor([4.0])])
+        0.25
+    """
+    count = sum(weight.numel() for weight in weights)
+    mean = sum(float(weight.sum(dtype=torch.float64)) for weight in weights) / count
+    squares = sum(float((weight.double() - mean).square().sum()) for weight in weights)
+    threshold = deviations * (squares / count) ** 0.5
+    return sum(int((weight.double() - mean > threshold).sum()) for weight in weights) / count
