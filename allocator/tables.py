@@ -199,6 +199,6 @@ def is_whole(table: Table) -> bool:
     Returns:
         True when every value and the constant are integers.
     """
-    return float(constant_of(table)).is_integer() and all(
-        value is None or float(value).is_integer() for row in table.values for value in row
-    )
+    values = values_of(table)
+    whole = np.isnan(values) | (values == np.rint(values))
+    return float(constant_of(table)).is_integer() and bool(whole.all())

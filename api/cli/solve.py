@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator import Allocation, Reach, Usage, load_profile, solve_request
+from allocator import Allocation, Reach, Usage, export_mps, load_profile, solve_request
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -47,6 +47,10 @@ def command(
     gap: Gap = 0.0,
     time_limit: TimeLimit = None,
     out: Annotated[Path | None, typer.Option(help="Write the allocation here, as JSON.")] = None,
+    mps: Annotated[
+        Path | None,
+        typer.Option(help="Write the whole model here, as MPS, to check the answer with any solver."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the best plan within your budgets, and prove it.
@@ -67,7 +71,10 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
-    allocation = solve_request(load_profile(profile), request)
+    loaded = load_profile(profile)
+    if mps is not None:
+        write(mps, export_mps(loaded, **request.model_dump()).text)
+    allocation = solve_request(loaded, request)
     document = allocation.model_dump_json(indent=2)
     if out is not None:
         write(out, document + "\n")

@@ -94,3 +94,16 @@ def test_agrees_with_the_list_of_all_plans(chunk: int) -> None:
             assert found.status is Status.OPTIMAL, (chunk, trial)
             assert found.objective == pytest.approx(expected.objective, rel=1e-12, abs=1e-18), (chunk, trial)
     assert statuses == {Status.OPTIMAL, Status.INFEASIBLE}
+
+
+@pytest.mark.parametrize("solver", ["highs", "pulp", "cpsat"])
+def test_whole_model_solvers_take_the_same_requests(solver: str) -> None:
+    rng = np.random.default_rng(1000)
+    for trial in range(80):
+        profile, request = draw(rng)
+        expected, found = best_plan(profile, request), solve(profile, **request, solver=solver)
+        if expected is None:
+            assert found.status is Status.INFEASIBLE, trial
+        else:
+            assert found.status is Status.OPTIMAL, trial
+            assert found.objective == pytest.approx(expected.objective, rel=1e-9, abs=1e-15), trial

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from allocator import Allocation, solve
+from allocator import Allocation, export_mps, solve
 from api.cli.solve import show
 from tests.api.bad_input import Case, params
 from tests.api.conftest import Run
@@ -410,3 +410,9 @@ def test_the_command_imports_neither_torch_nor_the_service() -> None:
     code = "import api.cli, sys; print([m for m in ('fastapi', 'uvicorn', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_model_is_written_for_any_solver(bitalloc: Run, profile: Path) -> None:
+    done = bitalloc("solve", profile, "-b", "weight_bytes=6.5 kB", "--mps", "models/plan.mps")
+    assert done.code == 0
+    assert Path("models/plan.mps").read_text() == export_mps(tiny(), budgets={"weight_bytes": "6.5 kB"}).text
