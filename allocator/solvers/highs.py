@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
@@ -63,7 +64,10 @@ def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
         "time_limit": effort.time_limit_s,
         "node_limit": effort.node_limit,
     }
-    options = {name: value for name, value in asked.items() if value is not None}
+    # Mapping plans back from a presolved model, HiGHS writes to standard output, where JSON may be expected.
+    options: dict[str, Any] = {"presolve": False} | {
+        name: value for name, value in asked.items() if value is not None
+    }
     return milp(
         scaled.cost, integrality=np.ones(size), bounds=Bounds(0, 1), constraints=constraints, options=options
     )
