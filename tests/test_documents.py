@@ -67,6 +67,12 @@ def test_the_python_calls_run(
     assert "optimal" in capsys.readouterr().out
 
 
+def test_the_planning_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    page = (ROOT / "docs" / "planning.md").read_text("utf-8")
+    exec("\n".join(blocks(page, "python")), {})
+
+
 def test_every_make_target_in_the_documents_exists() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     for target in set(re.findall(r"`?\bmake ([a-z-]+)`?", text)) - {"it"}:
