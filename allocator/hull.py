@@ -77,25 +77,22 @@ def build_hull(problem: Problem, row: int = 0) -> Hull:
         ([0, 0], [(0, 1), (1, 2), (0, 2)], [5.0, 4.0, 1.5])
     """
     cost, spend = masked_cost(problem), masked_spend(problem)[row]
-    units = np.arange(problem.units)
     ties = spend <= spend.min(axis=1, keepdims=True)
-    at = start = np.where(ties, cost, np.inf).argmin(axis=1)
+    start = np.where(ties, cost, np.inf).argmin(axis=1)
     found: list[tuple[IntArray, IntArray, FloatArray]] = []
-    active = units
+    active, here = np.arange(problem.units), start
     while active.size:
-        here = at[active]
-        gain = cost[active, here][:, None] - cost[active]  # (A, F)
-        more = spend[active] - spend[active, here][:, None]
-        ahead = (more > 0) & (gain > 0)
-        price = np.divide(gain, more, out=np.zeros_like(gain), where=ahead)
+        rows = np.arange(active.size)
+        gain = cost[rows, here][:, None] - cost  # (A, F), of the units that still move
+        more = spend - spend[rows, here][:, None]
+        price = np.divide(gain, more, out=np.zeros_like(gain), where=(more > 0) & (gain > 0))
         best = price.max(axis=1)
         # Of options on one line the nearest comes first, so that every supported plan is passed.
         nearest = np.where(price >= best[:, None], more, np.inf).argmin(axis=1)
-        moving = best > 0
-        active, nearest, best = active[moving], nearest[moving], best[moving]
-        at = at.copy()
-        at[active] = nearest
-        found.append((active, nearest, best))
+        moving = (best > 0).nonzero()[0]
+        active, here, best = active[moving], nearest[moving], best[moving]
+        cost, spend = cost[moving], spend[moving]
+        found.append((active, here, best))
     return _merge(problem, row, start, found)
 
 
@@ -124,6 +121,6 @@ def _merge(
         unit=unit,
         option=option,
         price=price,
-        spend=np.cumsum(np.append(spends[units, start].sum(), spent)),
-        cost=np.cumsum(np.append(costs[units, start].sum(), saved)),
+        spend=np.cumsum(np.concatenate([[spends[units, start].sum()], spent])),
+        cost=np.cumsum(np.concatenate([[costs[units, start].sum()], saved])),
     )

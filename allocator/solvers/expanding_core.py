@@ -147,7 +147,7 @@ class _Core:
         for mine, theirs, rounding in used:
             if abs(mine - theirs) > rounding:
                 return bool(mine < theirs)
-        different = np.flatnonzero(plan != self.choice)
+        different = (plan != self.choice).nonzero()[0]
         return different.size > 0 and bool(plan[different[0]] < self.choice[different[0]])
 
 
@@ -170,7 +170,7 @@ class _Pass:
         self.peak_states = 1
         self.lossless = True
         self.complete = False  # whether every plan that can match the incumbent was seen
-        self._seconds_per_candidate = 0.0
+        self._seconds_per_state = 0.0
         self.floor = np.inf  # what is unexplored costs at least the bound plus this
         size = int(np.searchsorted(core.floor, core.excess))
         order = core.order[:size]
@@ -194,29 +194,26 @@ class _Pass:
             floor = core.floor[position]
             enough = gap * abs(core.base_cost + core.cost) if core.choice is not None else 0.0
             done = bool(floor >= core.excess - enough)
-            if done or deadline.passed() or not self._in_time(position, cost.size, deadline):
+            if done or deadline.passed() or not self._in_time(cost.size, deadline):
                 self.floor = floor
                 self.complete = self.lossless and bool(floor >= core.excess)
                 return
-            start, candidates = time.monotonic(), cost.size * self._options(position)
+            start, states = time.monotonic(), cost.size
             spend, cost = self._enter(position, spend, cost)
-            self._seconds_per_candidate = (time.monotonic() - start) / candidates
+            self._seconds_per_state = (time.monotonic() - start) / states
             if cost.size == 0:
                 break
         self.complete = self.lossless
 
-    def _options(self, position: int) -> int:
-        return 1 + int(np.isfinite(self.reduced[position]).sum())
-
-    def _in_time(self, position: int, states: int, deadline: Deadline) -> bool:
+    def _in_time(self, states: int, deadline: Deadline) -> bool:
         # A unit that enters a million states takes seconds, too long to look at the clock only afterwards.
         left = deadline.left_s()
-        return left is None or self._seconds_per_candidate * states * self._options(position) <= left
+        return left is None or self._seconds_per_state * states <= left
 
     def _enter(self, position: int, spend: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
         core = self.core
         width, unit = cost.size, int(core.order[position])
-        options = np.append(core.base[unit], np.flatnonzero(self.reduced[position] < core.excess))
+        options = np.append(core.base[unit], (self.reduced[position] < core.excess).nonzero()[0])
         steps, prices = (
             self.spend_step[:, position, options].T,
             self.cost_step[position, options],
@@ -227,7 +224,7 @@ class _Pass:
         self._take_best(spend[width:], cost[width:], stage, first=width)  # those that stayed are known
 
         reduced = cost + spend @ core.multipliers
-        kept = np.flatnonzero(reduced + core.floor[position + 1] < core.excess)
+        kept = (reduced + core.floor[position + 1] < core.excess).nonzero()[0]
         if core.problem.limits == 1:
             kept = kept[_undominated(spend[kept, 0], cost[kept])]
         if kept.size > _FEW:
@@ -245,7 +242,7 @@ class _Pass:
 
     def _take_best(self, spend: FloatArray, cost: FloatArray, stage: _Stage | None, first: int = 0) -> None:
         core = self.core
-        rivals = np.flatnonzero(cost <= core.cost + core.rounding.cost)
+        rivals = (cost <= core.cost + core.rounding.cost).nonzero()[0]
         rivals = rivals[(spend[rivals] <= core.slack).all(axis=1)]
         if rivals.size == 0:
             return
@@ -271,5 +268,5 @@ class _Pass:
 def _undominated(spend: FloatArray, cost: FloatArray) -> IntArray:
     order = np.lexsort((cost, spend))
     sorted_cost = cost[order]
-    before = np.append(np.inf, np.minimum.accumulate(sorted_cost)[:-1]) if cost.size else sorted_cost
+    before = np.concatenate([[np.inf], np.minimum.accumulate(sorted_cost)[:-1]]) if cost.size else sorted_cost
     return order[sorted_cost < before]

@@ -10,6 +10,7 @@ every optimal plan and needs none of this.)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from allocator.solvers.outcome import Rounding
 
 #: Beyond this many endings the plan stays as it was found.
 _MOST_ENDINGS = 20_000
+#: Up to this many are not worth bounding.
+_FEW = 500
 
 
 def canonical_plan(problem: Problem, dual: Dual, choice: IntArray) -> IntArray | None:
@@ -65,7 +68,7 @@ class _Movable:
         excess = objective - dual.bound + rounding.reduced
         possible = reduced <= excess
         possible[rows, base] = True
-        units = np.flatnonzero(possible.sum(axis=1) > 1)
+        units = (possible.sum(axis=1) > 1).nonzero()[0]
         at = base[units]
         return cls(
             base=base,
@@ -80,27 +83,31 @@ class _Movable:
             rounding=rounding,
         )
 
+    @cached_property
+    def completion(self) -> Completion:
+        # From the last unit to the first, so that "to come" are the units before.
+        multipliers = np.array([self.multiplier])
+        return Completion(self.reduced[::-1], self.spend_step[None, ::-1], multipliers, self.excess)
+
     def endings(self) -> list[tuple[FloatArray, FloatArray]] | None:
         # (spend, cost) of every way to go on after each unit; None where there are too many.
         spend, cost = np.zeros(1), np.zeros(1)  # (S,), spend rising and cost falling
         fronts = [(spend, cost)]
-        multipliers = np.array([self.multiplier])
-        # From the last unit to the first, so that "to come" are the units before.
-        completion = Completion(self.reduced[::-1], self.spend_step[None, ::-1], multipliers, self.excess)
         for position, unit in enumerate(range(self.units.size - 1, -1, -1), start=1):
-            options = np.flatnonzero(np.isfinite(self.reduced[unit]))
+            options = np.isfinite(self.reduced[unit]).nonzero()[0]
             spend = np.add.outer(self.spend_step[unit, options], spend).ravel()
             cost = np.add.outer(self.cost_step[unit, options], cost).ravel()
-            kept = np.flatnonzero(cost + self.multiplier * spend <= self.excess)
+            kept = (cost + self.multiplier * spend <= self.excess).nonzero()[0]
             kept = kept[np.lexsort((cost[kept], spend[kept]))]
             before = np.append(np.inf, np.minimum.accumulate(cost[kept])[:-1]) if kept.size else cost[kept]
             kept = kept[cost[kept] < before]
             spend, cost = spend[kept], cost[kept]
-            over = spend[:, None] - self.slack
-            alive, _ = completion.alive(position, over, cost + self.multiplier * spend, self.excess)
-            if alive.size > _MOST_ENDINGS:
-                return None
-            spend, cost = spend[alive], cost[alive]
+            if spend.size > _FEW:
+                over = spend[:, None] - self.slack
+                alive, _ = self.completion.alive(position, over, cost + self.multiplier * spend, self.excess)
+                if alive.size > _MOST_ENDINGS:
+                    return None
+                spend, cost = spend[alive], cost[alive]
             fronts.append((spend, cost))
         return fronts[::-1]
 
@@ -114,7 +121,7 @@ class _Movable:
         spent = paid = 0.0
         for position, unit in enumerate(self.units.tolist()):
             after, rest = fronts[position + 1]
-            for option in np.flatnonzero(np.isfinite(self.reduced[position])).tolist():
+            for option in np.isfinite(self.reduced[position]).nonzero()[0].tolist():
                 now = spent + float(self.spend_step[position, option])
                 price = paid + float(self.cost_step[position, option])
                 if ((rest + price <= self.target) & (after + now <= most)).any():
