@@ -79,7 +79,7 @@ def all_plans(
     layers = discover(model)
     weights = {layer.name: [rounded(layer, target) for target in formats] for layer in layers}
     with torch.inference_mode():
-        walk = _Walk(weights, model(inputs), distance, len(formats) ** len(layers), progress)
+        walk = _Walk(weights, model(inputs.clone()), distance, len(formats) ** len(layers), progress)
         _visit(walk, _stages(model, layers), inputs)
     return np.array(walk.measured).reshape((len(formats),) * len(layers))
 

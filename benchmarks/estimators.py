@@ -119,6 +119,9 @@ def profile_with_everything(
         The profile, and for each estimator that the model is not made for, the reason.
     """
     everything: dict[str, Estimator] = {
+        **ESTIMATORS,
+        "hessian_trace, 64 probes": partial(hessian_trace, probes=64),
+        "weight_error": weight_error,
         _KL: partial(
             measured,
             name=_KL,
@@ -126,9 +129,6 @@ def profile_with_everything(
             distance=kl_divergence,
             meaning="mean KL(original ‖ changed), nats per sample",
         ),
-        "weight_error": weight_error,
-        **ESTIMATORS,
-        "hessian_trace, 64 probes": partial(hessian_trace, probes=64),
     }
     profiles, refused = [], {}
     for name, estimate in everything.items():
