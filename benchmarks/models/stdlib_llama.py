@@ -13,7 +13,7 @@ VOCABULARY = 1024
 
 
 def load() -> Trained:
-    """Train the model in about four minutes of one core, or read it from the cache.
+    """Train the model in about three minutes of one core, or read it from the cache.
 
     Returns:
         The model; its embedding is also its output projection, and two query heads share a key and a value head.

@@ -13,7 +13,7 @@ from sensitivity.experts import separate_experts
 
 
 def load() -> Trained:
-    """Train the model in some minutes of one core, or read it from the cache.
+    """Train the model in about four minutes of one core, or read it from the cache.
 
     Returns:
         The model, with every expert a module of its own.
