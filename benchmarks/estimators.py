@@ -118,20 +118,8 @@ def profile_with_everything(
     Returns:
         The profile, and for each estimator that the model is not made for, the reason.
     """
-    everything: dict[str, Estimator] = {
-        **ESTIMATORS,
-        "hessian_trace, 64 probes": partial(hessian_trace, probes=64),
-        "weight_error": weight_error,
-        _KL: partial(
-            measured,
-            name=_KL,
-            outputs=trained.logits,
-            distance=kl_divergence,
-            meaning="mean KL(original ‖ changed), nats per sample",
-        ),
-    }
     profiles, refused = [], {}
-    for name, estimate in everything.items():
+    for name, estimate in (ESTIMATORS | _bound(trained)).items():
         try:
             profiles.append(
                 profile_model(
@@ -148,6 +136,16 @@ def profile_with_everything(
             refused[name] = str(error)
     costs = {name: values for profile in profiles for name, values in profile.costs.items()}
     return profiles[0].model_copy(update={"costs": costs}), refused
+
+
+def _bound(trained: Trained) -> dict[str, Estimator]:
+    # Estimators that are not in the registry, or need more than a study.
+    meaning = "mean KL(original ‖ changed), nats per sample"
+    return {
+        "hessian_trace, 64 probes": partial(hessian_trace, probes=64),
+        "weight_error": weight_error,
+        _KL: partial(measured, name=_KL, outputs=trained.logits, distance=kl_divergence, meaning=meaning),
+    }
 
 
 def weight_error(study: Study) -> CostTable:
