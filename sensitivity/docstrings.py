@@ -38,16 +38,29 @@ def docstring_pairs(count: int, folder: Path | None = None) -> list[tuple[str, s
     Returns:
         The pairs, no first sentence twice; fewer where the folder has no more.
     """
-    root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
-    files = [path.relative_to(root) for path in root.rglob("*.py")]
-    files = [path for path in files if not _SKIPPED.intersection(path.parts)]
     pairs: dict[str, str] = {}
-    for path in sorted(files, key=lambda path: hashlib.sha256(path.as_posix().encode()).digest()):
-        for query, document in _pairs_of(root / path):
+    for path in source_files(folder):
+        for query, document in _pairs_of(path):
             pairs.setdefault(query, document)
         if len(pairs) >= count:
             break
     return list(pairs.items())[:count]
+
+
+def source_files(folder: Path | None = None) -> list[Path]:
+    """List Python files, tests and installed packages left out.
+
+    Args:
+        folder: Folder with Python files; the standard library when absent.
+
+    Returns:
+        Their paths, in the order of the hash of the path below the folder.
+    """
+    root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
+    files = [path.relative_to(root) for path in root.rglob("*.py")]
+    files = [path for path in files if not _SKIPPED.intersection(path.parts)]
+    files.sort(key=lambda path: hashlib.sha256(path.as_posix().encode()).digest())
+    return [root / path for path in files]
 
 
 def _pairs_of(path: Path) -> Iterator[tuple[str, str]]:
