@@ -15,6 +15,7 @@ from sensitivity.calibration import Batch, LossFunction, check_deterministic, co
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.layers import discover
 from sensitivity.study import Estimator, Progress, Study, silent
+from sensitivity.tasks import Engine, begin, serial
 
 #: Packages whose versions can change the numbers.
 _VERSIONED = ("bitalloc", "torch", "numpy")
@@ -31,6 +32,7 @@ def profile_model(
     exclude: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
+    engine: Engine = serial,
 ) -> Profile:
     """Measure what each format would cost and spend in each layer.
 
@@ -46,6 +48,7 @@ def profile_model(
         exclude: Names or globs of layers to leave in full precision.
         seed: Seed of everything random.
         progress: Told after every step.
+        engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
 
     Returns:
         A profile with one cost table per estimator and the resource ``weight_bytes``.
@@ -72,7 +75,8 @@ def profile_model(
     model.eval()
     try:
         check_deterministic(model, kept, loss_fn)
-        study = Study(model, kept, loss_fn, layers, parsed, seed, progress)
+        study = Study(model, kept, loss_fn, layers, parsed, seed, progress, engine)
+        begin(study)
         costs = {table: estimate(study) for table, estimate in chosen.items()}
     finally:
         for module in training:
