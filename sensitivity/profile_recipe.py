@@ -11,10 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from allocator import Fault, InvalidInputError, Profile
 from allocator.errors import unknown
 from sensitivity.engines import EXECUTORS, Site, dispatching
 from sensitivity.journal import Journal
+from sensitivity.memory import free_bytes, require_memory, size_bytes
 from sensitivity.profile_model import profile_model
 from sensitivity.recipe import Recipe, load, threads
 from sensitivity.study import Estimator
@@ -52,15 +55,23 @@ def profile_recipe(
         The profile.
 
     Raises:
-        InvalidInputError: The recipe, an option or the journal cannot be used.
+        InvalidInputError: The recipe, an option or the journal cannot be used, or the copies of the model do not
+            fit into the memory of this machine.
     """
     count = workers or os.cpu_count() or 1
     if count < 1:
         raise InvalidInputError(Fault("/workers", f"expected at least 1, got {workers}"))
     with threads(recipe.threads), _engine(recipe, executor, count, retries) as engine:
         model, batches, loss_fn = load(recipe)
+        if executor == "process":
+            _require_room(model, count)
         kept = engine if journal is None else Journal(journal, engine)
         return profile_model(model, batches, loss_fn, formats, estimators, engine=kept, **options)
+
+
+def _require_room(model: nn.Module, workers: int) -> None:
+    needed = {f"{workers} copies of the model": workers * size_bytes(model)}
+    require_memory(needed, free_bytes(), "/workers", "use fewer workers, or several machines")
 
 
 @contextmanager
@@ -74,7 +85,7 @@ def _engine(recipe: Recipe, executor: str | Executor, workers: int, retries: int
 
 def _opener(executor: str | Executor, workers: int) -> Callable[[], AbstractContextManager[Site]]:
     if isinstance(executor, Executor):
-        return partial(nullcontext, Site(executor))
+        return lambda: nullcontext(Site(executor))
     if executor not in EXECUTORS:
         known = ["serial", *EXECUTORS]
         raise InvalidInputError(Fault("/executor", unknown(executor, known, "executor")))
