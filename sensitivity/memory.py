@@ -71,8 +71,9 @@ use fewer workers
     total = sum(needed.values())
     if free is None or total <= free:
         return
-    parts = ", ".join(f"{name} {amount / _GIB:.1f}" for name, amount in needed.items())
-    detail = f"needs about {total / _GIB:.1f} GiB ({parts}), {free / _GIB:.1f} GiB are free; {advice}"
+    size, unit = (_GIB, "GiB") if total >= _GIB else (2**20, "MiB")
+    parts = ", ".join(f"{name} {amount / size:.1f}" for name, amount in needed.items())
+    detail = f"needs about {total / size:.1f} {unit} ({parts}), {free / size:.1f} {unit} are free; {advice}"
     raise InvalidInputError(Fault(where, detail))
 
 

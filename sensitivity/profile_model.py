@@ -67,7 +67,7 @@ def profile_model(
         >>> profile.resources["weight_bytes"].values
         ((32.0, 80.0), (8.0, 20.0))
     """
-    parsed = tuple(parse_format(text) for text in _distinct(formats))
+    parsed = tuple(parse_format(text) for text in distinct(formats))
     chosen = _chosen(estimators)
     layers = discover(model, exclude)
     kept = collect(batches)
@@ -96,7 +96,18 @@ def profile_model(
     )
 
 
-def _distinct(formats: Sequence[str]) -> Sequence[str]:
+def distinct(formats: Sequence[str]) -> Sequence[str]:
+    """Make sure that there are formats, and no two columns for one.
+
+    Args:
+        formats: Format names.
+
+    Returns:
+        The same names.
+
+    Raises:
+        InvalidInputError: There are none, or a name comes twice.
+    """
     if not formats or len(set(formats)) != len(formats):
         raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
     return formats
