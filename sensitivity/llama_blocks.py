@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,25 +74,32 @@ def open_llama(folder: Path) -> Llama:
     return Llama(checkpoint, skeleton.eval(), rotary)
 
 
-@contextmanager
-def in_memory(llama: Llama, module: nn.Module, name: str) -> Iterator[nn.Module]:
-    """Have the weights of one part of the model for a while.
+def scratch(module: nn.Module) -> nn.Module:
+    """A copy of a module with memory for weights, to be filled again and again.
+
+    Memory that is given back and taken anew for every block leaves holes that small objects keep from closing; one
+    piece for all of them does not grow.
+
+    Args:
+        module: A part of the skeleton.
+
+    Returns:
+        The copy, in single precision; what its weights are is not defined yet.
+    """
+    return copy.deepcopy(module).to(torch.float32).to_empty(device="cpu")
+
+
+def fill(llama: Llama, module: nn.Module, name: str) -> None:
+    """Read the weights of a part of the model.
 
     Args:
         llama: The model.
-        module: The part.
-        name: Its path.
-
-    Yields:
-        The part, in single precision; without weights again at the end.
+        module: From :func:`scratch`.
+        name: Path of the part.
     """
-    try:
-        weights = {key: llama.checkpoint.read(f"{name}.{key}") for key in module.state_dict()}
-        module.load_state_dict(weights, assign=True)
-        del weights
-        yield module
-    finally:
-        module.to("meta")
+    with torch.no_grad():
+        for key, weight in module.named_parameters():
+            weight.copy_(llama.checkpoint.read(f"{name}.{key}"))
 
 
 def embed(llama: Llama, batches: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -123,7 +131,7 @@ def forward(llama: Llama, block: nn.Module, hidden: Tensor) -> Tensor:
 
     Args:
         llama: The model.
-        block: A block with its weights.
+        block: A block, filled.
         hidden: (B, T, D).
 
     Returns:

@@ -23,7 +23,17 @@ from quantize import Format, parse_format
 from sensitivity.calibration import digest
 from sensitivity.hidden_states import HiddenStates, hidden_states
 from sensitivity.layers import discover
-from sensitivity.llama_blocks import EMBEDDING, HEAD, Llama, embed, forward, gathering, in_memory, open_llama
+from sensitivity.llama_blocks import (
+    EMBEDDING,
+    HEAD,
+    Llama,
+    embed,
+    fill,
+    forward,
+    gathering,
+    open_llama,
+    scratch,
+)
 from sensitivity.memory import free_bytes, require_memory
 from sensitivity.profile_model import distinct
 from sensitivity.study import Progress, silent, table
@@ -113,10 +123,12 @@ def _inputs(
     for index, state in enumerate(hidden):
         keep.put(index, state)
     del hidden
-    for index, block in enumerate(llama.blocks):
+    block = scratch(llama.blocks[0])  # blocks of a Llama are alike
+    linear = {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
+    for index in range(len(llama.blocks)):
         path = f"model.layers.{index}"
-        linear = {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
-        with in_memory(llama, block, path), gathering(linear) as grams:
+        fill(llama, block, path)
+        with gathering(linear) as grams:
             for batch in range(len(batches)):
                 keep.put(batch, forward(llama, block, keep.get(batch)))
         named = {f"{path}.{name}": Inputs(gram=gram) for name, gram in grams.items()}
@@ -124,10 +136,11 @@ def _inputs(
         yield list(named), named
         named.clear()  # whoever got it may still hold it while the next block is read
     last = torch.zeros(llama.skeleton.config.hidden_size, llama.skeleton.config.hidden_size)
-    with in_memory(llama, llama.skeleton.model.norm, "model.norm") as norm:
-        for batch in range(len(batches)):
-            rows = norm(keep.get(batch)).flatten(0, 1)  # (B · T, D)
-            last.addmm_(rows.T, rows)
+    norm = scratch(llama.skeleton.model.norm)
+    fill(llama, norm, "model.norm")
+    for batch in range(len(batches)):
+        rows = norm(keep.get(batch)).flatten(0, 1)  # (B · T, D)
+        last.addmm_(rows.T, rows)
     if llama.skeleton.config.tie_word_embeddings:
         yield [EMBEDDING], {EMBEDDING: Inputs(gram=last, counts=counts)}
     else:

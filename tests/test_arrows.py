@@ -73,4 +73,5 @@ def test_a_plain_install_has_what_is_imported(module: str) -> None:
     ).stdout
     owners = metadata.packages_distributions()
     used = {owner.lower().replace("_", "-") for name in json.loads(output) for owner in owners.get(name, ())}
-    assert used <= required("bitalloc") | {"setuptools"}
+    # numpy.f2py takes charset-normalizer where some other package has brought it, and does without it elsewhere.
+    assert used <= required("bitalloc") | {"setuptools", "charset-normalizer"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from sensitivity.llama_blocks import Llama, embed, forward, gathering, in_memory, open_llama
+from sensitivity.llama_blocks import Llama, embed, fill, forward, gathering, open_llama, scratch
 from tests.sensitivity.llamas import token_batches, write_llama
 
 
@@ -40,23 +40,21 @@ def test_hidden_states_are_those_of_the_loaded_model(folder: Path, llama: Llama)
             expected = model(batch, output_hidden_states=True).hidden_states
             assert torch.equal(hidden, expected[0])
             assert torch.equal(counts, torch.bincount(batch.flatten(), minlength=96))
-            for index, block in enumerate(llama.blocks[:-1]):
-                with in_memory(llama, block, f"model.layers.{index}"):
-                    hidden = forward(llama, block, hidden)
+            block = scratch(llama.blocks[0])
+            for index in range(len(llama.blocks) - 1):
+                fill(llama, block, f"model.layers.{index}")
+                hidden = forward(llama, block, hidden)
                 assert torch.equal(hidden, expected[index + 1])
 
 
-def test_weights_are_gone_afterwards_also_when_something_raises(llama: Llama) -> None:
-    block = llama.blocks[1]
-
-    def broken() -> None:
-        with in_memory(llama, block, "model.layers.1"):
-            assert places(llama.blocks[0]) == {"meta"}
-            assert places(block) == {"cpu"}
-            raise ZeroDivisionError("mine")
-
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        broken()
+def test_weights_are_read_into_a_copy_in_single_precision_and_the_model_stays_without(llama: Llama) -> None:
+    block = scratch(llama.blocks[2])
+    before = [weight.data_ptr() for weight in block.parameters()]
+    fill(llama, block, "model.layers.2")
+    assert [weight.data_ptr() for weight in block.parameters()] == before
+    for name, weight in block.named_parameters():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, llama.checkpoint.read(f"model.layers.2.{name}"))
     assert places(llama.skeleton) == {"meta"}
 
 
