@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from allocator import Fault, InvalidInputError
 from sensitivity.calibration import digest
 
 _PLAIN = (Tensor, str, bytes, int, float, bool, type(None))
@@ -25,6 +26,9 @@ def fingerprint(value: object) -> str:
 
     Returns:
         64 hexadecimal digits.
+
+    Raises:
+        InvalidInputError: Something is bound that cannot be looked into.
 
     Example:
         >>> def scaled(x, by): return by * x
@@ -66,7 +70,13 @@ def _parts(value: Any) -> object:  # noqa: ANN401
         return dict(value.state_dict())
     if isinstance(value, type):
         return None
-    return vars(value) if hasattr(value, "__dict__") else None
+    try:
+        return value.__reduce_ex__(2)  # what a copy is made from
+    except TypeError as error:
+        if hasattr(value, "__dict__"):
+            return vars(value)
+        detail = f"a {type(value).__name__} is bound that cannot be told from another: {error}; bind values instead"
+        raise InvalidInputError(Fault("/estimators", detail)) from error
 
 
 def _code(code: CodeType) -> list[object]:

@@ -23,13 +23,16 @@ from sensitivity.recipe import Recipe, load, threads
 from sensitivity.study import Estimator
 from sensitivity.tasks import Engine, serial
 
+#: Number of workers → an executor, open for a while.
+Opener = Callable[[int], AbstractContextManager[Site]]
+
 
 def profile_recipe(
     recipe: Recipe,
     formats: Sequence[str],
     estimators: Sequence[str] | Mapping[str, Estimator],
     *,
-    executor: str | Executor = "serial",
+    executor: str | Executor | Opener = "serial",
     workers: int | None = None,
     retries: int = 3,
     journal: Path | None = None,
@@ -45,7 +48,8 @@ def profile_recipe(
         formats: Format names, the columns.
         estimators: Names, or table name → estimator with its options bound. Those that cut their work into pieces are
             spread over the workers; the others run here.
-        executor: ``serial``, ``process``, ``ray``, ``dask``, or an executor of yours.
+        executor: ``serial``, ``process``, ``ray``, ``dask``, an executor of yours, or a function that opens one again
+            after a loss, such as ``partial(sensitivity.engines.ray.opened, num_gpus=1)``.
         workers: Number of workers; one per CPU when absent.
         retries: How often a piece may take a worker down before it is given up.
         journal: Remember finished pieces in this file, and do not compute again what is in it.
@@ -75,7 +79,9 @@ def _require_room(model: nn.Module, workers: int) -> None:
 
 
 @contextmanager
-def _engine(recipe: Recipe, executor: str | Executor, workers: int, retries: int) -> Iterator[Engine]:
+def _engine(
+    recipe: Recipe, executor: str | Executor | Opener, workers: int, retries: int
+) -> Iterator[Engine]:
     if executor == "serial":
         yield serial
         return
@@ -83,11 +89,13 @@ def _engine(recipe: Recipe, executor: str | Executor, workers: int, retries: int
         yield engine
 
 
-def _opener(executor: str | Executor, workers: int) -> Callable[[], AbstractContextManager[Site]]:
+def _opener(executor: str | Executor | Opener, workers: int) -> Callable[[], AbstractContextManager[Site]]:
     if isinstance(executor, Executor):
         return lambda: nullcontext(Site(executor))
+    if not isinstance(executor, str):
+        return partial(executor, workers)
     if executor not in EXECUTORS:
         known = ["serial", *EXECUTORS]
         raise InvalidInputError(Fault("/executor", unknown(executor, known, "executor")))
-    opened: Callable[[int], AbstractContextManager[Site]] = import_module(EXECUTORS[executor]).opened
+    opened: Opener = import_module(EXECUTORS[executor]).opened
     return partial(opened, workers)

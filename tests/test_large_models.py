@@ -11,6 +11,8 @@ from allocator import load_profile
 from tests.sensitivity.llamas import write_llama
 from tests.test_documents import ROOT, blocks, shell
 
+pytestmark = pytest.mark.long  # every file is a process of its own that loads torch
+
 PAGE = (ROOT / "docs" / "large_models.md").read_text("utf-8")
 JOURNAL, LOCAL, CLUSTERS, STREAM = blocks(PAGE, "bash")
 
@@ -35,13 +37,11 @@ def test_processes_print_the_digest_of_a_serial_run(folder: Path) -> None:
     assert journals[0] == journals[1]  # workers finish in any order
 
 
-@pytest.mark.long
 def test_clusters_print_the_digest_of_a_serial_run(folder: Path) -> None:
     serial = shell(LOCAL.splitlines()[0], folder)
     assert shell(CLUSTERS, folder) == 2 * serial
 
 
-@pytest.mark.long
 def test_the_command_goes_on_from_its_journal(folder: Path) -> None:
     shell(JOURNAL, folder)
     first, written = (folder / "profile.json").read_bytes(), (folder / "run.journal").read_bytes()

@@ -106,7 +106,8 @@ class Dispatch:
                 if deaths[index] > self.retries:
                     raise WorkerLostError(
                         f"stage {stage!r}, piece {', '.join(keys[index])}: a worker died {deaths[index]} times while "
-                        "computing it; is there enough memory for a copy of the model per worker?"
+                        "computing it; is there enough memory for a copy of the model per worker, and is what your "
+                        "script does guarded by `if __name__ == '__main__'`?"
                     )
 
     def _submitted(self, parcel: Parcel, key: Key) -> Future[FloatArray | Exception]:

@@ -15,11 +15,12 @@ from sensitivity.engines.dispatch import Site
 
 
 @contextmanager
-def opened(workers: int) -> Iterator[Site]:
+def opened(workers: int, **resources: Any) -> Iterator[Site]:  # noqa: ANN401
     """Use the Ray that is running, or start one on this machine.
 
     Args:
         workers: Number of CPUs of a Ray that is started here.
+        **resources: What a piece needs, as Ray calls it: ``num_gpus=1`` gives every worker a device of its own.
 
     Yields:
         The executor; a Ray that was started here ends with it.
@@ -36,17 +37,17 @@ def opened(workers: int) -> Iterator[Site]:
             errors.OutOfMemoryError,
             errors.ObjectLostError,
         )
-        yield Site(_RayExecutor(), lost)
+        yield Site(_RayExecutor(resources), lost)
     finally:
         if mine:
             ray.shutdown()
 
 
 class _RayExecutor(Executor):
-    def __init__(self) -> None:
+    def __init__(self, resources: dict[str, Any]) -> None:
         ray = require("ray", "ray")
         # Lost workers are counted by whoever waits for the piece, who can say which piece it was.
-        self._call = ray.remote(max_retries=0)(_call)
+        self._call = ray.remote(max_retries=0, **resources)(_call)
         self._put = ray.put
         self._stored: tuple[object, Any] = (None, None)
 

@@ -73,6 +73,16 @@ def unsendable(study: Study) -> CostTable:
     return _entries(study, "unsendable", lambda *_: np.zeros(1))
 
 
+def desks(study: Study) -> CostTable:
+    return _entries(study, "desks", _desk)
+
+
+def _desk(*_: object) -> FloatArray:
+    import ray
+
+    return np.array(float(ray.get_runtime_context().get_assigned_resources().get("desk", 0)))
+
+
 def without_data() -> tuple[object, ...]:
     return Blocks(), [], squares
 

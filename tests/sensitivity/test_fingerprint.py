@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from allocator import InvalidInputError
 from sensitivity.fingerprint import fingerprint
 from tests.sensitivity.resumed import distance, outputs, shift
 
@@ -39,6 +40,20 @@ class Option:
         return self.value
 
 
+@dataclass
+class Slotted:
+    __slots__ = ("value",)
+    value: object
+
+
+class Locked:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, _: object) -> str:
+        raise TypeError("cannot be copied")
+
+
 def linear(seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Linear(2, 2)
@@ -59,6 +74,11 @@ def linear(seed: int) -> nn.Module:
         (bound, len, max),
         (defaulted, 1, 2),
         (Option, 1, 2),
+        (Slotted, 1, 2),
+        (bound, Path("a"), Path("b")),
+        (bound, torch.float16, torch.float32),
+        (bound, torch.device("cpu"), torch.device("meta")),
+        (lambda value: Locked(value), 1, 2),
         (lambda value: Option(value).method, 1, 2),
         (linear, 0, 1),
         (lambda value: partial(shift, name=value), "a", "b"),
@@ -76,6 +96,12 @@ def test_structures_that_contain_themselves_end() -> None:
     inside: list[object] = [1]
     inside.append(inside)
     assert fingerprint(inside) == fingerprint(inside)
+
+
+def test_what_cannot_be_looked_into_is_refused() -> None:
+    message = r"^/estimators: a generator is bound that cannot be told from another: .*; bind values instead$"
+    with pytest.raises(InvalidInputError, match=message):
+        fingerprint(partial(shift, name=(item for item in "ab")))
 
 
 def test_another_process_agrees() -> None:

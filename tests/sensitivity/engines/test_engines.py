@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,10 +16,10 @@ import pytest
 import torch
 
 from allocator import InvalidInputError, MissingPackageError, Profile
-from sensitivity.engines.dispatch import WorkerLostError
+from sensitivity.engines.dispatch import Site, WorkerLostError
 from sensitivity.profile_recipe import profile_recipe
 from sensitivity.recipe import Recipe
-from tests.sensitivity.recipes import BLOCKS, refusing, unsendable, where
+from tests.sensitivity.recipes import BLOCKS, desks, refusing, unsendable, where
 from tests.sensitivity.resumed import BATCHES, FORMATS, run, shift
 
 Profiled = Callable[..., Profile]
@@ -115,6 +116,34 @@ def test_a_piece_that_always_takes_its_worker_down_is_named(tmp_path: Path) -> N
     )
     with pytest.raises(WorkerLostError, match=message):
         profile_recipe(BLOCKS, FORMATS, estimator, executor="process", workers=2, retries=1)
+
+
+def test_a_function_that_opens_an_executor_is_asked_for_the_workers() -> None:
+    asked: list[int] = []
+
+    @contextmanager
+    def opened(workers: int) -> Iterator[Site]:
+        asked.append(workers)
+        with ThreadPoolExecutor(workers) as executor:
+            yield Site(executor)
+
+    profile = profile_recipe(BLOCKS, FORMATS, {"shift": shift}, executor=opened, workers=3)
+    assert asked == [3]
+    assert profile.costs["shift"] == run().costs["shift"]
+
+
+@pytest.mark.long
+def test_pieces_on_ray_can_ask_for_resources() -> None:
+    ray = pytest.importorskip("ray")
+    from sensitivity.engines.ray import opened
+
+    ray.init(num_cpus=2, resources={"desk": 1}, include_dashboard=False, log_to_driver=False)
+    try:
+        seated = partial(opened, resources={"desk": 0.5})
+        profile = profile_recipe(BLOCKS, FORMATS[:1], {"desks": desks}, executor=seated, workers=2)
+    finally:
+        ray.shutdown()
+    assert profile.costs["desks"].values == ((0.5,),) * 5
 
 
 def test_threads_of_one_process_take_turns_with_its_model() -> None:
