@@ -13,6 +13,8 @@ from sensitivity.estimators import (
 )
 from sensitivity.layers import discover
 from sensitivity.profile_model import profile_model
+from sensitivity.profile_recipe import profile_recipe
+from sensitivity.recipe import Recipe
 from sensitivity.resources import RESOURCES
 from sensitivity.study import Estimator, Study
 from sensitivity.two_level import two_level_plan
@@ -23,6 +25,7 @@ __all__ = [
     "RESOURCES",
     "UNITS",
     "Estimator",
+    "Recipe",
     "Study",
     "discover",
     "entropy",
@@ -35,4 +38,5 @@ __all__ = [
     "relevance",
     "two_level_plan",
     "zd",
+    "profile_recipe",
 ]

@@ -10,6 +10,7 @@ from allocator.errors import unknown
 from sensitivity.estimators import fisher, hessian_trace, measured
 from sensitivity.profile_model import profile_model
 from sensitivity.study import Estimator, Progress, silent
+from sensitivity.tasks import Engine, serial
 from sensitivity.text_encoder import TextEncoder, Tokenizer, cosine_distance, encode, info_nce, pair_batches
 
 #: Tables an encoder can have, in the order of their cost.
@@ -31,6 +32,7 @@ def profile_encoder(
     measured_pairs: int = 24,
     seed: int = 0,
     progress: Progress = silent,
+    engine: Engine = serial,
 ) -> Profile:
     """Profile a sentence encoder on (query, document) pairs.
 
@@ -45,6 +47,7 @@ def profile_encoder(
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
         seed: Seed of everything random.
         progress: Told after every step.
+        engine: Computes the entries of ``embedding_distance``.
 
     Returns:
         The profile.
@@ -84,6 +87,7 @@ def profile_encoder(
         exclude=present,
         seed=seed,
         progress=progress,
+        engine=engine,
     )
 
 

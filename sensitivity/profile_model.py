@@ -18,6 +18,7 @@ from sensitivity.resources import Resource
 from sensitivity.rows import find_rows
 from sensitivity.shapes import ShapeRule
 from sensitivity.study import Estimator, Progress, Study, silent
+from sensitivity.tasks import Engine, begin, serial
 from sensitivity.units import UnitRule
 
 #: Packages whose versions can change the numbers.
@@ -39,6 +40,7 @@ def profile_model(
     shape_rules: Sequence[ShapeRule] = (),
     seed: int = 0,
     progress: Progress = silent,
+    engine: Engine = serial,
 ) -> Profile:
     """Measure what each format would cost and spend in each layer.
 
@@ -59,6 +61,7 @@ def profile_model(
         shape_rules: Formats that do not fit; they become nulls with a reason in the provenance.
         seed: Seed of everything random.
         progress: Told after every step.
+        engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
 
     Returns:
         A profile with one cost table per estimator and one resource table per resource.
@@ -77,7 +80,7 @@ def profile_model(
         >>> profile.resources["weight_bytes"].values
         ((32.0, 80.0), (8.0, 20.0))
     """
-    parsed = tuple(parse_format(text) for text in _distinct(formats))
+    parsed = tuple(parse_format(text) for text in distinct(formats))
     spending = chosen_resources(resources)
     chosen = _chosen(estimators, spending)
     layers, others = find_rows(model, rows, exclude)
@@ -86,7 +89,8 @@ def profile_model(
     model.eval()
     try:
         check_deterministic(model, kept, loss_fn)
-        study = Study(model, kept, loss_fn, layers, parsed, seed, progress, others=others)
+        study = Study(model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others)
+        begin(study)
         rules = rules_of(study, units, shape_rules)
         tables, notes = spent(study, spending, rules)
         described = layers_of(study, rules)
@@ -109,7 +113,18 @@ def profile_model(
     )
 
 
-def _distinct(formats: Sequence[str]) -> Sequence[str]:
+def distinct(formats: Sequence[str]) -> Sequence[str]:
+    """Make sure that there are formats, and no two columns for one.
+
+    Args:
+        formats: Format names.
+
+    Returns:
+        The same names.
+
+    Raises:
+        InvalidInputError: There are none, or a name comes twice.
+    """
     if not formats or len(set(formats)) != len(formats):
         raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
     return formats

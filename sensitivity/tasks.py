@@ -20,19 +20,36 @@ if TYPE_CHECKING:
 Key = tuple[str, ...]
 #: Computes one piece. A module-level function, or a partial of one, so that it can be sent to another process.
 Measure = Callable[["Study", Key], FloatArray]
+#: Told every piece as soon as it is there.
+Keep = Callable[[Key, FloatArray], None]
+
+
+def forget(key: Key, piece: FloatArray) -> None:
+    """Keep nothing.
+
+    Args:
+        key: Names the piece.
+        piece: What was computed.
+    """
+    del key, piece
 
 
 class Engine(Protocol):
     """Computes pieces, anywhere and in any order."""
 
     def __call__(
-        self, study: Study, stage: str, keys: Sequence[Key], measure: Measure
+        self, study: Study, stage: str, keys: Sequence[Key], measure: Measure, keep: Keep = forget
     ) -> Sequence[FloatArray]:
-        """Compute every piece of a stage, report progress after each, and return them in the order of the keys."""
+        """Compute every piece of a stage, report progress after each, and return them in the order of the keys.
+
+        Without keys, only make sure that work can begin.
+        """
         ...
 
 
-def serial(study: Study, stage: str, keys: Sequence[Key], measure: Measure) -> Sequence[FloatArray]:
+def serial(
+    study: Study, stage: str, keys: Sequence[Key], measure: Measure, keep: Keep = forget
+) -> Sequence[FloatArray]:
     """Compute the pieces one after the other, here.
 
     Args:
@@ -40,6 +57,7 @@ def serial(study: Study, stage: str, keys: Sequence[Key], measure: Measure) -> S
         stage: Name of the stage, for progress reports.
         keys: One per piece.
         measure: Computes a piece.
+        keep: Told every piece as soon as it is there.
 
     Returns:
         The pieces, in the order of the keys.
@@ -48,5 +66,19 @@ def serial(study: Study, stage: str, keys: Sequence[Key], measure: Measure) -> S
     pieces: list[FloatArray] = []
     for key in keys:
         pieces.append(measure(stage_study, key))
+        keep(key, pieces[-1])
         study.progress(stage, len(pieces), len(keys))
     return pieces
+
+
+def begin(study: Study) -> None:
+    """Let an engine that cannot work, such as one with another run's journal, say so before anything is computed.
+
+    Args:
+        study: What will be computed from.
+    """
+    study.engine(study, "begin", (), _nothing)
+
+
+def _nothing(study: Study, key: Key) -> FloatArray:
+    raise AssertionError(f"no piece of {type(study.model).__name__} was asked for, got {key}")

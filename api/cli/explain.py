@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +26,6 @@ from api.cli.options import (
     TimeLimit,
     asked,
 )
-from api.cli.progress import Bars
 from api.cli.solve import number, show
 
 #: Layers that are listed as worth more measurement.
@@ -71,14 +71,16 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
-    with Bars(quiet=not resamples) as bars:
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
+        task = bars.add_task("resamples", total=resamples or None, visible=bool(resamples))
         why = explain_request(
             load_profile(profile),
             request,
             tuple(layer or ()),
             resamples,
             seed,
-            lambda done, total: bars("resamples", done, total),
+            lambda done, _: bars.update(task, completed=done),
         )
     if as_json:
         typer.echo(why.model_dump_json(indent=2))

@@ -11,7 +11,6 @@ import typer
 from allocator import Fault, InvalidInputError
 from allocator.errors import require
 from api.cli.parsing import write
-from api.cli.progress import Bars
 
 
 def command(
@@ -34,6 +33,10 @@ def command(
     count: Annotated[int, typer.Option(help="Number of pairs to use.", min=2)] = 250,
     probes: Annotated[int, typer.Option(help="Hessian-vector products for `hessian_trace`.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Remember finished measurements here; the same command goes on from them."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")
     ] = False,
@@ -47,6 +50,9 @@ def command(
     require("torch", "models")
     from sensitivity.docstrings import docstring_pairs
     from sensitivity.encoder_profile import profile_encoder
+    from sensitivity.journal import Journal
+    from sensitivity.progress import Bars
+    from sensitivity.tasks import serial
     from sensitivity.text_encoder import load_text_encoder
 
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
@@ -62,6 +68,7 @@ def command(
             probes=probes,
             seed=seed,
             progress=progress,
+            engine=serial if journal is None else Journal(journal),
         )
     write(out, profile.model_dump_json(indent=1) + "\n")
     summary = {"path": str(out), "layers": len(profile.layers), "sha256": profile.digest()}

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from allocator import Allocation, Profile, total
 from api.cli.parsing import write
-from api.cli.progress import Bars
 from api.client import Client
 from api.demo.figure import draw_frontier
 from api.demo.latency import compare
@@ -21,6 +20,7 @@ from api.server import running_server
 from quantize import apply
 from sensitivity.docstrings import docstring_pairs
 from sensitivity.encoder_profile import profile_encoder
+from sensitivity.progress import Bars
 from sensitivity.retrieval import Encode, Quality, RetrievalTask
 from sensitivity.study import Progress
 from sensitivity.text_encoder import TextEncoder, Tokenizer, encode, load_text_encoder

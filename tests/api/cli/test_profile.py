@@ -64,6 +64,32 @@ def test_the_same_seed_and_pairs_give_the_same_profile(bitalloc: Run, tiny_encod
     assert first == second
 
 
+def test_a_journal_remembers_measurements_and_another_run_is_refused(
+    bitalloc: Run, tiny_encoder: Path
+) -> None:
+    Path("pairs.jsonl").write_text(_lines(PAIRS))
+    tables = ("--tables", "embedding_distance", "--formats", "int4-g64", "--json")
+    arguments = (
+        "profile",
+        "--model",
+        tiny_encoder,
+        "--pairs",
+        "pairs.jsonl",
+        "--journal",
+        "run.journal",
+        *tables,
+    )
+    first = bitalloc(*arguments)
+    written = Path("run.journal").read_bytes()
+    assert written.count(b"\n") == 1 + json.loads(first.out)["layers"]
+    assert bitalloc(*arguments).out == first.out
+    assert Path("run.journal").read_bytes() == written
+    refused = bitalloc(*arguments, "--seed", "1")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("error: /journal: 'run.journal' belongs to another run")
+    assert "seed is 0, not 1" in refused.err
+
+
 def test_no_more_pairs_are_used_than_asked_for(bitalloc: Run, tiny_encoder: Path) -> None:
     hashes = []
     for count in (4, 6):

@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from api.cli.progress import Bars
+from sensitivity.progress import Bars
 
 
 def _terminal(kind: str = "xterm-256color") -> Console:
@@ -61,6 +61,58 @@ def test_the_first_step_of_a_stage_takes_time_too() -> None:
         time.sleep(0.25)
         bars("fisher", 1, 1)
     assert float(_written(console).removeprefix("fisher: 1 of 1, ").removesuffix(" s\n")) >= 0.2
+
+
+def test_elsewhere_a_long_stage_speaks_now_and_then_with_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("sensitivity.progress.time.monotonic", lambda: now[0])
+    console = _file()
+    with Bars(console, every_s=30) as bars:
+        for done in range(1, 101):
+            now[0] += 4 if done <= 50 else 0.5
+            bars("kl", done, 100)
+    assert _written(console).splitlines() == [
+        "kl: 8 of 100, 4.0 s each, 6 min left",
+        "kl: 16 of 100, 4.0 s each, 6 min left",
+        "kl: 24 of 100, 4.0 s each, 5 min left",
+        "kl: 32 of 100, 4.0 s each, 5 min left",
+        "kl: 40 of 100, 4.0 s each, 4 min left",
+        "kl: 48 of 100, 4.0 s each, 3 min left",
+        "kl: 94 of 100, 2.3 s each, 14 s left",
+        "kl: 100 of 100, 225.0 s",
+    ]
+
+
+def test_what_a_journal_remembered_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sensitivity.progress.time.monotonic", lambda: now[0])
+    console = _file()
+    with Bars(console, every_s=10) as bars:
+        now[0] = 10.0
+        bars("kl", 900, 1000)
+        now[0] = 20.0
+        bars("kl", 905, 1000)
+        now[0] = 30.0
+        bars("kl", 950, 1000)
+    assert _written(console).splitlines() == [
+        "kl: 900 of 1000, time left unknown",
+        "kl: 905 of 1000, 2.0 s each, 3 min left",
+        "kl: 950 of 1000, 2.5/s, 20 s left",
+    ]
+
+
+def test_in_a_terminal_a_bar_has_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sensitivity.progress.time.monotonic", lambda: now[0])
+    console = _terminal()
+    with Bars(console) as bars:
+        bars("kl", 1, 8)
+        now[0] = 1.0
+        bars("kl", 5, 8)
+    frame = _written(console).rsplit("\r", 1)[-1]
+    assert re.search(r"kl .*━+.* 5/8 4\.0/s \d:\d\d:\d\d (-|\d):", frame)
 
 
 def test_in_a_terminal_every_stage_is_a_bar() -> None:
