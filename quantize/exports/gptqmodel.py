@@ -1,0 +1,97 @@
+r"""GPTQModel: ``quantize_config.json`` with the most common format and ``dynamic`` rules for all others.
+
+Layers that vLLM and SGLang fuse (q, k, v; gate, up) share one rule that also matches the fused name: those runtimes
+look the rule up by ``…qkv_proj``, and a rule for ``…q_proj`` alone would be passed over in silence.
+
+Source: GPTQModel 7.7, ``quantization/config.py`` (first rule that matches from the start wins; ``-:`` leaves alone);
+vLLM, ``quantization/utils/gptq_utils.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.errors import pointer
+from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
+from quantize.exports.names import anchored, escaped
+from quantize.exports.rules import Rule, Rules, expression
+from quantize.exports.target import ROW, Mask, Sheet, Target, sized
+from quantize.formats import Format
+from quantize.fused import fused_groups
+
+_SIZES = (ROW, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def _render(sheet: Sheet) -> dict[str, str]:
+    default = most_common(sheet.formats.values())
+    formats: dict[str, Format | None] = {**dict.fromkeys(sheet.alone), **sheet.formats}
+    dynamic = {
+        f"-:{pattern}" if target is None else f"+:{pattern}": {} if target is None else _settings(target)
+        for pattern, target in _patterns(formats).items()
+        if target != default
+    }
+    config = {
+        **_settings(default),
+        "desc_act": False,
+        "quant_method": "gptq",
+        "checkpoint_format": "gptq",
+        "pack_dtype": "int32",
+        "lm_head": "lm_head" in sheet.formats,
+        "dynamic": dynamic,
+    }
+    return {"quantize_config.json": written(config)}
+
+
+def _patterns(formats: Mapping[str, Format | None]) -> dict[str, Format | None]:
+    patterns: dict[str, Format | None] = {}
+    fused = fused_groups(formats)
+    group_of = {layer: name for name, group in fused.items() for layer in group}
+    for layer, target in formats.items():
+        whole_name = group_of.get(layer)
+        if whole_name is None or len({formats[shard] for shard in fused[whole_name]}) > 1:
+            patterns[anchored(layer)] = target
+        else:
+            parent = whole_name.rpartition(".")[0]
+            ends = [name.rpartition(".")[2] for name in (*fused[whole_name], whole_name)]
+            prefix = escaped(f"{parent}.") if parent else ""
+            patterns[f"^{prefix}(?:{'|'.join(map(escaped, ends))})$"] = target
+    return patterns
+
+
+def _settings(target: Format) -> dict[str, Any]:
+    return {"bits": target.bits, "group_size": target.group_size or -1, "sym": target.symmetric}
+
+
+def _parse(files: Mapping[str, str]) -> Rules:
+    document, name = read_json(files)
+    config = table(document, name)
+    config = table(config.get("quantization_config", config), name, "quantization_config")
+    default = _format(config, None, name)
+    dynamic = table(config.get("dynamic") or {}, name, "dynamic")
+    return Rules(tuple(_rule(text, value, default, name) for text, value in dynamic.items()), default)
+
+
+def _rule(text: str, value: object, default: Format, name: str) -> Rule:
+    pattern = text[2:] if text.startswith(("-:", "+:")) else text
+    settings = table(value, name, "dynamic", text)
+    target = None if text.startswith("-:") else _format(settings, default, name, "dynamic", text)
+    return expression(pattern, target, "match", pointer((name, "dynamic", text)), text)
+
+
+def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format:
+    inherited = (
+        (None, None, True) if default is None else (default.bits, default.group_size, default.symmetric)
+    )
+    bits = width(settings, "bits", *where, default=inherited[0])
+    group = whole(settings, "group_size", *where, default=inherited[1] or -1)
+    symmetric = settings.get("sym", inherited[2])
+    return integer(bits, group, symmetric=symmetric is not False)
+
+
+TARGET = Target(
+    mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
+    render=_render,
+    parse=_parse,
+    advice="layers outside the plan get the most common format unless `others` names them",
+)
