@@ -1,7 +1,8 @@
 """auto-round: ``layer_config`` for ``AutoRound(model, layer_config=…)``; reads ``extra_config`` of its checkpoints too.
 
 Every layer is named with all its settings, so that the global scheme does not matter to the plan; 16 bits leave a layer
-alone. A name that is no layer is taken as an expression and searched for anywhere, in which a bare dot is escaped.
+alone. 8 bits with zero points are refused there, for vLLM cannot run them. A name that is no layer is taken as an
+expression and searched for anywhere, in which a bare dot is escaped.
 
 Source: auto-round 0.16, ``compressors/layer_config_resolver.py``, ``utils/common.py:to_standard_regex``.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 from allocator.errors import pointer
 from quantize.exports.documents import integer, read_json, table, whole, width, written
-from quantize.exports.rules import Rule, Rules, expression
+from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size
 from quantize.formats import Format
 
@@ -46,7 +47,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
         return Rules(tuple(_rules(config, None, name)))
     default = _format(config, None, name)
     extra = table(config.get("extra_config") or {}, name, "extra_config")
-    return Rules(tuple(_rules(extra, default, name, "extra_config")), default)
+    return Rules(tuple(_rules(extra, default, name, "extra_config")), default, outside=HEAD_AND_EMBEDDINGS)
 
 
 def _rules(layers: Mapping[str, Any], default: Format | None, *where: str) -> list[Rule]:
@@ -78,7 +79,7 @@ def _format(settings: Mapping[str, Any], default: Format | None, *where: str) ->
 
 
 TARGET = Target(
-    mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 9))),
+    mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8))),
     render=_render,
     parse=_parse,
     own_name=lambda layer: None if _SPECIAL.search(layer) else layer,

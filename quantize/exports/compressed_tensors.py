@@ -14,11 +14,13 @@ from typing import Any
 from allocator.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, width, written
 from quantize.exports.names import anchored
-from quantize.exports.rules import Rule, Rules, exact, expression
+from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size
 from quantize.formats import Format
 
 _PACKED = "pack-quantized"
+#: Class names as targets: the file does not say which layers are of a class, so names have to.
+_CLASSES = {"Linear": rf"^(?!.*{EMBEDDINGS.pattern})", "Embedding": EMBEDDINGS.pattern}
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -103,9 +105,8 @@ def _parse(files: Mapping[str, str]) -> Rules:
 def _rule(text: str, target: Format | None, *where: str) -> Rule:
     if text.startswith("re:"):
         return expression(text[3:], target, "match", pointer(where), text)
-    if text in {"Linear", "Embedding", "Conv2d"}:
-        # Class names: which layers are of the class is not in the file, so all layers of the model are.
-        return expression(".*", target, "fullmatch", pointer(where), text)
+    if text in _CLASSES:
+        return expression(_CLASSES[text], target, "search", pointer(where), text)
     return exact(text, target)
 
 

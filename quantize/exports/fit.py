@@ -36,8 +36,10 @@ def fit(
     losses: list[Loss] = []
     for layer, wanted in formats.items():
         own = names.get(layer) or target.own_name(layer)
-        nameless = (None, "it has no name for this layer; give one")
-        instead, reason = nameless if own is None else _place(wanted, target, native)
+        refusal = "it has no name for this layer; give one" if own is None else target.refuses(own)
+        instead, reason = (
+            (None, refusal) if refusal and not wanted.floating else _place(wanted, target, native)
+        )
         if reason:
             losses.append(Loss(layer, wanted.name, instead.name if instead else native, reason))
         if instead is None and native in target.mask.floats:

@@ -15,7 +15,7 @@ from typing import Any
 from allocator.errors import pointer
 from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
 from quantize.exports.names import anchored, escaped
-from quantize.exports.rules import Rule, Rules, expression
+from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import ROW, Mask, Sheet, Target, sized
 from quantize.formats import Format
 from quantize.fused import fused_groups
@@ -69,7 +69,12 @@ def _parse(files: Mapping[str, str]) -> Rules:
     config = table(config.get("quantization_config", config), name, "quantization_config")
     default = _format(config, None, name)
     dynamic = table(config.get("dynamic") or {}, name, "dynamic")
-    return Rules(tuple(_rule(text, value, default, name) for text, value in dynamic.items()), default)
+    rules = tuple(_rule(text, value, default, name) for text, value in dynamic.items())
+    return Rules(rules, default, outside=EMBEDDINGS if config.get("lm_head") else HEAD_AND_EMBEDDINGS)
+
+
+def _refuses(layer: str) -> str | None:
+    return "it quantizes Linear and Conv layers only" if EMBEDDINGS.search(layer) else None
 
 
 def _rule(text: str, value: object, default: Format, name: str) -> Rule:
@@ -93,5 +98,6 @@ TARGET = Target(
     mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,
+    refuses=_refuses,
     advice="layers outside the plan get the most common format unless `others` names them",
 )

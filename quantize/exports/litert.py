@@ -1,9 +1,12 @@
-r"""LiteRT: a recipe for ai-edge-quantizer, one entry per layer; the weight is kept in integers, activations in floats.
+r"""LiteRT: a recipe for ai-edge-quantizer, one entry per layer.
+
+8 and 4 bits with one scale per row leave activations in floats. The runtime has groups and 2 bits only with integer
+arithmetic, for which it rounds activations to 8 bits as it goes; entries that it does not have are passed over.
 
 An expression is searched for in the names of an operation's outputs (``layers_0/mlp/down/dot;``); the last entry that
 matches wins. The name of a layer has to stand alone there, between separators.
 
-Source: ai-edge-quantizer 0.10, ``recipe_manager.py``, ``qtyping.py``.
+Source: ai-edge-quantizer 0.10, ``recipe_manager.py``, ``default_policy.py``.
 """
 
 from __future__ import annotations
@@ -17,12 +20,11 @@ from allocator.errors import pointer
 from quantize.exports.documents import entries, integer, read_json, table, width, written
 from quantize.exports.names import escaped, literal
 from quantize.exports.rules import Rule, Rules, expression
-from quantize.exports.target import ROW, Mask, Sheet, Target
+from quantize.exports.target import ROW, Mask, Sheet, Target, sized
 from quantize.formats import Format
 
 _BEFORE, _AFTER = r"(?:^|[/;])", r"(?:$|[/;])"
 _ALONE = "no_quantize"
-_BLOCKS = (32, 64, 128, 256)
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -42,10 +44,11 @@ def _entry(name: str, target: Format | None) -> dict[str, Any]:
         "granularity": granularity,
         "dtype": "INT",
     }
+    weight_only = target.bits != 2 and target.group_size is None
     config = {
         "weight_tensor_config": weight,
-        "compute_precision": "FLOAT",
-        "explicit_dequantize": True,
+        "compute_precision": "FLOAT" if weight_only else "INTEGER",
+        "explicit_dequantize": weight_only,
         "skip_checks": False,
         "min_weight_elements": 0,
     }
@@ -93,7 +96,10 @@ def _format(item: Mapping[str, Any], *where: str | int) -> Format | None:
 
 
 TARGET = Target(
-    mask=Mask(symmetric={8: frozenset({ROW}), 4: frozenset({ROW, *_BLOCKS}), 2: frozenset({ROW})}),
+    mask=Mask(
+        symmetric={8: frozenset({ROW}), **sized((4, 2), ROW, 32, 64, 128, 256)},
+        asymmetric=sized((8, 4), ROW),
+    ),
     render=_render,
     parse=_parse,
     advice="Quantizer('model.tflite', json.load(file)).quantize()",

@@ -1,7 +1,8 @@
 """NNCF: a list of ``nncf.compress_weights`` passes, for it has no configuration by layer.
 
-Each pass has one mode and group size and ignores every node that the plan does not give them; nodes that a pass has
-compressed are no longer floating point and are passed over by the next. Names are those of the graph.
+Each pass has one mode and group size and ignores the nodes that the plan gives others; nodes that a pass has compressed
+are no longer floating point and are passed over by the next. Names are those of the graph, all spelt out: a pattern for
+all but a few would also match the constants of those few, which a pass ignores as well.
 
 Source: nncf 3.4, ``quantization/quantize_model.py``, ``scopes.py``, ``common/scopes.py`` (patterns are searched for).
 """
@@ -25,14 +26,14 @@ _MODE = re.compile(r"int([2348])_(a?sym)")
 
 def _render(sheet: Sheet) -> dict[str, str]:
     passes = []
+    every = [*sheet.formats, *sheet.alone]
     for kind in dict.fromkeys(sheet.formats.values()):
-        nodes = [name for name, target in sheet.formats.items() if target == kind]
-        others = f"^(?!(?:{'|'.join(map(escaped, nodes))})$)"
         settings: dict[str, Any] = {"mode": f"int{kind.bits}_{'sym' if kind.symmetric else 'asym'}"}
         if kind.bits != 8:
             settings |= {"group_size": kind.group_size or -1, "ratio": 1.0, "all_layers": True}
-        scope = {"patterns": [others], "validate": False}
-        passes.append({**settings, "ignored_scope": scope, "nodes": nodes})
+        others = [name for name in every if sheet.formats.get(name) != kind]
+        nodes = [name for name, target in sheet.formats.items() if target == kind]
+        passes.append({**settings, "ignored_scope": {"names": others, "validate": False}, "nodes": nodes})
     return {"compress_weights.json": written({"passes": passes})}
 
 
@@ -78,5 +79,5 @@ TARGET = Target(
     render=_render,
     parse=_parse,
     advice="run nncf.compress_weights once per pass with all its settings but `nodes`, ignored_scope as "
-    "nncf.IgnoredScope(**…)",
+    "nncf.IgnoredScope(**…); nodes outside the plan are compressed by the first pass unless `others` names them",
 )

@@ -7,11 +7,12 @@ Source: olive-ai 0.13, ``olive/common/quant/hf_utils.py``, ``olive/passes/pytorc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from quantize.exports.documents import integer, most_common, read_json, table, texts, whole, width, written
-from quantize.exports.rules import Rules, exact
+from quantize.exports.rules import EMBEDDINGS, Rules, exact
 from quantize.exports.target import Mask, Sheet, Target, any_size
 from quantize.formats import Format
 
@@ -22,7 +23,7 @@ def _render(sheet: Sheet) -> dict[str, str]:
         "quant_method": "olive",
         **_settings(default),
         "lm_head": "lm_head" in sheet.formats,
-        "embeds": any(name.endswith("embed_tokens") for name in sheet.formats),
+        "embeds": any(EMBEDDINGS.search(name) for name in sheet.formats),
         "modules_to_not_convert": list(sheet.alone),
         "overrides": {name: _settings(target) for name, target in sheet.formats.items() if target != default},
     }
@@ -45,7 +46,17 @@ def _parse(files: Mapping[str, str]) -> Rules:
     for layer, value in overrides.items():
         where = (name, "overrides", layer)
         rules.append(exact(layer, _format(table(value, *where), default, *where)))
-    return Rules(tuple(rules), default)
+    return Rules(tuple(rules), default, outside=_outside(config))
+
+
+def _outside(config: Mapping[str, Any]) -> re.Pattern[str] | None:
+    # Only a checkpoint says whether the head and embeddings are meant.
+    if "quant_method" not in config:
+        return None
+    parts = ([] if config.get("embeds") else [EMBEDDINGS.pattern]) + (
+        [] if config.get("lm_head") else [r"(?:^|\.)lm_head$"]
+    )
+    return re.compile("|".join(parts)) if parts else None
 
 
 def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format:

@@ -13,6 +13,9 @@ from quantize.exports.names import glob_literal, literal
 from quantize.formats import Format
 
 Mode = Literal["fullmatch", "match", "search"]
+#: Embeddings, by the names that transformers gives them; tools that quantize Linear layers pass them over.
+EMBEDDINGS = re.compile(r"(?:^|\.)(?:\w*embed_tokens|\w*embeddings?|wte|wpe)$")
+HEAD_AND_EMBEDDINGS = re.compile(rf"{EMBEDDINGS.pattern}|(?:^|\.)lm_head$")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,13 @@ class Rules:
         rules: In order; the first that matches decides.
         default: What layers get that no rule matches; None leaves them as they are.
         notes: What the file says beyond formats of weights.
+        outside: Names that the default is not for.
     """
 
     rules: tuple[Rule, ...]
     default: Format | None = None
     notes: tuple[str, ...] = ()
+    outside: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,8 @@ def resolve(
         hits = [index for index, rule in patterns if rule.matches(own)]
         hits += [by_name[own]] if own in by_name else []
         used.update(hits)
-        formats[layer] = rules.rules[min(hits)].format if hits else rules.default
+        default = None if rules.outside is not None and rules.outside.search(own) else rules.default
+        formats[layer] = rules.rules[min(hits)].format if hits else default
     names = {rule.name for index, rule in enumerate(rules.rules) if index in used and rule.name is not None}
     unused = [
         rule.text for index, rule in enumerate(rules.rules) if index not in used and rule.name not in names

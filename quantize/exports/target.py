@@ -79,6 +79,7 @@ class Target:
         parse: Reads files: name → text. Foreign files may name layers by pattern.
         own_name: How the tool names a layer; None where it cannot.
         layer_name: The inverse.
+        refuses: Why the tool cannot quantize a layer, by its own name for it; None where it can.
         formats: Formats that only this tool knows; a plan may name them.
         stand_ins: Those of them that may stand for a format of the same bits that the mask lacks.
         advice: What the user has to do with the files.
@@ -89,6 +90,7 @@ class Target:
     parse: Callable[[Mapping[str, str]], Rules]
     own_name: Callable[[str], str | None] = lambda name: name
     layer_name: Callable[[str], str] = lambda name: name
+    refuses: Callable[[str], str | None] = lambda name: None  # noqa: ARG005 - most tools take any layer
     formats: Mapping[str, Format] = field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
     advice: str = ""

@@ -30,7 +30,8 @@ def names_for(target: str) -> list[str]:
     """Names that a target can write."""
     if target == "llama.cpp":
         return LLAMA
-    return [*LLAMA, *AWKWARD, *([] if target in {"auto-round", "onnxruntime"} else SPECIAL)]
+    layers = [layer for layer in LLAMA if target != "gptqmodel" or layer != "model.embed_tokens"]
+    return [*layers, *AWKWARD, *([] if target in {"auto-round", "onnxruntime"} else SPECIAL)]
 
 
 def formats_of(target: str) -> list[str]:

@@ -83,3 +83,11 @@ def test_a_group_without_weights_leaves_them_alone() -> None:
 def test_what_cannot_be_read_is_refused_with_its_place(document: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         reading("compressed-tensors", document, LAYERS)
+
+
+def test_a_class_of_layers_is_taken_by_name() -> None:
+    groups = {"a": _group(["Linear"]), "b": _group(["Embedding"], num_bits=8)}
+    found = reading(
+        "compressed-tensors", {"config_groups": groups}, ["model.embed_tokens", "lm_head", "a.up"]
+    )
+    assert list(found.assignment.values()) == ["int8", "int4", "int4"]

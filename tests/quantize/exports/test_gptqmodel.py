@@ -68,3 +68,19 @@ def test_rules_are_read_in_order_and_inherit() -> None:
 def test_a_configuration_without_bits_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"/config.json/bits: expected a whole number, got nothing"):
         reading("gptqmodel", {"dynamic": {}})
+
+
+def test_the_head_and_embeddings_are_left_alone_unless_the_file_says_otherwise() -> None:
+    document = {"bits": 4, "group_size": 128}
+    layers = ["lm_head", "model.embed_tokens", "model.layers.0.mlp.up_proj"]
+    found = reading("gptqmodel", document, layers).assignment
+    assert list(found.values()) == ["fp16", "fp16", "int4-g128"]
+    found = reading("gptqmodel", document | {"lm_head": True}, layers).assignment
+    assert list(found.values()) == ["int4-g128", "fp16", "int4-g128"]
+
+
+def test_an_embedding_is_lost() -> None:
+    plan = {"model.embed_tokens": "int4", "up": "int4"}
+    (loss,) = export(plan, "gptqmodel").losses
+    assert str(loss) == "model.embed_tokens: int4 becomes fp16: it quantizes Linear and Conv layers only"
+    assert export({"model.embed_tokens": "fp16", "up": "int4"}, "gptqmodel").losses == ()

@@ -26,3 +26,11 @@ def test_mixed_precision_info_is_read() -> None:
 def test_a_file_without_bits_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"/config.json/bits: expected a whole number, got nothing"):
         reading("olive", {"overrides": {}})
+
+
+def test_the_head_and_embeddings_follow_their_switches() -> None:
+    config = {"quant_method": "olive", "bits": 4, "group_size": 32, "symmetric": True}
+    layers = ["lm_head", "model.embed_tokens", "up"]
+    assert list(reading("olive", config, layers).assignment.values()) == ["fp16", "fp16", "int4-g32"]
+    on = config | {"lm_head": True, "embeds": True}
+    assert set(reading("olive", on, layers).assignment.values()) == {"int4-g32"}
