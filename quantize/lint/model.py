@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
-
-_LARGEST_HEADER = 100 * 2**20
+from quantize.checkpoint import stored_weights
 
 
 @dataclass(frozen=True)
@@ -50,30 +48,10 @@ def model_of_folder(folder: Path) -> Model:
     Raises:
         InvalidInputError: There is no checkpoint, or it cannot be read.
     """
-    files = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InvalidInputError(Fault("/model", f"expected *.safetensors in {str(folder)!r}, found none"))
-    shapes: dict[str, tuple[int, ...] | None] = {}
-    for file in files:
-        for name, entry in _header(file).items():
-            shape = entry.get("shape", []) if isinstance(entry, dict) else []
-            if name.endswith(".weight") and len(shape) > 1:
-                shapes[name.removesuffix(".weight")] = tuple(shape)
+    shapes: dict[str, tuple[int, ...] | None] = {
+        name: tensor.shape for name, tensor in stored_weights(folder).items()
+    }
     return _tied(shapes, _config(folder))
-
-
-def _header(file: Path) -> dict[str, object]:
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length <= _LARGEST_HEADER else None
-    except (OSError, ValueError, struct.error) as error:
-        raise InvalidInputError(
-            Fault("/model", f"cannot read the header of {str(file)!r}: {error}")
-        ) from error
-    if not isinstance(header, dict):
-        raise InvalidInputError(Fault("/model", f"{str(file)!r} is no safetensors file"))
-    return header
 
 
 def _config(folder: Path) -> dict[str, object]:

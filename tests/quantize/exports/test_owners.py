@@ -178,11 +178,11 @@ for settings in json.load(open(sys.argv[1]))["passes"]:
     graph = nncf.compress_weights(graph, mode=mode, ignored_scope=scope, **settings)
 answer = {{}}
 for node in graph.get_ops():
-    name, kind, shape = node.get_friendly_name(), node.get_type_name(), list(node.get_output_shape(0))
-    if kind == "Constant" and "weight" in name and "zero_point" not in name and len(shape) > 1 and shape[-1] > 1:
-        if node.get_element_type().is_integral():
-            kind = node.get_element_type().get_type_name()
-            answer[name.split(".")[1]] = [kind, shape[-1] if len(shape) == 3 else None]
+    name = node.get_friendly_name()
+    if node.get_type_name() == "Constant" and "weight" in name and "zero_point" not in name:
+        shape, kind = list(node.get_output_shape(0)), node.get_element_type()
+        if kind.is_integral() and len(shape) > 1 and shape[-1] > 1:
+            answer[name.split(".")[1]] = [kind.get_type_name(), shape[-1] if len(shape) == 3 else None]
 """
     found = ask(Owner("nncf", "3.4.0", ("openvino==2026.4.1",)), script, write(done, tmp_path)[0])
     assert set(found) == set(plan) - {"4"}
