@@ -29,12 +29,15 @@ class Owner:
     Attributes:
         name: Its distribution.
         version: The version that is tested.
-        extra: What it needs besides, or options of pip.
+        extra: What it needs besides.
+        built: Whether it is built from source with the build tools in ``extra``, and without what it requires: some
+            require a torch that this environment does not have.
     """
 
     name: str
     version: str
     extra: Sequence[str] = ()
+    built: bool = False
 
 
 def python_of(owner: Owner) -> Path:
@@ -49,7 +52,12 @@ def python_of(owner: Owner) -> Path:
         pinned = folder / "pinned.txt"
         pinned.write_text("\n".join(PINNED))
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", pinned]
-        subprocess.run([*install, f"{owner.name}=={owner.version}", *owner.extra], check=True)
+        package = f"{owner.name}=={owner.version}"
+        if owner.built:
+            subprocess.run([*install, *owner.extra], check=True)
+            subprocess.run([*install, "--no-deps", "--no-build-isolation", package], check=True)
+        else:
+            subprocess.run([*install, package, *owner.extra], check=True)
         ready.touch()
     return python
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -295,3 +296,18 @@ def _put(document: object, path: tuple[object, ...], value: object) -> None:
     for key in path[:-1]:
         document = document[key]  # type: ignore[index]
     document[path[-1]] = value  # type: ignore[index]
+
+
+def test_the_page_says_what_every_target_can() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "exports.md").read_text("utf-8")
+    page = page.partition("## Imports")[0]
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    for target in TARGETS:
+        (name,) = export({"blk.0.attn_q": formats_of(target)[0]}, target).files
+        assert f"| `{name}` | {load_target(target).mask.describe()} |" in rows[target]
+
+
+def test_the_python_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "exports.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    exec(block, {})

@@ -291,3 +291,40 @@ answer = {name: [module.bits, False, module.group_size]
 """
     owner = Owner("mlx-lm", "0.32.2", ("mlx==0.32.4", "mlx-cpu==0.32.4"))
     assert ask(owner, script, _files("mlx", plan, tmp_path, others)) == _bits(plan)
+
+
+def test_gptqmodel_resolves_every_layer(tmp_path: Path) -> None:
+    attention = dict.fromkeys((f"l.0.self_attn.{name}_proj" for name in "qkv"), "int8-g32")
+    plan = {
+        "l.1.up": "int4-g64",
+        "l.10.up": "int4-g64",
+        "l.11.up": "int4-g64",
+        "l.1.down": "uint3-g128",
+        "l.10.down": "int2",
+    }
+    plan |= {"l.11.down": "fp16", "lm_head": "int4-g64", **attention}
+    script = """
+from gptqmodel.quantization.config import QuantizeConfig
+config = QuantizeConfig.from_quant_config(json.load(open(sys.argv[1])))
+answer = {}
+for layer in json.loads(sys.argv[2]):
+    if config.dynamic_get(layer) is not False:
+        bits, symmetric, size = (config.dynamic_get(layer, key, getattr(config, key))
+                                 for key in ("bits", "sym", "group_size"))
+        answer[layer] = [int(bits), symmetric, None if size < 0 else size]
+"""
+    tools = ("setuptools>=84.2.1,<85", "wheel", "packaging", "ninja")
+    needs = (
+        "pypcre",
+        "device-smi",
+        "logbar",
+        "tokenicer",
+        "defuser",
+        "accelerate",
+        "datasets",
+        "threadpoolctl",
+    )
+    owner = Owner("gptqmodel", "7.7.0", (*tools, *needs), built=True)
+    layers = [*plan, "l.0.self_attn.qkv_proj"]
+    found = ask(owner, script, _files("gptqmodel", plan, tmp_path), json.dumps(layers))
+    assert found == _bits(plan) | {"l.0.self_attn.qkv_proj": [8, True, 32]}
