@@ -48,16 +48,14 @@ def fit(
             placed[own] = instead
         elif own is not None:
             alone.append(own)
-    owned = [
-        own for own in ((names.get(layer) or target.own_name(layer)) for layer in formats) if own is not None
-    ]
-    rest = [names.get(layer) or target.own_name(layer) for layer in others if layer not in formats]
-    beside = [own for own in rest if own is not None]
-    _require_distinct([*owned, *beside])
+    owned = [names.get(layer) or target.own_name(layer) for layer in formats]
+    outside = (names.get(layer) or target.own_name(layer) for layer in others if layer not in formats)
+    rest = tuple(dict.fromkeys(own for own in outside if own is not None))
+    _require_distinct([*(own for own in owned if own is not None), *rest])
     if not placed:
         detail = f"no layer of the plan can be expressed; the target has {target.mask.describe()}"
         raise InvalidInputError(Fault("/assignment", detail))
-    return Sheet(placed, (*alone, *beside)), tuple(losses)
+    return Sheet(placed, (*alone, *rest)), tuple(losses)
 
 
 def _native(formats: Mapping[str, Format]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from quantize.exports import export, write
 from quantize.exports.llama_cpp import OWN, TYPES, own_name
 from quantize.formats import parse_format
+from quantize.imports.imatrix import mean_squares
 from sensitivity.text_encoder import minilm_folder
 from tests.quantize.exports.owners import Owner, ask
 from tests.quantize.exports.plans import LLAMA, formats_of
@@ -328,3 +329,29 @@ for layer in json.loads(sys.argv[2]):
     layers = [*plan, "l.0.self_attn.qkv_proj"]
     found = ask(owner, script, _files("gptqmodel", plan, tmp_path), json.dumps(layers))
     assert found == _bits(plan) | {"l.0.self_attn.qkv_proj": [8, True, 32]}
+
+
+def test_gguf_writes_matrices_that_we_read(tmp_path: Path) -> None:
+    path = tmp_path / "imatrix.gguf"
+    script = """
+import gguf, numpy
+writer = gguf.GGUFWriter(sys.argv[1], "imatrix")
+writer.add_type("imatrix")
+writer.add_array("imatrix.datasets", ["one", "two"])
+writer.add_uint32("imatrix.chunk_count", 3)
+random = numpy.random.default_rng(0)
+sums = {"blk.0.ffn_up.weight": (1, 96), "blk.0.ffn_down_exps.weight": (4, 33)}
+answer = {}
+for name, shape in sums.items():
+    values = random.random(shape, numpy.float32)
+    writer.add_tensor(f"{name}.in_sum2", values)
+    writer.add_tensor(f"{name}.counts", numpy.full((shape[0], 1), 7, numpy.float32))
+    answer[name] = (values.astype(float) / 7).mean(0).tolist()
+writer.write_header_to_file()
+writer.write_kv_data_to_file()
+writer.write_tensors_to_file()
+writer.close()
+"""
+    expected = ask(Owner("gguf", "0.19.0"), script, path)
+    found = mean_squares(path.read_bytes(), path.name)
+    assert {name: values.tolist() for name, values in found.items()} == expected
