@@ -1,7 +1,8 @@
 r"""GPTQModel: ``quantize_config.json`` with the most common format and ``dynamic`` rules for all others.
 
 Layers that vLLM and SGLang fuse (q, k, v; gate, up) share one rule that also matches the fused name: those runtimes
-look the rule up by ``…qkv_proj``, and a rule for ``…q_proj`` alone would be passed over in silence.
+look the rule up by ``…qkv_proj``, and a rule for ``…q_proj`` alone would be passed over in silence. Experts of a block,
+which they stack, share a rule that matches the block.
 
 Source: GPTQModel 7.7, ``quantization/config.py`` (first rule that matches from the start wins; ``-:`` leaves alone);
 vLLM, ``quantization/utils/gptq_utils.py``.
@@ -18,7 +19,7 @@ from quantize.exports.names import anchored, escaped
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import ROW, Mask, Sheet, Target, sized
 from quantize.formats import Format
-from quantize.fused import fused_groups
+from quantize.fused import expert_blocks, fused_groups
 
 _SIZES = (ROW, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -44,18 +45,23 @@ def _render(sheet: Sheet) -> dict[str, str]:
 
 
 def _patterns(formats: Mapping[str, Format | None]) -> dict[str, Format | None]:
-    patterns: dict[str, Format | None] = {}
-    fused = fused_groups(formats)
-    group_of = {layer: name for name, group in fused.items() for layer in group}
-    for layer, target in formats.items():
-        whole_name = group_of.get(layer)
-        if whole_name is None or len({formats[shard] for shard in fused[whole_name]}) > 1:
-            patterns[anchored(layer)] = target
-        else:
-            parent = whole_name.rpartition(".")[0]
-            ends = [name.rpartition(".")[2] for name in (*fused[whole_name], whole_name)]
-            prefix = escaped(f"{parent}.") if parent else ""
-            patterns[f"^{prefix}(?:{'|'.join(map(escaped, ends))})$"] = target
+    shared = {
+        layer: pattern
+        for pattern, layers in _shared(formats).items()
+        for layer in layers
+        if len({formats[other] for other in layers}) == 1
+    }
+    return {shared.get(layer, anchored(layer)): target for layer, target in formats.items()}
+
+
+def _shared(formats: Mapping[str, Format | None]) -> dict[str, tuple[str, ...]]:
+    patterns = {}
+    for whole_name, shards in fused_groups(formats).items():
+        parent, dot, fused = whole_name.rpartition(".")
+        ends = [name.rpartition(".")[2] for name in shards]
+        patterns[f"^{escaped(parent + dot)}(?:{'|'.join(map(escaped, [*ends, fused]))})$"] = shards
+    for block, layers in expert_blocks(formats).items():
+        patterns[rf"^{escaped(block)}(?:\.\d+\..+)?$"] = layers
     return patterns
 
 

@@ -98,7 +98,9 @@ def _gguf(content: bytes) -> dict[str, MeanSquares]:
         if name.endswith(".in_sum2"):
             counts = np.maximum(tensors[name.removesuffix(".in_sum2") + ".counts"].reshape(-1, 1), 1)
             # One row per expert; experts share one entry here.
-            found[name.removesuffix(".in_sum2")] = (sums.reshape(len(counts), -1).astype(np.float64) / counts).mean(0)
+            found[name.removesuffix(".in_sum2")] = (
+                sums.reshape(len(counts), -1).astype(np.float64) / counts
+            ).mean(0)
     return found
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from allocator.errors import unknown
 from quantize.exports.rules import EMBEDDINGS, Rules, resolve
 from quantize.formats import Format, flat_shape
-from quantize.fused import fused_groups
+from quantize.fused import expert_blocks, fused_groups
 from quantize.lint.findings import Case, Check, Finding, Severity
-
-_EXPERT = re.compile(r"(.*\.experts)\.\d+\.(.+)")
 
 
 def fused_shards(case: Case) -> Iterator[Finding]:
@@ -43,14 +40,10 @@ def experts(*, whole_block: bool) -> Check:
     """
 
     def check(case: Case) -> Iterator[Finding]:
-        stacks: dict[str, list[str]] = {}
-        for layer in case.formats:
-            if found := _EXPERT.fullmatch(layer):
-                stacks.setdefault(found[1] if whole_block else f"{found[1]}.*.{found[2]}", []).append(layer)
-        for stack, layers in stacks.items():
+        for stack, layers in expert_blocks(case.formats, by_projection=not whole_block).items():
             if found_formats := _differ(case.formats, layers):
                 detail = f"{stack} is one stack of weights, but its experts have {found_formats}"
-                yield Finding("error", "experts", tuple(layers), detail, "give all of them one format")
+                yield Finding("error", "experts", layers, detail, "give all of them one format")
 
     return check
 
@@ -171,7 +164,7 @@ def rules_survive_fusion(case: Case) -> Iterator[Finding]:
     """
     if case.target != "gptqmodel" or case.rules is None:
         return
-    for fused, shards in fused_groups(case.formats).items():
+    for fused, shards in (fused_groups(case.formats) | expert_blocks(case.formats)).items():
         mine = {case.formats[shard] for shard in shards}
         theirs = _resolved(case.rules, fused)
         alone = theirs is None and all(_plain(target) for target in mine)

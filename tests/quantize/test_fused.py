@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize.fused import FUSED, fused_groups
+from quantize.fused import FUSED, expert_blocks, fused_groups
 
 
 def test_shards_of_one_parent_belong_together() -> None:
@@ -14,9 +14,26 @@ def test_shards_of_one_parent_belong_together() -> None:
 
 
 def test_names_without_a_parent_are_fused_too() -> None:
-    assert fused_groups(["query", "key"]) == {"qkv": ("query", "key")}
+    assert fused_groups(["query", "key"]) == {"qkv_proj": ("query", "key")}
 
 
 def test_a_shard_belongs_to_one_fused_layer() -> None:
-    shards = [shard for group in FUSED.values() for shard in group]
+    shards = [shard for _, group in FUSED for shard in group]
     assert len(shards) == len(set(shards))
+
+
+def test_experts_are_stacked_and_not_fused() -> None:
+    layers = [
+        "l.mlp.experts.0.gate_proj",
+        "l.mlp.experts.0.up_proj",
+        "l.mlp.experts.1.up_proj",
+        "experts.3.w1",
+        "l.mlp.up_proj",
+    ]
+    assert fused_groups(layers) == {}
+    assert expert_blocks(layers) == {"l.mlp.experts": tuple(layers[:3]), "experts": ("experts.3.w1",)}
+    assert expert_blocks(layers, by_projection=True) == {
+        "l.mlp.experts.*.gate_proj": (layers[0],),
+        "l.mlp.experts.*.up_proj": (layers[1], layers[2]),
+        "experts.*.w1": ("experts.3.w1",),
+    }

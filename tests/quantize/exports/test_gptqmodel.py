@@ -84,3 +84,19 @@ def test_an_embedding_is_lost() -> None:
     (loss,) = export(plan, "gptqmodel").losses
     assert str(loss) == "model.embed_tokens: int4 becomes fp16: it quantizes Linear and Conv layers only"
     assert export({"model.embed_tokens": "fp16", "up": "int4"}, "gptqmodel").losses == ()
+
+
+def test_experts_of_a_block_share_a_rule_that_matches_the_block() -> None:
+    experts = [f"l.0.experts.{index}.{part}" for index in (0, 1, 11) for part in ("up_proj", "down_proj")]
+    plan = dict.fromkeys(experts, "int8") | dict.fromkeys([f"l.{index}.up" for index in range(9)], "int4")
+    ((pattern, settings),) = _config(plan)["dynamic"].items()  # type: ignore[attr-defined]
+    assert settings["bits"] == 8
+    expression = re.compile(pattern.removeprefix("+:"))
+    assert all(expression.match(name) for name in [*experts, "l.0.experts"])
+    assert not any(
+        expression.match(name)
+        for name in ("l.0.shared_experts", "l.0.experts_gate", "l.10.experts.0.up_proj")
+    )
+    mixed = _config(plan | {experts[0]: "int2"})["dynamic"]
+    assert isinstance(mixed, dict)
+    assert len(mixed) == len(experts)

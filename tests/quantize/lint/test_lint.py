@@ -215,6 +215,18 @@ def test_a_foreign_rule_for_shards_that_vllm_passes_over_is_found() -> None:
     )
 
 
+def test_rules_for_experts_that_miss_their_block_are_found() -> None:
+    experts = [f"l.0.mlp.experts.{index}.up_proj" for index in (0, 1)]
+    model = Model(dict.fromkeys(experts, (64, 128)))
+    apart = {rf"+:l\.0\.mlp\.experts\.{index}\.up_proj": {"bits": 8} for index in (0, 1)}
+    (found,) = lint_files(
+        "gptqmodel", _files({"bits": 4, "group_size": 128, "dynamic": apart}), "vllm", model
+    )
+    assert (found.rule, found.layers) == ("fused-names", tuple(experts))
+    ours = export(dict.fromkeys(experts, "int8-g128") | dict.fromkeys("abc", "int4-g128"), "gptqmodel")
+    assert lint_files("gptqmodel", ours.files, "vllm", model) == ()
+
+
 def test_files_that_spell_out_every_layer_need_no_model() -> None:
     files = export({QKV[0]: "int4-g32", QKV[1]: "int8-g32"}, "compressed-tensors").files
     assert _rules(lint_files("compressed-tensors", files, "vllm")) == [("error", "fused-shards")]
