@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -64,5 +65,15 @@ def command(
         return
     for path in paths:
         typer.echo(f"{path}: {done.advice}")
-    for loss in done.losses:
-        typer.echo(f"lost: {loss}")
+    for line in _summed_up(done.losses):
+        typer.echo(f"lost: {line}")
+
+
+def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:
+    alike: dict[str, list[str]] = {}
+    for loss in losses:
+        what = f"{loss.wanted} becomes {loss.instead}: {loss.reason}"
+        alike.setdefault(what, []).append(loss.layer)
+    for what, layers in alike.items():
+        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+        yield f"{layers[0]}{more}: {what}"

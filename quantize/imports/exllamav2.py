@@ -3,7 +3,7 @@
 A row is a whole attention or MLP, for they were measured as one; a column is a setting of its projections, which
 attention and MLP do not share. The cost is ``1 − accuracy``: the mean relative Frobenius error of the module's output.
 
-Source: exllamav2 0.3, ``exllamav2/conversion/measure.py``.
+Source: exllamav2, ``exllamav2/conversion/measure.py``.
 """
 
 from __future__ import annotations

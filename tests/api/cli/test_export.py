@@ -42,8 +42,15 @@ def test_an_allocation_is_exported_and_losses_are_listed(bitalloc: Run, tmp_path
     assert (done.code, done.err) == (0, "")
     first, *losses = done.out.splitlines()
     assert first.startswith("export/config.json: mlx_lm.convert")
-    assert len(losses) == len(allocation.assignment or {})
-    assert losses[0].startswith("lost: up: int8-g64 becomes uint8-g64: it has uint2, uint3")
+    assert losses
+    assert losses[0].startswith("lost: up and 1 more: int8-g64 becomes uint8-g64: it has uint2, uint3")
+
+
+def test_layers_that_lose_alike_are_one_line(bitalloc: Run, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"a": "int3", "b": "int4", "c": "int3", "d": "int3"}')
+    done = bitalloc("export", "plan.json", "--to", "olive")
+    _, *losses = done.out.splitlines()
+    assert [line.partition(": it has")[0] for line in losses] == ["lost: a and 2 more: int3 becomes fp16"]
 
 
 def test_layers_outside_the_plan_are_left_alone_by_name(bitalloc: Run, plan: Path, tmp_path: Path) -> None:

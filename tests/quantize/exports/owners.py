@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[3]
 CACHE = ROOT / ".cache" / "owners"
 #: What no environment may replace: a torch for other hardware is gigabytes.
-PINNED = ("torch==2.13.0", "numpy==2.4.6")
+KEPT = ("torch==", "numpy==")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def python_of(owner: Owner) -> Path:
         (library,) = folder.glob("lib/python*/site-packages")
         (library / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
         pinned = folder / "pinned.txt"
-        pinned.write_text("\n".join(PINNED))
+        lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        pinned.write_text("\n".join(line for line in lines if line.startswith(KEPT)))
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", pinned]
         package = f"{owner.name}=={owner.version}"
         if owner.built:
