@@ -1,7 +1,7 @@
 """The ``bitalloc`` command; one file per subcommand.
 
-Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, 2 the input cannot be used,
-3 a bug.
+Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, or a lint found errors, 2 the input cannot
+be used, 3 a bug.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from allocator import BitallocError, CertificateError
-from api.cli import apply, demo, explain, frontier, profile, serve, solve
+from api.cli import apply, demo, explain, export, frontier, import_scores, lint, profile, serve, solve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +31,9 @@ app.command("solve")(solve.command)
 app.command("frontier")(frontier.command)
 app.command("explain")(explain.command)
 app.command("apply")(apply.command)
+app.command("export")(export.command)
+app.command("import")(import_scores.command)
+app.command("lint")(lint.command)
 app.command("serve")(serve.command)
 
 

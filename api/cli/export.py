@@ -1,0 +1,79 @@
+"""``bitalloc export``: a plan in another tool's own configuration format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.plans import read_names, read_plan
+from quantize import exports
+from quantize.checkpoint import stored_weights
+
+_TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
+
+
+def command(
+    plan: Annotated[
+        Path,
+        typer.Argument(
+            help="Allocation, as written by `bitalloc solve --out`, or a JSON table of layer and format."
+        ),
+    ],
+    to: Annotated[str, typer.Option(help=f"Whose format: {_TARGETS}.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the checkpoint: its layers outside the plan are left alone by name."),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON table of layers and the tool's names for them: nodes, tensors.", metavar="FILE"
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing where the format cannot say all of the plan.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
+    ] = False,
+) -> None:
+    """Write a plan in another tool's own configuration format.
+
+    Example: `bitalloc export plan.json --to compressed-tensors --out export`
+
+    What the format cannot say is listed; see docs/exports.md.
+    """
+    others = [] if model is None else list(stored_weights(model))
+    done = exports.export(read_plan(plan), to, others=others, names=read_names(names), strict=strict)
+    paths = exports.write(done, out, force=force)
+    if as_json:
+        losses = [asdict(loss) for loss in done.losses]
+        result = {
+            "target": to,
+            "paths": [str(path) for path in paths],
+            "losses": losses,
+            "advice": done.advice,
+        }
+        typer.echo(json.dumps(result))
+        return
+    for path in paths:
+        typer.echo(f"{path}: {done.advice}")
+    for line in _summed_up(done.losses):
+        typer.echo(f"lost: {line}")
+
+
+def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:
+    alike: dict[str, list[str]] = {}
+    for loss in losses:
+        what = f"{loss.wanted} becomes {loss.instead}: {loss.reason}"
+        alike.setdefault(what, []).append(loss.layer)
+    for what, layers in alike.items():
+        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+        yield f"{layers[0]}{more}: {what}"

@@ -1,0 +1,87 @@
+"""auto-round: ``layer_config`` for ``AutoRound(model, layer_config=…)``; reads ``extra_config`` of its checkpoints too.
+
+Every layer is named with all its settings, so that the global scheme does not matter to the plan; 16 bits leave a layer
+alone. 8 bits with zero points are refused there, for vLLM cannot run them. A name that is no layer is taken as an
+expression and searched for anywhere, in which a bare dot is escaped.
+
+Source: auto-round 0.16, ``compressors/layer_config_resolver.py``, ``utils/common.py:to_standard_regex``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.errors import pointer
+from quantize.exports.documents import integer, read_json, table, whole, width, written
+from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
+from quantize.exports.target import Mask, Sheet, Target, any_size
+from quantize.formats import Format
+
+_ALONE = {"bits": 16, "act_bits": 16, "data_type": "float"}
+_SPECIAL = re.compile(r"\.\*|[\^$|()\[\]?+]")
+_BARE_DOT = re.compile(r"(?<!\\)\.(?!\*)")
+
+
+def _render(sheet: Sheet) -> dict[str, str]:
+    layers: dict[str, dict[str, Any]] = {name: _settings(target) for name, target in sheet.formats.items()}
+    return {"layer_config.json": written(layers | {name: _ALONE for name in sheet.alone})}
+
+
+def _settings(target: Format) -> dict[str, Any]:
+    return {
+        "bits": target.bits,
+        "group_size": target.group_size or -1,
+        "sym": target.symmetric,
+        "data_type": "int",
+        "act_bits": 16,
+    }
+
+
+def _parse(files: Mapping[str, str]) -> Rules:
+    document, name = read_json(files)
+    config = table(document, name)
+    config = table(config.get("quantization_config", config), name, "quantization_config")
+    if "quant_method" not in config:
+        return Rules(tuple(_rules(config, None, name)))
+    default = _format(config, None, name)
+    extra = table(config.get("extra_config") or {}, name, "extra_config")
+    return Rules(tuple(_rules(extra, default, name, "extra_config")), default, outside=HEAD_AND_EMBEDDINGS)
+
+
+def _rules(layers: Mapping[str, Any], default: Format | None, *where: str) -> list[Rule]:
+    # An exact name goes before every expression.
+    plain = [name for name in layers if not _SPECIAL.search(name)]
+    order = [*plain, *(name for name in layers if name not in set(plain))]
+    return [
+        _rule(name, _format(table(layers[name], *where, name), default, *where, name), *where)
+        for name in order
+    ]
+
+
+def _rule(text: str, target: Format | None, *where: str) -> Rule:
+    if not _SPECIAL.search(text):
+        return Rule(text, re.compile(re.escape(text)), target, text)
+    return expression(_BARE_DOT.sub(r"\.", text), target, "search", pointer((*where, text)), text)
+
+
+def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format | None:
+    inherited = (4, 128, True) if default is None else (default.bits, default.group_size, default.symmetric)
+    bits = width(settings, "bits", *where, default=inherited[0])
+    if bits >= 16:
+        return None
+    group = whole(settings, "group_size", *where, default=inherited[1] or -1)
+    data_type = str(settings.get("data_type", "int"))
+    if not data_type.startswith("int"):
+        return Format(data_type, bits, floating=True, group_size=group if group > 0 else None)
+    return integer(bits, group, symmetric=settings.get("sym", inherited[2]) is not False)
+
+
+TARGET = Target(
+    mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8))),
+    render=_render,
+    parse=_parse,
+    own_name=lambda layer: None if _SPECIAL.search(layer) else layer,
+    advice="AutoRound(model, tokenizer, layer_config=json.load(file)).quantize()",
+)

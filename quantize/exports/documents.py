@@ -1,0 +1,203 @@
+"""Reading other tools' files: what is missing or odd is named, with a pointer."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from allocator import Fault, InvalidInputError
+from allocator.errors import pointer, require
+from quantize.formats import Format
+
+Place = tuple[str | int, ...]
+
+
+def written(document: object) -> str:
+    """JSON as people read it.
+
+    Args:
+        document: What to write.
+
+    Returns:
+        The text.
+    """
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_json(files: Mapping[str, str]) -> tuple[Any, str]:
+    """Read the JSON file among some files.
+
+    Args:
+        files: Name → text.
+
+    Returns:
+        Content and name of the first ``.json`` file.
+
+    Raises:
+        InvalidInputError: There is none, or it is not JSON.
+    """
+    name = next((name for name in files if name.endswith(".json")), None)
+    if name is None:
+        raise InvalidInputError(Fault("", f"expected a .json file, got {', '.join(files) or 'nothing'}"))
+    try:
+        return json.loads(files[name]), name
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(Fault(f"/{name}", f"expected JSON: {error}")) from error
+
+
+def read_yaml(files: Mapping[str, str]) -> tuple[Any, str]:
+    """Read the YAML file among some files.
+
+    Args:
+        files: Name → text.
+
+    Returns:
+        Content and name of the first ``.yaml`` or ``.yml`` file.
+
+    Raises:
+        InvalidInputError: There is none, or it is not YAML.
+    """
+    yaml = require("yaml", "exports")
+    name = next((name for name in files if name.endswith((".yaml", ".yml"))), None)
+    if name is None:
+        raise InvalidInputError(Fault("", f"expected a .yaml file, got {', '.join(files) or 'nothing'}"))
+    try:
+        return yaml.safe_load(files[name]), name
+    except yaml.YAMLError as error:
+        raise InvalidInputError(Fault(f"/{name}", f"expected YAML: {error}")) from error
+
+
+def table(value: object, *where: str | int) -> dict[str, Any]:
+    """Expect a table.
+
+    Args:
+        value: What came.
+        *where: Path to it.
+
+    Returns:
+        The value.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if not isinstance(value, dict):
+        raise InvalidInputError(Fault(pointer(where), f"expected a table of names, got {_kind(value)}"))
+    return value
+
+
+def entries(value: object, *where: str | int) -> list[Any]:
+    """Expect a list.
+
+    Args:
+        value: What came.
+        *where: Path to it.
+
+    Returns:
+        The value.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if not isinstance(value, list):
+        raise InvalidInputError(Fault(pointer(where), f"expected a list, got {_kind(value)}"))
+    return value
+
+
+def texts(value: object, *where: str | int) -> list[str]:
+    """Expect a list of texts; nothing counts as an empty one.
+
+    Args:
+        value: What came.
+        *where: Path to it.
+
+    Returns:
+        The texts.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    found = entries([] if value is None else value, *where)
+    if odd := [item for item in found if not isinstance(item, str)]:
+        raise InvalidInputError(Fault(pointer(where), f"expected texts, got {_kind(odd[0])}"))
+    return found
+
+
+def whole(settings: Mapping[str, Any], key: str, *where: str | int, default: int | None = None) -> int:
+    """Expect a whole number.
+
+    Args:
+        settings: Where it stands.
+        key: Its name.
+        *where: Path to the settings.
+        default: What an absent number means; without one it has to be there.
+
+    Returns:
+        The number.
+
+    Raises:
+        InvalidInputError: It is absent, or something else.
+    """
+    value = settings.get(key)
+    value = default if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidInputError(Fault(pointer((*where, key)), f"expected a whole number, got {_kind(value)}"))
+    return value
+
+
+def width(settings: Mapping[str, Any], key: str, *where: str | int, default: int | None = None) -> int:
+    """Expect a number of bits.
+
+    Args:
+        settings: Where it stands.
+        key: Its name.
+        *where: Path to the settings.
+        default: What an absent number means; without one it has to be there.
+
+    Returns:
+        The number.
+
+    Raises:
+        InvalidInputError: It is absent, something else, or not between 1 and 32.
+    """
+    bits = whole(settings, key, *where, default=default)
+    if not 1 <= bits <= 32:
+        raise InvalidInputError(Fault(pointer((*where, key)), f"expected 1 to 32 bits, got {bits}"))
+    return bits
+
+
+def integer(bits: int, group_size: int | None, *, symmetric: bool) -> Format:
+    """The integer format of other tools' numbers.
+
+    Args:
+        bits: Bits of a code; formats beyond 8 bits exist elsewhere.
+        group_size: Group size; None, 0 or -1 for whole rows.
+        symmetric: Whether there are no zero points.
+
+    Returns:
+        The format, named as in a Profile.
+
+    Example:
+        >>> integer(4, -1, symmetric=False).name
+        'uint4'
+    """
+    size = group_size if group_size and group_size > 0 else None
+    name = f"{'' if symmetric else 'u'}int{bits}" + (f"-g{size}" if size else "")
+    return Format(name, bits, symmetric=symmetric, group_size=size)
+
+
+def most_common(formats: Iterable[Format]) -> Format:
+    """What a file states once, so that it names only the exceptions.
+
+    Args:
+        formats: Formats of the layers; not empty.
+
+    Returns:
+        The one that most layers have; the first of several.
+    """
+    return Counter(formats).most_common(1)[0][0]
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"

@@ -1,0 +1,109 @@
+r"""GPTQModel: ``quantize_config.json`` with the most common format and ``dynamic`` rules for all others.
+
+Layers that vLLM and SGLang fuse (q, k, v; gate, up) share one rule that also matches the fused name: those runtimes
+look the rule up by ``…qkv_proj``, and a rule for ``…q_proj`` alone would be passed over in silence. Experts of a block,
+which they stack, share a rule that matches the block.
+
+Source: GPTQModel 7.7, ``quantization/config.py`` (first rule that matches from the start wins; ``-:`` leaves alone);
+vLLM, ``quantization/utils/gptq_utils.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.errors import pointer
+from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
+from quantize.exports.names import anchored, escaped
+from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
+from quantize.exports.target import ROW, Mask, Sheet, Target, sized
+from quantize.formats import Format
+from quantize.fused import expert_blocks, fused_groups
+
+_SIZES = (ROW, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def _render(sheet: Sheet) -> dict[str, str]:
+    default = most_common(sheet.formats.values())
+    formats: dict[str, Format | None] = {**dict.fromkeys(sheet.alone), **sheet.formats}
+    dynamic = {
+        f"-:{pattern}" if target is None else f"+:{pattern}": {} if target is None else _settings(target)
+        for pattern, target in _patterns(formats).items()
+        if target != default
+    }
+    config = {
+        **_settings(default),
+        "desc_act": False,
+        "quant_method": "gptq",
+        "checkpoint_format": "gptq",
+        "pack_dtype": "int32",
+        "lm_head": "lm_head" in sheet.formats,
+        "dynamic": dynamic,
+    }
+    return {"quantize_config.json": written(config)}
+
+
+def _patterns(formats: Mapping[str, Format | None]) -> dict[str, Format | None]:
+    shared = {
+        layer: pattern
+        for pattern, layers in _shared(formats).items()
+        for layer in layers
+        if len({formats[other] for other in layers}) == 1
+    }
+    return {shared.get(layer, anchored(layer)): target for layer, target in formats.items()}
+
+
+def _shared(formats: Mapping[str, Format | None]) -> dict[str, tuple[str, ...]]:
+    patterns = {}
+    for whole_name, shards in fused_groups(formats).items():
+        parent, dot, fused = whole_name.rpartition(".")
+        ends = [name.rpartition(".")[2] for name in shards]
+        patterns[f"^{escaped(parent + dot)}(?:{'|'.join(map(escaped, [*ends, fused]))})$"] = shards
+    for block, layers in expert_blocks(formats).items():
+        patterns[rf"^{escaped(block)}(?:\.\d+\..+)?$"] = layers
+    return patterns
+
+
+def _settings(target: Format) -> dict[str, Any]:
+    return {"bits": target.bits, "group_size": target.group_size or -1, "sym": target.symmetric}
+
+
+def _parse(files: Mapping[str, str]) -> Rules:
+    document, name = read_json(files)
+    config = table(document, name)
+    config = table(config.get("quantization_config", config), name, "quantization_config")
+    default = _format(config, None, name)
+    dynamic = table(config.get("dynamic") or {}, name, "dynamic")
+    rules = tuple(_rule(text, value, default, name) for text, value in dynamic.items())
+    return Rules(rules, default, outside=EMBEDDINGS if config.get("lm_head") else HEAD_AND_EMBEDDINGS)
+
+
+def _refuses(layer: str) -> str | None:
+    return "it quantizes Linear and Conv layers only" if EMBEDDINGS.search(layer) else None
+
+
+def _rule(text: str, value: object, default: Format, name: str) -> Rule:
+    pattern = text[2:] if text.startswith(("-:", "+:")) else text
+    settings = table(value, name, "dynamic", text)
+    target = None if text.startswith("-:") else _format(settings, default, name, "dynamic", text)
+    return expression(pattern, target, "match", pointer((name, "dynamic", text)), text)
+
+
+def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format:
+    inherited = (
+        (None, None, True) if default is None else (default.bits, default.group_size, default.symmetric)
+    )
+    bits = width(settings, "bits", *where, default=inherited[0])
+    group = whole(settings, "group_size", *where, default=inherited[1] or -1)
+    symmetric = settings.get("sym", inherited[2])
+    return integer(bits, group, symmetric=symmetric is not False)
+
+
+TARGET = Target(
+    mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
+    render=_render,
+    parse=_parse,
+    refuses=_refuses,
+    advice="layers outside the plan get the most common format unless `others` names them",
+)

@@ -1,0 +1,117 @@
+"""ModelOpt: a PTQ recipe (YAML) with one weight quantizer per layer; reads ``hf_quant_config.json`` as well.
+
+Everything is switched off first; later entries win. Names are shell patterns, so brackets in names are escaped.
+
+Source: nvidia-modelopt 0.47, ``modelopt/torch/quantization/config.py``, ``modelopt/recipe/loader.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator import Fault, InvalidInputError
+from allocator.errors import pointer, require
+from quantize.exports.documents import entries, integer, read_json, read_yaml, table, texts, whole, width
+from quantize.exports.names import globbed
+from quantize.exports.rules import Rule, Rules, shell
+from quantize.exports.target import Mask, Sheet, Target, any_size
+from quantize.formats import Format
+
+_QUANTIZER = ".weight_quantizer"
+#: Algorithms of a checkpoint: bits, whether floating, group size where it is not stated.
+_ALGORITHMS = {
+    "FP8": (8, True, None), "NVFP4": (4, True, 16), "NVFP4_AWQ": (4, True, 16), "W4A16_NVFP4": (4, True, 16),
+    "MXFP8": (8, True, 32), "W4A16_AWQ": (4, False, 128), "W4A8_AWQ": (4, False, 128), "W8A16": (8, False, None),
+    "W8A8_SQ_PER_CHANNEL": (8, False, None),
+}  # fmt: skip
+#: Exponent and mantissa bits of floating-point codes, as recipes write them.
+_FLOATS = {"[4, 3]": "fp8_e4m3", "e4m3": "fp8_e4m3", "[2, 1]": "fp4_e2m1", "e2m1": "fp4_e2m1"}
+
+
+def _render(sheet: Sheet) -> dict[str, str]:
+    layers: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
+    layers += [
+        {"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": True, "cfg": _settings(target)}
+        for name, target in sheet.formats.items()
+    ]
+    layers += [{"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": False} for name in sheet.alone]
+    recipe = {
+        "metadata": {"recipe_type": "ptq", "description": "mixed precision by bitalloc"},
+        "quantize": {"algorithm": "max", "quant_cfg": layers},
+    }
+    yaml = require("yaml", "exports")
+    return {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, width=110)}
+
+
+def _settings(target: Format) -> dict[str, Any]:
+    scale = {"block_sizes": {-1: target.group_size}} if target.group_size else {"axis": 0}
+    return {"num_bits": target.bits, **scale}
+
+
+def _parse(files: Mapping[str, str]) -> Rules:
+    if any(name.endswith(".json") for name in files):
+        return _checkpoint(files)
+    document, name = read_yaml(files)
+    recipe = table(table(document, name).get("quantize"), name, "quantize")
+    rules = []
+    for index, item in enumerate(entries(recipe.get("quant_cfg"), name, "quantize", "quant_cfg")):
+        where = (name, "quantize", "quant_cfg", index)
+        entry = table(item, *where)
+        pattern = str(entry.get("quantizer_name"))
+        if pattern == "*" or pattern.endswith("weight_quantizer"):
+            rules.append(
+                shell(pattern.removesuffix("weight_quantizer").removesuffix("."), _format(entry, *where))
+            )
+    # Later entries win there, the first rule wins here; a leading "all off" says nothing about a single layer.
+    last_first = [rule for rule in reversed(rules) if rule.text != "*" or rule.format is not None]
+    return Rules(tuple(last_first))
+
+
+def _format(entry: Mapping[str, Any], *where: str | int) -> Format | None:
+    if entry.get("enable") is False:
+        return None
+    settings = table(entry.get("cfg"), *where, "cfg")
+    bits = settings.get("num_bits", 8)
+    blocks: dict[Any, Any] = table(settings.get("block_sizes") or {}, *where, "block_sizes")
+    group = whole({"-1": blocks.get(-1, blocks.get("-1"))}, "-1", *where, "block_sizes", default=-1)
+    if isinstance(bits, int):
+        return integer(width(settings, "num_bits", *where, "cfg", default=8), group, symmetric=True)
+    name = _FLOATS.get(str(bits), str(bits))
+    return Format(
+        name, 8 if name == "fp8_e4m3" else 4, floating=True, group_size=group if group > 0 else None
+    )
+
+
+def _checkpoint(files: Mapping[str, str]) -> Rules:
+    document, name = read_json(files)
+    config = table(table(document, name).get("quantization"), name, "quantization")
+    rules: list[Rule] = [
+        shell(text, None) for text in texts(config.get("exclude_modules"), name, "exclude_modules")
+    ]
+    for layer, value in table(config.get("quantized_layers") or {}, name, "quantized_layers").items():
+        where = (name, "quantization", "quantized_layers", layer)
+        rules.append(shell(globbed(layer), _algorithm(table(value, *where), *where)))
+    default = None if config.get("quant_algo") in {None, "MIXED_PRECISION"} else _algorithm(config, name)
+    notes = ("the KV cache is quantized as well",) if config.get("kv_cache_quant_algo") else ()
+    return Rules(tuple(rules), default, notes)
+
+
+def _algorithm(settings: Mapping[str, Any], *where: str) -> Format:
+    algorithm = str(settings.get("quant_algo"))
+    if algorithm not in _ALGORITHMS:
+        detail = f"unknown algorithm {algorithm!r}; known: {', '.join(_ALGORITHMS)}"
+        raise InvalidInputError(Fault(pointer((*where, "quant_algo")), detail))
+    bits, floating, size = _ALGORITHMS[algorithm]
+    group = whole(settings, "group_size", *where, default=size or -1)
+    if floating:
+        return Format(algorithm.lower(), bits, floating=True, group_size=group if group > 0 else None)
+    return integer(bits, group, symmetric=True)
+
+
+TARGET = Target(
+    mask=Mask(symmetric=any_size(*range(2, 9))),
+    render=_render,
+    parse=_parse,
+    advice="mtq.quantize(model, load_recipe('recipe.yaml').quantize.model_dump(), forward_loop)",
+)

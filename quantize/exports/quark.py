@@ -1,0 +1,102 @@
+"""AMD Quark: ``quantization_config`` with one entry per layer, for ``QConfig.from_dict``; vLLM reads the same.
+
+Names are shell patterns. Nothing is quantized by default.
+
+Source: amd-quark 0.13, ``quark/torch/quantization/config/config.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator import Fault, InvalidInputError
+from allocator.errors import pointer
+from quantize.exports.documents import integer, read_json, table, texts, whole, written
+from quantize.exports.names import globbed
+from quantize.exports.rules import Rule, Rules, shell
+from quantize.exports.target import Mask, Sheet, Target, any_size
+from quantize.formats import Format
+
+_NOTHING = {
+    "input_tensors": None,
+    "output_tensors": None,
+    "weight": None,
+    "bias": None,
+    "target_device": None,
+}
+_FLOATS = {"fp8_e4m3": 8, "fp8_e5m2": 8, "fp4": 4, "fp6_e3m2": 6, "fp6_e2m3": 6, "mx": 8, "mx6": 6, "mx9": 9}
+_INTEGERS = {"int8", "uint8", "int4", "uint4", "int3", "int2", "uint2"}
+
+
+def _render(sheet: Sheet) -> dict[str, str]:
+    config = {
+        "quant_method": "quark",
+        "global_quant_config": _NOTHING,
+        "layer_type_quant_config": {},
+        "layer_quant_config": {
+            globbed(name): {**_NOTHING, "weight": _settings(target)} for name, target in sheet.formats.items()
+        },
+        "exclude": [globbed(name) for name in sheet.alone],
+        "algo_config": None,
+        "quant_mode": "eager_mode",
+    }
+    return {"quantization_config.json": written({"quantization_config": config})}
+
+
+def _settings(target: Format) -> dict[str, Any]:
+    grouped = target.group_size is not None
+    return {
+        "dtype": f"{'' if target.symmetric else 'u'}int{target.bits}",
+        "is_dynamic": False,
+        "qscheme": "per_group" if grouped else "per_channel",
+        "ch_axis": -1 if grouped else 0,
+        "group_size": target.group_size,
+        "symmetric": target.symmetric,
+        "round_method": "half_even",
+        "scale_type": "float",
+        "observer_cls": "PerGroupMinMaxObserver" if grouped else "PerChannelMinMaxObserver",
+    }
+
+
+def _parse(files: Mapping[str, str]) -> Rules:
+    document, name = read_json(files)
+    config = table(document, name)
+    config = table(config.get("quantization_config", config), name, "quantization_config")
+    layers = table(config.get("layer_quant_config"), name, "layer_quant_config")
+    rules: list[Rule] = [shell(text, None) for text in texts(config.get("exclude"), name, "exclude")]
+    notes: list[str] = []
+    for layer, value in layers.items():
+        where = (name, "layer_quant_config", layer)
+        settings = table(value, *where)
+        rules.append(shell(layer, _format(settings.get("weight"), *where)))
+        if settings.get("input_tensors"):
+            notes.append(f"{layer} quantizes activations as well, which a plan of weights does not hold")
+    overall = table(config.get("global_quant_config") or {}, name, "global_quant_config")
+    default = _format(overall.get("weight"), name, "global_quant_config")
+    return Rules(tuple(rules), default, tuple(notes))
+
+
+def _format(weight: object, *where: str) -> Format | None:
+    if weight is None:
+        return None
+    settings = table(weight, *where, "weight")
+    kind = str(settings.get("dtype"))
+    group = whole(settings, "group_size", *where, "weight", default=-1)
+    if kind in _FLOATS:
+        return Format(kind, _FLOATS[kind], floating=True, group_size=group if group > 0 else None)
+    if kind not in _INTEGERS:
+        known = ", ".join([*sorted(_INTEGERS), *_FLOATS])
+        raise InvalidInputError(
+            Fault(pointer((*where, "weight", "dtype")), f"unknown dtype {kind!r}; known: {known}")
+        )
+    symmetric = settings.get("symmetric", not kind.startswith("u"))
+    return integer(int(kind[-1]), group, symmetric=symmetric is not False)
+
+
+TARGET = Target(
+    mask=Mask(symmetric=any_size(2, 3, 4, 8), asymmetric=any_size(2, 4, 8)),
+    render=_render,
+    parse=_parse,
+    advice="ModelQuantizer(QConfig.from_dict(config)).quantize_model(model, data)",
+)

@@ -1,0 +1,182 @@
+"""What a configuration says about layers: an ordered list of rules, applied to the layers of a model."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from allocator import Fault, InvalidInputError
+from quantize.exports.names import glob_literal, literal
+from quantize.formats import Format
+
+Mode = Literal["fullmatch", "match", "search"]
+#: Embeddings, by the names that transformers gives them; tools that quantize Linear layers pass them over.
+EMBEDDINGS = re.compile(r"(?:^|\.)(?:\w*embed_tokens|\w*embeddings?|wte|wpe)$")
+HEAD_AND_EMBEDDINGS = re.compile(rf"{EMBEDDINGS.pattern}|(?:^|\.)lm_head$")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Layers of some name get a format.
+
+    Attributes:
+        text: The pattern as it stands in the file.
+        pattern: The pattern as a regular expression.
+        format: What the layers get; None leaves them as they are.
+        name: The only name that matches, where there is only one.
+        mode: How the runtime applies the expression.
+    """
+
+    text: str
+    pattern: re.Pattern[str]
+    format: Format | None
+    name: str | None = None
+    mode: Mode = "fullmatch"
+
+    def matches(self, name: str) -> bool:
+        """Whether the rule is about a layer.
+
+        Args:
+            name: Name of the layer, as the runtime knows it.
+
+        Returns:
+            True where it is.
+        """
+        return getattr(self.pattern, self.mode)(name) is not None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A configuration, read.
+
+    Attributes:
+        rules: In order; the first that matches decides.
+        default: What layers get that no rule matches; None leaves them as they are.
+        notes: What the file says beyond formats of weights.
+        outside: Names that the default is not for.
+    """
+
+    rules: tuple[Rule, ...]
+    default: Format | None = None
+    notes: tuple[str, ...] = ()
+    outside: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Rules applied to layers.
+
+    Attributes:
+        formats: Layer to what it gets; None where it is left as it is.
+        unused: Patterns that match no layer.
+    """
+
+    formats: dict[str, Format | None]
+    unused: tuple[str, ...]
+
+
+def exact(name: str, target: Format | None) -> Rule:
+    """A rule for one name.
+
+    Args:
+        name: The name.
+        target: What it gets.
+
+    Returns:
+        The rule.
+    """
+    return Rule(name, re.compile(re.escape(name)), target, name)
+
+
+def expression(text: str, target: Format | None, mode: Mode, where: str, shown: str | None = None) -> Rule:
+    """A rule by regular expression.
+
+    Args:
+        text: The expression.
+        target: What matching layers get.
+        mode: How the runtime applies it.
+        where: JSON pointer, for the message.
+        shown: The pattern as it stands in the file, where that is more than the expression.
+
+    Returns:
+        The rule.
+
+    Raises:
+        InvalidInputError: It is no regular expression.
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InvalidInputError(Fault(where, f"{text!r} is no regular expression: {error}")) from error
+    closed = mode == "fullmatch" or (text.endswith("$") and (mode == "match" or text.startswith("^")))
+    return Rule(shown or text, pattern, target, literal(text) if closed else None, mode)
+
+
+def shell(text: str, target: Format | None) -> Rule:
+    """A rule by shell pattern.
+
+    Args:
+        text: The pattern.
+        target: What matching layers get.
+
+    Returns:
+        The rule.
+    """
+    return Rule(text, re.compile(fnmatch.translate(text)), target, glob_literal(text))
+
+
+def resolve(
+    rules: Rules, layers: Iterable[str] | None, own_name: Callable[[str], str | None] = lambda name: name
+) -> Resolved:
+    """Apply rules to layers.
+
+    Args:
+        rules: The rules.
+        layers: Layers of the model; None takes the names that the rules spell out.
+        own_name: How the runtime names a layer; None where it has no name for it.
+
+    Returns:
+        What each layer gets, in the order of ``layers``.
+
+    Raises:
+        InvalidInputError: The rules name layers by pattern or by default, and no layers were given.
+    """
+    if layers is None:
+        return Resolved(_spelled_out(rules), ())
+    formats: dict[str, Format | None] = {}
+    used: set[int] = set()
+    by_name = {
+        rule.name: index for index, rule in reversed(list(enumerate(rules.rules))) if rule.name is not None
+    }
+    patterns = [(index, rule) for index, rule in enumerate(rules.rules) if rule.name is None]
+    for layer in layers:
+        own = own_name(layer)
+        if own is None:
+            formats[layer] = None
+            continue
+        hits = [index for index, rule in patterns if rule.matches(own)]
+        hits += [by_name[own]] if own in by_name else []
+        used.update(hits)
+        default = None if rules.outside is not None and rules.outside.search(own) else rules.default
+        formats[layer] = rules.rules[min(hits)].format if hits else default
+    names = {rule.name for index, rule in enumerate(rules.rules) if index in used and rule.name is not None}
+    unused = [
+        rule.text for index, rule in enumerate(rules.rules) if index not in used and rule.name not in names
+    ]
+    return Resolved(formats, tuple(unused))
+
+
+def _spelled_out(rules: Rules) -> dict[str, Format | None]:
+    wide = [rule.text for rule in rules.rules if rule.name is None]
+    if rules.default is not None:
+        wide.append(f"all others: {rules.default.name}")
+    if wide:
+        detail = f"the file names layers by pattern ({wide[0]!r}); give the names of the model's layers"
+        raise InvalidInputError(Fault("/layers", detail))
+    formats: dict[str, Format | None] = {}
+    for rule in rules.rules:
+        formats.setdefault(str(rule.name), rule.format)
+    return formats

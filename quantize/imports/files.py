@@ -1,0 +1,81 @@
+"""Files of scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from allocator import Fault, InvalidInputError
+from allocator.errors import pointer
+from quantize.exports.documents import read_json
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InvalidInputError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(Fault("/paths", f"cannot read {str(path)!r}: {error.strerror}")) from error
+
+
+def read_document(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+    """
+    document, _ = read_json(
+        {f"{path.name.removesuffix('.json')}.json": read_bytes(path).decode("utf-8", "replace")}
+    )
+    return document
+
+
+def only(paths: Sequence[Path], source: str) -> Path:
+    """Expect one file.
+
+    Args:
+        paths: What was given.
+        source: Whose file, for the message.
+
+    Returns:
+        The file.
+
+    Raises:
+        InvalidInputError: There are several.
+    """
+    if len(paths) != 1:
+        raise InvalidInputError(Fault("/paths", f"{source} has one file of scores, got {len(paths)}"))
+    return paths[0]
+
+
+def number(value: object, *where: str | int) -> float:
+    """Expect a finite number.
+
+    Args:
+        value: What came.
+        *where: Path to it.
+
+    Returns:
+        The number.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidInputError(Fault(pointer(where), f"expected a finite number, got {str(value)[:60]!r}"))
+    return float(value)

@@ -1,0 +1,56 @@
+"""SGLang: shards fuse as in vLLM, whose loaders it adapted; integer weights have 4 or 8 bits.
+
+Source: SGLang 0.5.23, ``srt/layers/quantization/compressed_tensors/schemes/compressed_tensors_wNa16.py``,
+``…/gptq/gptq.py``, ``…/marlin_utils.py``, ``…/__init__.py``.
+"""
+
+from __future__ import annotations
+
+from quantize.formats import Format
+from quantize.lint.findings import Runtime, Severity
+from quantize.lint.rules import (
+    embeddings_stay,
+    experts,
+    formats,
+    fused_shards,
+    group_sizes,
+    rules_survive_fusion,
+    tied_weights,
+    unknown_names,
+)
+
+_FLOATS = {"fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4"}
+
+
+def supported(target: Format) -> tuple[Severity, str] | None:
+    """Whether there is a kernel.
+
+    Args:
+        target: A format that is not plain floating point.
+
+    Returns:
+        None where there is; else how bad it is and why.
+    """
+    if target.floating:
+        return None if target.name in _FLOATS else ("warning", f"{target.name} is not among its formats")
+    if target.bits not in {4, 8}:
+        return "error", "integer weights have 4 or 8 bits there"
+    if target.group_size not in {None, 32, 64, 128}:
+        return "error", "its kernels have groups of 32, 64, 128 and whole rows"
+    return None
+
+
+RUNTIME = Runtime(
+    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark"}),
+    checks=(
+        fused_shards,
+        experts(whole_block=True),
+        tied_weights,
+        unknown_names,
+        group_sizes(),
+        formats(supported, "choose int4 or int8 in groups of 32, 64 or 128, or whole rows"),
+        embeddings_stay,
+        rules_survive_fusion,
+    ),
+    tested="SGLang 0.5.23",
+)

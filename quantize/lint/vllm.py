@@ -1,0 +1,64 @@
+"""vLLM: shards fuse, Marlin kernels, and a rule for each kind of file.
+
+Source: vLLM, ``quantization/compressed_tensors/utils.py`` (a fused layer takes the scheme of its first shard),
+``…/schemes/compressed_tensors_wNa16.py``, ``quantization/utils/gptq_utils.py``, ``…/utils/marlin_utils.py``.
+"""
+
+from __future__ import annotations
+
+from quantize.formats import Format
+from quantize.lint.findings import Runtime, Severity
+from quantize.lint.rules import (
+    embeddings_stay,
+    experts,
+    formats,
+    fused_shards,
+    group_sizes,
+    rules_survive_fusion,
+    tied_weights,
+    unknown_names,
+)
+
+_FLOATS = {"fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "mx_fp", "nv_fp", "w4a16_nvfp4"}
+_MARLIN_GROUPS = {None, 32, 64, 128}
+
+
+def supported(target: Format) -> tuple[Severity, str] | None:
+    """Whether there is a kernel.
+
+    Args:
+        target: A format that is not plain floating point.
+
+    Returns:
+        None where there is; else how bad it is and why.
+    """
+    if target.floating:
+        return None if target.name in _FLOATS else ("warning", f"{target.name} is not among its formats")
+    if not target.symmetric and target.bits not in {4, 8}:
+        return "error", "weights with zero points have 4 or 8 bits there"
+    if target.bits not in {4, 8}:
+        if not 2 <= target.bits <= 8:
+            return "error", "integer weights have 2 to 8 bits there"
+        return (
+            "warning",
+            "all releases have 4 and 8 bits; other widths need a recent one, and not every device has them",
+        )
+    if target.group_size not in _MARLIN_GROUPS:
+        return "warning", "its fast kernels have groups of 32, 64, 128 and whole rows"
+    return None
+
+
+RUNTIME = Runtime(
+    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark", "torchao"}),
+    checks=(
+        fused_shards,
+        experts(whole_block=True),
+        tied_weights,
+        unknown_names,
+        group_sizes(),
+        formats(supported, "choose int4 or int8 in groups of 32, 64 or 128, or whole rows"),
+        embeddings_stay,
+        rules_survive_fusion,
+    ),
+    tested="vLLM main, 2026",
+)
