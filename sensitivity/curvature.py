@@ -1,7 +1,9 @@
 r"""One random probe of the curvature of the calibration loss, all layers at once.
 
 Hessian: for signs v of all layers at once, :math:`v_l^\top (Hv)_l` has the mean Tr(H_l), because the v of other
-layers are independent of v_l and have mean zero. It costs one Hessian-vector product, whatever the number of layers.
+layers are independent of v_l and have mean zero. It costs one Hessian-vector product, whatever the number of layers,
+but the blocks between layers add to its noise. With v in one layer at a time, that noise is gone for one product per
+layer, each through the later layers only.
 
 Gauss-Newton: with SSᵀ the Hessian of the metric in the outputs (see :mod:`sensitivity.output_metrics`) and signs u of
 the size of the outputs, :math:`\lVert J_l^\top S u \rVert^2` has the mean
@@ -45,13 +47,14 @@ class _Backward:
     values: tuple[Tensor, ...]
 
 
-def hessian_probe(study: Study, batch: int, probe: int) -> FloatArray:
+def hessian_probe(study: Study, batch: int, probe: int, separate: bool = False) -> FloatArray:
     """Quadratic forms of the Hessian of a batch's mean loss.
 
     Args:
         study: Model, data and layers.
         batch: Index of the batch.
         probe: Number of the probe; seeds its signs.
+        separate: One product for each layer on its own, rather than one for all.
 
     Returns:
         (L + 1,): the forms of the layers, then the number of samples in the batch.
@@ -63,20 +66,27 @@ def hessian_probe(study: Study, batch: int, probe: int) -> FloatArray:
     # Fused attention kernels have no second derivative.
     with requiring_grad(study.model, weights), sdpa_kernel(SDPBackend.MATH):
         shared = _shared(study, batch) or _keep(study, _gradients(study, batch))
-        # Gradients that do not depend on any weight, of losses linear in all of them, have no derivative.
-        curved = [index for index, gradient in enumerate(shared.values) if gradient.requires_grad]
-        signs = [_signs(layer.weight, study.seed, layer.name, probe) for layer in study.layers]
-        products: tuple[Tensor, ...] | list[Tensor] = [torch.zeros_like(weight) for weight in weights]
-        if curved:
-            products = torch.autograd.grad(
-                [shared.values[index] for index in curved],
-                weights,
-                [signs[index] for index in curved],
-                retain_graph=True,
-                materialize_grads=True,
-            )
-    forms = [_dot(sign, product) for sign, product in zip(signs, products, strict=True)]
+        groups = [[index] for index in range(len(weights))] if separate else [list(range(len(weights)))]
+        forms = [form for group in groups for form in _forms(study, shared.values, group, probe)]
     return _finite(study, np.array([*forms, shared.samples], dtype=float), "Hessian")
+
+
+def _forms(study: Study, gradients: tuple[Tensor, ...], group: list[int], probe: int) -> list[float]:
+    layers = [study.layers[index] for index in group]
+    signs = [_signs(layer.weight, study.seed, layer.name, probe) for layer in layers]
+    # The gradient of a loss that is linear in all weights depends on none of them and has no derivative.
+    pairs = [(gradients[index], sign) for index, sign in zip(group, signs, strict=True)]
+    curved = [(gradient, sign) for gradient, sign in pairs if gradient.requires_grad]
+    if not curved:
+        return [0.0] * len(group)
+    products = torch.autograd.grad(
+        [gradient for gradient, _ in curved],
+        [layer.weight for layer in layers],
+        [sign for _, sign in curved],
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    return [_dot(sign, product) for sign, product in zip(signs, products, strict=True)]
 
 
 def gauss_newton_probe(

@@ -140,6 +140,18 @@ def test_the_standard_error_is_what_the_hessian_says_it_is(name: str) -> None:
 
 
 @every_model
+def test_separate_products_have_the_noise_of_their_own_block_only(name: str) -> None:
+    study = study_of(name, formats=["int2"])
+    made = hessian_trace(study, probes=400, separate=True)
+    values, errors = np.array(made.values)[:, 0], np.array(made.stderr)[:, 0]
+    assert (np.abs(values - exact(study)[:, 0]) <= 4 * errors).all()
+    for layer, block, error in zip(study.layers, _diagonal_blocks(study), errors, strict=True):
+        variance = 2 * (block.square().sum() - block.diagonal().square().sum()) / 400
+        scale = _squared_error(layer.weight, study.formats[0]) / len(block)
+        assert error == pytest.approx(float(variance.sqrt()) * scale, rel=0.2)
+
+
+@every_model
 def test_single_probes_of_many_seeds_average_to_the_exact_trace(name: str) -> None:
     make, batches = MODELS[name]
     model = make()
@@ -442,6 +454,10 @@ def test_the_order_in_which_an_engine_runs_the_probes_does_not_matter() -> None:
         ),
         ({"relative_error": 0.1, "max_probes": 7}, "/max_probes: expected at least probes = 8, got 7"),
         ({"curvature": "fisher"}, "/curvature: unknown curvature 'fisher'"),
+        (
+            {"curvature": "gauss_newton", "outputs": outputs, "separate": True},
+            "/separate: .* leave separate out",
+        ),
         ({"curvature": "gauss_newton"}, "/outputs: curvature='gauss_newton' needs a function"),
         ({"outputs": outputs}, "/outputs: the Hessian is that of the loss; leave outputs out"),
         ({"curvature": "gauss_newton", "outputs": outputs, "metric": "kl"}, "/metric: unknown metric 'kl'"),
