@@ -3,12 +3,16 @@
 from sensitivity.estimators.fisher import fisher
 from sensitivity.estimators.hessian_trace import hessian_trace
 from sensitivity.estimators.measured import measured
+from sensitivity.estimators.output_mse import output_mse
+from sensitivity.estimators.weight_error import weight_error
 from sensitivity.study import Estimator
 
-__all__ = ["ESTIMATORS", "fisher", "hessian_trace", "measured"]
+__all__ = ["ESTIMATORS", "fisher", "hessian_trace", "measured", "output_mse", "weight_error"]
 
 #: Estimators that need nothing but a study.
 ESTIMATORS: dict[str, Estimator] = {
     "hessian_trace": hessian_trace,
     "fisher": fisher,
+    "output_mse": output_mse,
+    "weight_error": weight_error,
 }
