@@ -114,12 +114,13 @@ def _kl(first: Tensor, second: Tensor) -> Tensor:
     log_p, log_q = first.double().log_softmax(-1), second.double().log_softmax(-1)
     p = log_p.exp()
     # A masked logit is −inf in both: nothing times the difference of two infinities is nothing.
-    return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
+    return torch.where(p == 0, 0.0, p * (log_p - log_q)).sum(-1)
 
 
 def _kl_quadratic(outputs: Tensor, change: Tensor) -> Tensor:
     p = outputs.softmax(-1)
-    centred = torch.where(p > 0, change - (p * change).nansum(-1, keepdim=True), 0.0)
+    change = torch.where(p == 0, 0.0, change)
+    centred = change - (p * change).sum(-1, keepdim=True)
     return 0.5 * (p * centred.square()).sum(-1)
 
 

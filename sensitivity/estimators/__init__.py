@@ -1,18 +1,32 @@
 """Estimators by name. To add one: write ``sensitivity/estimators/<name>.py`` and list its function here."""
 
 from sensitivity.estimators.fisher import fisher
+from sensitivity.estimators.gauss_newton import gauss_newton
 from sensitivity.estimators.hessian_trace import hessian_trace
+from sensitivity.estimators.kl import kl
+from sensitivity.estimators.loss import loss
 from sensitivity.estimators.measured import measured
 from sensitivity.estimators.output_mse import output_mse
 from sensitivity.estimators.weight_error import weight_error
 from sensitivity.study import Estimator
 
-__all__ = ["ESTIMATORS", "fisher", "hessian_trace", "measured", "output_mse", "weight_error"]
+__all__ = [
+    "ESTIMATORS",
+    "fisher",
+    "gauss_newton",
+    "hessian_trace",
+    "kl",
+    "loss",
+    "measured",
+    "output_mse",
+    "weight_error",
+]
 
 #: Estimators that need nothing but a study.
 ESTIMATORS: dict[str, Estimator] = {
     "hessian_trace": hessian_trace,
     "fisher": fisher,
     "output_mse": output_mse,
+    "loss": loss,
     "weight_error": weight_error,
 }
