@@ -3,6 +3,7 @@ r"""How far rounding moves the weights of each layer, whatever the model makes o
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from allocator.problem import FloatArray
@@ -54,4 +55,4 @@ def squared_norms(study: Study) -> FloatArray:
 
 
 def _sum_of_squares(values: Tensor) -> float:
-    return float(values.double().square().sum())
+    return float(values.square().sum(dtype=torch.float64))

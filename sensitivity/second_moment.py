@@ -47,7 +47,8 @@ def squared_output_error(change: Tensor, moment: Tensor) -> float:
         Σ_t ‖ΔW x_t‖².
     """
     if moment.dim() == 1:  # entries of an embedding
-        return float(moment @ change.double().square().sum(1).to(moment.device))
+        used = moment.nonzero()[:, 0]
+        return float(moment[used] @ change[used].double().square().sum(1).to(moment.device))
     rows = change.reshape(len(moment), -1, moment.shape[-1]).to(moment)  # (G, out / G, in)
     return float(((rows @ moment) * rows).sum(dtype=torch.float64))
 

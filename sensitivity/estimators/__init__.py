@@ -1,5 +1,6 @@
 """Estimators by name. To add one: write ``sensitivity/estimators/<name>.py`` and list its function here."""
 
+from sensitivity.estimators.expert import expert
 from sensitivity.estimators.fisher import fisher
 from sensitivity.estimators.gauss_newton import gauss_newton
 from sensitivity.estimators.hessian_trace import hessian_trace
@@ -12,6 +13,7 @@ from sensitivity.study import Estimator
 
 __all__ = [
     "ESTIMATORS",
+    "expert",
     "fisher",
     "gauss_newton",
     "hessian_trace",
