@@ -1,6 +1,17 @@
 """What each choice of bits costs the model: model and data in, Profile out. Needs torch."""
 
-from sensitivity.estimators import ESTIMATORS, fisher, hessian_trace, measured
+from sensitivity.estimators import (
+    ESTIMATORS,
+    expert,
+    fisher,
+    gauss_newton,
+    hessian_trace,
+    kl,
+    loss,
+    measured,
+    output_mse,
+    weight_error,
+)
 from sensitivity.layers import discover
 from sensitivity.profile_model import profile_model
 from sensitivity.study import Estimator, Study
@@ -10,8 +21,14 @@ __all__ = [
     "Estimator",
     "Study",
     "discover",
+    "expert",
     "fisher",
+    "gauss_newton",
     "hessian_trace",
+    "kl",
+    "loss",
     "measured",
+    "output_mse",
     "profile_model",
+    "weight_error",
 ]

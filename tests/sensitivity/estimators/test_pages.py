@@ -1,0 +1,24 @@
+"""Every estimator has its page, and the pages say what they must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sensitivity import estimators
+
+PAGES = Path(__file__).parents[3] / "docs" / "estimators"
+
+
+@pytest.mark.parametrize("name", [name for name in estimators.__all__ if name.islower()])
+def test_every_estimator_is_in_the_index(name: str) -> None:
+    assert f"`{name}`" in (PAGES / "index.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_every_page_says_cost_needs_when_and_source(page: Path) -> None:
+    text = page.read_text("utf-8")
+    if page.stem != "index":
+        for word in ("Cost", "Needs", "When", "Source"):
+            assert f"**{word}**" in text, word
