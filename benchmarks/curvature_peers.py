@@ -61,6 +61,15 @@ class _Embeddings(nn.Module):
         return encode(self.model, batch)
 
 
+class _Same(nn.Module):
+    """The loss of a module whose output is one already."""
+
+    reduction = "mean"
+
+    def forward(self, value: Tensor, _: Tensor) -> Tensor:
+        return value
+
+
 def _pyhessian(study: Study, index: int, probes: int) -> tuple[float, float]:
     from pyhessian import hessian
 
@@ -82,11 +91,7 @@ def _pyhessian(study: Study, index: int, probes: int) -> tuple[float, float]:
 def _curvlinops_hessian(study: Study, index: int, probes: int) -> tuple[float, float]:
     from curvlinops import HessianLinearOperator
 
-    def loss(value: Tensor, _: Tensor) -> Tensor:
-        return value
-
-    loss.reduction = "mean"  # type: ignore[attr-defined]
-    return _products(study, index, probes, HessianLinearOperator, _Losses(study), loss)
+    return _products(study, index, probes, HessianLinearOperator, _Losses(study), _Same())
 
 
 def _curvlinops_gauss_newton(study: Study, index: int, probes: int) -> tuple[float, float]:
@@ -101,7 +106,7 @@ def _products(
     probes: int,
     operator: Callable[..., Any],
     model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: nn.Module,
 ) -> tuple[float, float]:
     weight = study.layers[index].weight
     batch = study.batches[0]

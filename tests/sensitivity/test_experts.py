@@ -9,7 +9,7 @@ from torch import nn
 from allocator import InvalidInputError
 from sensitivity import discover
 from sensitivity.experts import split_experts
-from tests.sensitivity.moe import mixtral, tokens
+from tests.sensitivity.language_models import mixtral, tokens
 from tests.sensitivity.studies import Blocks, state
 
 

@@ -16,7 +16,7 @@ from sensitivity import Study, discover
 from sensitivity.estimators import expert
 from sensitivity.experts import split_experts
 from sensitivity.study import silent
-from tests.sensitivity.moe import mixtral, next_token, tokens
+from tests.sensitivity.language_models import mixtral, next_token, tokens
 from tests.sensitivity.studies import state
 
 BATCHES = [tokens(3), tokens(2, seed=1)]

@@ -1,4 +1,4 @@
-"""A small mixture of experts with random weights, as transformers builds it."""
+"""Small language models with random weights, as transformers builds them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,32 @@ def mixtral() -> nn.Module:
     return model.eval()
 
 
+def llama() -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+    )
+    model: nn.Module = LlamaForCausalLM(config)
+    return model.eval()
+
+
 def tokens(count: int = 3, seed: int = 0) -> Tensor:
     return torch.randint(0, 32, (count, 8), generator=torch.Generator().manual_seed(seed))
+
+
+def logits(model: nn.Module, batch: Tensor) -> Tensor:
+    """(B, T, V)."""
+    made: Tensor = model(batch).logits
+    return made
 
 
 def next_token(model: nn.Module, batch: Tensor) -> Tensor:
