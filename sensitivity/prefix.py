@@ -28,14 +28,21 @@ class _EnoughError(BaseException):
     """Ends a pass once all that is wanted from it has been kept; no model catches it by accident."""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Run:
-    """What a module did in one pass; times count the starts and ends of modules."""
+    """What a module did in one pass; times count the starts and ends of modules.
+
+    Attributes:
+        starts: When it started.
+        ends: When it ended.
+        new: Whether what it gave was new tensors, for each end.
+        inputs: Tensors that went in, with their versions, while it runs.
+    """
 
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
-    replayable: bool = True
-    before: list[tuple[Tensor, int]] = field(default_factory=list)  # inputs and their versions
+    new: list[bool] = field(default_factory=list)
+    inputs: list[tuple[Tensor, int]] = field(default_factory=list)
 
 
 class Prefix:
@@ -68,18 +75,18 @@ class Prefix:
         def enter(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             run = runs[module]
             run.starts.append(next(clock))
-            run.before = [(item, _version(item)) for item in _tensors((args, kwargs))]
+            run.inputs[:] = [(item, _version(item)) for item in _tensors((args, kwargs))]
 
         def leave(module: nn.Module, _: object, output: object) -> None:
             run = runs[module]
             run.ends.append(next(clock))
-            run.replayable &= _is_new(output, run.before)
-            run.before = []
+            run.new.append(_is_new(output, run.inputs))
+            run.inputs.clear()
 
         try:
             for module in runs:
                 handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-                handles.append(module.register_forward_hook(leave, always_call=False))
+                handles.append(module.register_forward_hook(leave))
             yield
         finally:
             for handle in handles:
@@ -136,7 +143,7 @@ class Prefix:
             seen.add(module)
             run = runs[module]
             once = len(run.starts) == len(run.ends) == 1
-            if once and run.ends[0] < min(starts) and run.replayable:
+            if once and run.ends[0] < min(starts) and run.new[0]:
                 found.append(module)
             elif not (run.starts and run.starts[0] > min(starts)):
                 waiting.extend(module.children())

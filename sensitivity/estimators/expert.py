@@ -69,9 +69,9 @@ def expert(study: Study, *, weight_power: float = 1.5) -> CostTable:
     """
     places = [_place(study, layer) for layer in study.layers]
     keys = list(dict.fromkeys(places))
-    pieces = dict(
-        zip(keys, study.engine(study, "expert", keys, partial(_expert, power=weight_power)), strict=True)
-    )
+    stage = "expert" if weight_power == 1.5 else f"expert {weight_power:g}"
+    made = study.engine(study, stage, keys, partial(_expert, power=weight_power))
+    pieces = dict(zip(keys, made, strict=True))
     waiting = {key: iter(pieces[key]) for key in keys}
     costs = np.array([next(waiting[place]) for place in places])  # (L, F, K) costs on each batch
     values = costs.sum(axis=2)
