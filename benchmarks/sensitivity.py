@@ -131,8 +131,8 @@ def _traces(study: Study, probes: int) -> None:
         for name, (kind, _) in kinds.items():
             if kind not in peer:
                 continue
-            # A peer's probe of one layer has the noise of our separate ones; for Gauss-Newton, at most a few per
-            # cent more than that of ours, whose matrix on the side of the outputs has the same eigenvalues.
+            # A peer's probe of one layer has the noise of our separate ones. For Gauss-Newton it is taken to have that
+            # of ours: both are 2 (|M|² - |diag M|²) of matrices with the same eigenvalues.
             own = variance["separate, Hessian"] if kind == "Hessian" else variance[name]
             wanted = np.maximum(probes * own / variance[name], 1)
             plain = float((timings[:, 0] + probes * timings[:, 1]).sum())
