@@ -90,7 +90,8 @@ def test_tables_can_be_named_and_their_options_bound() -> None:
 
 
 def test_estimators_that_need_nothing_else_are_known_by_name() -> None:
-    assert dict(ESTIMATORS) == {"hessian_trace": hessian_trace, "fisher": fisher}
+    assert set(ESTIMATORS) >= {"hessian_trace", "fisher", "output_mse", "loss", "weight_error"}
+    assert list(profiled(estimators=list(ESTIMATORS)).costs) == list(ESTIMATORS)
 
 
 def test_without_estimators_there_are_sizes_only() -> None:
