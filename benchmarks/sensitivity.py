@@ -6,6 +6,7 @@ of processor time on one thread, which a busy machine disturbs least; what count
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
 from collections.abc import Callable
@@ -39,7 +40,8 @@ from sensitivity.study import replaced, rounded, silent
 from sensitivity.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
 
 _FORMATS = ("int2-g64", "int3-g64", "int4-g64", "int8-g64")
-_CONSOLE = Console(width=120)
+_CASES = ("equal probes", "equal standard error", "in the long run")
+_CONSOLE = Console(width=130)
 
 
 def main(
@@ -103,7 +105,10 @@ def _against_naive(study: Study) -> None:
 
 
 def _traces(study: Study, probes: int) -> None:
-    """Time to give every layer the standard error that ``probes`` probes of ours have."""
+    """Time to give every layer the standard error that ``probes`` probes of ours have.
+
+    A peer takes at least one probe for each layer and sets up once for each; "in the long run" both have worn off.
+    """
     metric = find_metric("squared_error")
     kinds: dict[str, tuple[str, Callable[[Study, int, int], Any]]] = {
         "all at once, Hessian": ("Hessian", hessian_probe),
@@ -123,9 +128,7 @@ def _traces(study: Study, probes: int) -> None:
         )[0]
         variance[name] = np.var(forms, axis=0, ddof=1)[:-1]  # (L,)
     study.memo.clear()
-    table = Table(
-        "ours", "s", "peer, layer by layer", "s", "faster, equal probes", "faster, equal standard error"
-    )
+    table = Table("ours", "s", "peer, layer by layer", "s", *(f"speed, {case}" for case in _CASES))
     for peer, run in peers().items():
         timings = np.array([run(study, index, 2) for index in range(len(study.layers))])  # (L, 2)
         for name, (kind, _) in kinds.items():
@@ -134,12 +137,13 @@ def _traces(study: Study, probes: int) -> None:
             # A peer's probe of one layer has the noise of our separate ones. For Gauss-Newton it is taken to have that
             # of ours: both are 2 (|M|² - |diag M|²) of matrices with the same eigenvalues.
             own = variance["separate, Hessian"] if kind == "Hessian" else variance[name]
-            wanted = np.maximum(probes * own / variance[name], 1)
+            needed = probes * own / variance[name]  # probes of the peer for the standard error of ours
             plain = float((timings[:, 0] + probes * timings[:, 1]).sum())
-            equal = float((timings[:, 0] + wanted * timings[:, 1]).sum())
+            equal = float((timings[:, 0] + np.maximum(needed, 1) * timings[:, 1]).sum())
+            ever = float((needed * timings[:, 1]).sum())
             table.add_row(
                 name, f"{seconds[name]:.2f}", peer, f"{plain:.2f}",
-                f"{plain / seconds[name]:.1f}", f"{equal / seconds[name]:.1f}",
+                *(f"{theirs / seconds[name]:.1f} ×" for theirs in (plain, equal, ever)),
             )  # fmt: skip
     _CONSOLE.print(table)
     coupled = variance["all at once, Hessian"] / variance["separate, Hessian"]
@@ -189,6 +193,8 @@ def _forward_backward(study: Study) -> None:
 
 def _seconds(run: Callable[[], object]) -> tuple[float, str]:
     gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # memory that was freed but kept would hide the next peak
     status, resident = Path("/proc/self/status"), 0
     if status.exists():
         Path("/proc/self/clear_refs").write_text("5")  # start the peak from here
