@@ -39,8 +39,9 @@ format: .venv/ready ## format and fix what can be fixed
 serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
 	$(BIN)/bitalloc serve
 
-bench: .venv/ready ## solver times, everything in one run
+bench: .venv/ready ## solver times and what estimators cost
 	$(BIN)/python -m benchmarks.solvers
+	$(BIN)/python -m benchmarks.sensitivity
 
 clean: ## remove .venv and results
 	rm -rf .venv out

@@ -72,13 +72,7 @@ def check_deterministic(model: nn.Module, batches: Sequence[Batch], loss_fn: Los
         InvalidInputError: The losses differ, are not finite, or are not one number per sample.
     """
     with torch.no_grad():
-        first, second = (loss_fn(model, batches[0]) for _ in range(2))
-    if not isinstance(first, Tensor) or first.dim() != 1:
-        came = (
-            f"a tensor of shape {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
-        )
-        detail = f"expected one loss per sample, a tensor of shape (B,), got {came}; use reduction='none'"
-        raise InvalidInputError(Fault("/loss_fn", detail))
+        first, second = (sample_losses(model, batches[0], loss_fn) for _ in range(2))
     if not torch.isfinite(first).all():
         raise InvalidInputError(Fault("/loss_fn", "the loss of the first batch is NaN or infinite"))
     if not torch.equal(first, second):
@@ -88,6 +82,34 @@ def check_deterministic(model: nn.Module, batches: Sequence[Batch], loss_fn: Los
             "batch statistics, and seed whatever else is random"
         )
         raise InvalidInputError(Fault("/model", detail))
+
+
+def sample_losses(model: nn.Module, batch: Batch, loss_fn: LossFunction) -> Tensor:
+    """Losses of a batch, one per sample.
+
+    Args:
+        model: The model.
+        batch: A calibration batch.
+        loss_fn: Losses of a batch, one per sample.
+
+    Returns:
+        (B,), B at least 1.
+
+    Raises:
+        InvalidInputError: The function gives something else.
+    """
+    losses = loss_fn(model, batch)
+    if not isinstance(losses, Tensor) or losses.dim() != 1:
+        came = (
+            f"a tensor of shape {tuple(losses.shape)}"
+            if isinstance(losses, Tensor)
+            else type(losses).__name__
+        )
+        detail = f"expected one loss per sample, a tensor of shape (B,), got {came}; use reduction='none'"
+        raise InvalidInputError(Fault("/loss_fn", detail))
+    if not len(losses):
+        raise InvalidInputError(Fault("/batches", "a batch gives no losses; drop batches without samples"))
+    return losses
 
 
 def _feed(sha: Any, value: Batch) -> None:  # noqa: ANN401

@@ -11,6 +11,7 @@ and are found as ``….experts.<e>.gate_proj``, ``.up_proj`` and ``.down_proj``,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,8 +34,8 @@ class Expert(nn.Module):
     """One expert: a gated feed-forward network.
 
     Args:
-        gate_up: (2·I, H) weights of gate and up; copied.
-        down: (H, I) weights; copied.
+        gate_up: (2·I, H) weights of gate and up, used in place.
+        down: (H, I) weights, used in place.
         activation: Applied to the gate.
     """
 
@@ -65,12 +66,13 @@ class SeparateExperts(nn.Module):
     Not a ``ModuleList``: those are for blocks that run one after the other.
 
     Args:
-        fused: What transformers keeps them in.
+        fused: What transformers keeps them in; its memory is used in place.
     """
 
     def __init__(self, fused: nn.Module) -> None:
         super().__init__()
         gate_up, down, activation = _parts(fused)
+        self.num_experts = len(gate_up)
         for index, weights in enumerate(zip(gate_up, down, strict=True)):
             self.add_module(str(index), Expert(*weights, activation))
 
@@ -108,18 +110,59 @@ def separate_experts(model: nn.Module) -> int:
     Raises:
         InvalidInputError: Experts are stored in a way that is not understood; nothing is changed.
     """
+    fused = _understood(model)
+    for name, module in fused.items():
+        separate = SeparateExperts(module).train(module.training)
+        for linear in separate.modules():
+            if isinstance(linear, nn.Linear):  # files of tensors refuse several on one memory
+                linear.weight = nn.Parameter(linear.weight.detach().clone())
+        _put(model, name, separate)
+    return len(fused)
+
+
+@contextmanager
+def split_experts(model: nn.Module) -> Iterator[None]:
+    """Let a model compute with separate experts for a while, on the memory of the fused ones.
+
+    Profile inside; the names of the rows are those of the separate layers.
+
+    Args:
+        model: A mixture-of-experts model of transformers.
+
+    Yields:
+        Nothing; the fused modules are back at the end.
+
+    Raises:
+        InvalidInputError: The model has no fused experts, or they are stored in a way that is not understood.
+    """
+    fused = _understood(model)
+    if not fused:
+        detail = f"{type(model).__name__} has no experts in three-dimensional parameters; nothing to split"
+        raise InvalidInputError(Fault("/model", detail))
+    try:
+        for name, module in fused.items():
+            _put(model, name, SeparateExperts(module).train(module.training))
+        yield
+    finally:
+        for name, module in fused.items():
+            _put(model, name, module)
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+
+
+def _understood(model: nn.Module) -> dict[str, nn.Module]:
     fused = dict(_fused(model))
     faults = [
         Fault(pointer(("model", name)), detail)
         for name, module in fused.items()
-        for detail in _faults(module)
+        for detail in _faults(name, module)
     ]
     if faults:
         raise InvalidInputError(*faults)
-    for name, module in fused.items():
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, SeparateExperts(module).train(module.training))
-    return len(fused)
+    return fused
 
 
 def _fused(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -128,8 +171,10 @@ def _fused(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def _faults(module: nn.Module) -> Iterator[str]:
+def _faults(name: str, module: nn.Module) -> Iterator[str]:
     kind = type(module).__name__
+    if not name:
+        yield f"{kind} is the model itself; give the model that holds it"
     parameters = dict(module.named_parameters(recurse=False))
     if set(parameters) != {"gate_up_proj", "down_proj"} or not isinstance(
         getattr(module, "act_fn", None), nn.Module
@@ -152,5 +197,5 @@ def _parts(fused: Any) -> tuple[Tensor, Tensor, nn.Module]:  # noqa: ANN401
 def _linear(weight: Tensor) -> nn.Linear:
     outputs, inputs = weight.shape
     linear = nn.Linear(inputs, outputs, bias=False, device="meta", dtype=weight.dtype)
-    linear.weight = nn.Parameter(weight.detach().clone())
+    linear.weight = nn.Parameter(weight.detach())
     return linear

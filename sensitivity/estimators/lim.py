@@ -26,7 +26,7 @@ from allocator.problem import FloatArray
 from sensitivity.blocks import Block, checked, owners, require_blocks, watching
 from sensitivity.estimators.block_importance import BlockScores, importance_table, spread
 from sensitivity.samples import batch_keys, by_sample, sample_count
-from sensitivity.study import Study, mean_and_error
+from sensitivity.study import Study, mean_and_error, require_layers_only
 from sensitivity.tasks import Key
 
 _MEANING = (
@@ -48,6 +48,7 @@ def lim(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
     Raises:
         InvalidInputError: As in :func:`lim_scores`.
     """
+    require_layers_only(study, "lim")
     return importance_table(study, lim_scores(study, blocks=blocks), _MEANING)
 
 

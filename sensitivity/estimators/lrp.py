@@ -35,7 +35,7 @@ from sensitivity.propagation import Trace, propagating
 from sensitivity.relative_error import output_errors, weight_errors
 from sensitivity.relevance_rules import ATTN_LRP, Rules
 from sensitivity.samples import batch_keys, by_sample, require_use, sample_count
-from sensitivity.study import Study, mean_and_error, table
+from sensitivity.study import Study, mean_and_error, require_layers_only, table
 from sensitivity.tasks import Key
 
 _ERRORS = ("output", "weight")
@@ -81,6 +81,7 @@ def lrp(
     Raises:
         InvalidInputError: As in :func:`relevance`, or the error is of an unknown kind.
     """
+    require_layers_only(study, "lrp")
     if error not in _ERRORS:
         raise InvalidInputError(Fault("/error", unknown(error, _ERRORS, "error")))
     found = relevance(study, explained=explained, rules=rules)

@@ -17,7 +17,7 @@ from allocator.problem import FloatArray
 from quantize import Format
 from sensitivity.calibration import Batch
 from sensitivity.prefix import Prefix
-from sensitivity.rows import Row, applied
+from sensitivity.rows import Row, applied, modules_of
 from sensitivity.study import Study, mean_and_error, once, table
 from sensitivity.tasks import Key
 
@@ -65,27 +65,35 @@ def _entry(
     outputs: Callable[[nn.Module, Batch], Tensor],
     distance: Callable[[Tensor, Tensor], Tensor],
 ) -> FloatArray:
-    prefix, reference = once(study, (name, "originals"), partial(_originals, study, data, outputs))
+    prefix, reference = once(study, (name, "originals"), partial(_originals, study, data, outputs, distance))
     layer = next(item for item in study.rows if item.name == key[0])
     target = next(item for item in study.formats if item.name == key[1])
-    block = prefix.before(layer.name)
-    samples = []
-    with torch.inference_mode(), applied(layer, target):
+    with torch.no_grad():
         for index, batch in enumerate(data):
-            with prefix.replaying(block, index):
-                samples.append(distance(reference[index], outputs(study.model, batch)))
+            prefix.prepare(modules_of(layer), index, partial(outputs, study.model, batch))
+        samples = []
+        with applied(layer, target):
+            for index, batch in enumerate(data):
+                with prefix.replaying(index):
+                    samples.append(distance(reference[index], outputs(study.model, batch)))
     return _samples(samples, layer, target)
 
 
 def _originals(
-    study: Study, data: Sequence[Batch], outputs: Callable[[nn.Module, Batch], Tensor]
+    study: Study,
+    data: Sequence[Batch],
+    outputs: Callable[[nn.Module, Batch], Tensor],
+    distance: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Prefix, list[Tensor]]:
     prefix = Prefix(study.model)
     reference = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for index, batch in enumerate(data):
-            with prefix.recording(index):
+            with prefix.tracing(index):
                 reference.append(outputs(study.model, batch))
+            if not torch.isfinite(distance(reference[index], reference[index])).all():
+                detail = f"the original model already gives NaN or infinity on batch {index}"
+                raise InvalidInputError(Fault("/batches", detail))
     return prefix, reference
 
 

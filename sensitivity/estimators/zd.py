@@ -25,7 +25,7 @@ from allocator.problem import FloatArray
 from sensitivity.blocks import find_blocks, owners
 from sensitivity.estimators.block_importance import BlockScores, importance_table
 from sensitivity.layers import LayerRef
-from sensitivity.study import Study
+from sensitivity.study import Study, require_layers_only
 from sensitivity.tasks import Key
 
 _MEANING = (
@@ -47,6 +47,7 @@ def zd(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
     Raises:
         InvalidInputError: A weight is NaN or infinite.
     """
+    require_layers_only(study, "zd")
     return importance_table(study, zd_scores(study, blocks=blocks), _MEANING)
 
 

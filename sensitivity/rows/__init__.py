@@ -32,6 +32,7 @@ __all__ = [
     "applied",
     "find_rows",
     "kind_of",
+    "modules_of",
     "weight_shape",
 ]
 
@@ -74,6 +75,18 @@ def kind_of(row: Row) -> Literal["weight", "activation", "kv_cache"]:
     if isinstance(row, ActivationRef):
         return "activation"
     return "kv_cache" if isinstance(row, CacheRef) else "weight"
+
+
+def modules_of(row: Row) -> tuple[nn.Module, ...]:
+    """Find the modules that compute differently where a row has another format.
+
+    Args:
+        row: The row.
+
+    Returns:
+        The modules of a layer, else the one that the row belongs to.
+    """
+    return tuple(row.modules) if isinstance(row, LayerRef) else (row.module,)
 
 
 def weight_shape(row: Row) -> tuple[int, ...] | None:

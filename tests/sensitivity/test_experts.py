@@ -18,8 +18,9 @@ from transformers import (
 
 from allocator import InvalidInputError
 from sensitivity import discover
-from sensitivity.experts import SeparateExperts, separate_experts
-from sensitivity.prefix import Prefix
+from sensitivity.blocks import find_blocks
+from sensitivity.experts import SeparateExperts, separate_experts, split_experts
+from tests.sensitivity.studies import state
 
 SIZES = {
     "vocab_size": 50,
@@ -94,10 +95,10 @@ def test_every_expert_is_found_as_three_layers() -> None:
     assert names[:3] == [f"model.layers.0.mlp.experts.0.{part}_proj" for part in ("gate", "up", "down")]
 
 
-def test_blocks_are_still_the_longest_list() -> None:
+def test_experts_are_no_blocks() -> None:
     model = mixtral()  # with more experts than blocks
     separate_experts(model)
-    assert Prefix(model).before("model.layers.1.mlp.experts.4.down_proj") == 1
+    assert [block.name for block in find_blocks(model)] == ["model.layers.0", "model.layers.1"]
 
 
 def test_gradients_are_those_of_the_fused_experts() -> None:
@@ -151,3 +152,37 @@ def test_a_layout_that_is_not_understood_is_refused(flag: str, value: bool) -> N
     with pytest.raises(InvalidInputError, match=detail):
         separate_experts(model)
     assert not any(isinstance(module, SeparateExperts) for module in model.modules())
+
+
+def test_for_a_while_the_experts_are_layers_on_the_memory_of_the_fused_ones() -> None:
+    model = mixtral()
+    before, plain = state(model), said(model)
+    fused = model.model.layers[0].mlp.experts.gate_up_proj  # type: ignore[union-attr, index]
+    with split_experts(model):
+        layers = {layer.name: layer for layer in discover(model) if "experts" in layer.name}
+        assert len(layers) == 2 * 5 * 3
+        up = layers["model.layers.0.mlp.experts.3.up_proj"]
+        assert up.weight.data_ptr() == fused[3, 24:].data_ptr()
+        torch.testing.assert_close(said(model), plain)
+    assert state(model) == before
+
+
+def test_the_fused_modules_are_back_when_something_raises() -> None:
+    model = mixtral()
+    before = state(model)
+    with pytest.raises(RuntimeError, match="broke"), split_experts(model):
+        raise RuntimeError("broke")
+    assert state(model) == before
+
+
+def test_there_must_be_something_to_split() -> None:
+    nothing = nn.Linear(2, 2)
+    detail = "/model: Linear has no experts in three-dimensional parameters"
+    with pytest.raises(InvalidInputError, match=detail), split_experts(nothing):
+        pass
+
+
+def test_the_experts_cannot_be_the_model_itself() -> None:
+    experts = mixtral().model.layers[0].mlp.experts  # type: ignore[union-attr, index]
+    with pytest.raises(InvalidInputError, match="is the model itself"), split_experts(experts):  # type: ignore[arg-type]
+        pass

@@ -91,7 +91,9 @@ def test_tables_can_be_named_and_their_options_bound() -> None:
 
 
 def test_estimators_that_need_nothing_else_are_known_by_name() -> None:
-    assert {"hessian_trace", "fisher", "lrp", "lim", "zd"} <= set(ESTIMATORS)
+    assert {"hessian_trace", "fisher", "lrp", "lim", "zd", "output_mse", "loss", "weight_error"} <= set(
+        ESTIMATORS
+    )
     assert all(getattr(sensitivity, name) is estimate for name, estimate in ESTIMATORS.items())
 
 

@@ -109,7 +109,8 @@ def test_rows_and_bytes_are_those_of_the_loaded_model(folder: Path) -> None:
 
     plain = profile_model(loaded(folder), token_batches(), loss, FORMATS, [], exclude=["*.down_proj"])
     profile = profile_checkpoint(folder, token_batches(), FORMATS, exclude=["*.down_proj"])
-    assert profile.layers == plain.layers
+    # Streamed blocks are never traced as one model, so their work is not counted.
+    assert profile.layers == tuple(layer.model_copy(update={"macs": None}) for layer in plain.layers)
     assert profile.formats == plain.formats
     assert profile.resources == plain.resources
     assert profile.model == folder.name

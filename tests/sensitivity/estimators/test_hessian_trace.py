@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.nn import functional
 from allocator import InvalidInputError
 from quantize import round_trip
 from sensitivity import Study, hessian_trace
+from sensitivity.tasks import serial
 from tests.sensitivity.studies import make_study, squares, state
 
 
@@ -134,6 +137,18 @@ def test_the_standard_error_is_what_the_hessian_says_it_is(name: str) -> None:
         # The spread of a variance over 400 samples is some 10 %, that of its root half of that.
         assert error == pytest.approx(float((variance / probes).sqrt()) * scale, rel=0.2)
         start += count
+
+
+@every_model
+def test_separate_products_have_the_noise_of_their_own_block_only(name: str) -> None:
+    study = study_of(name, formats=["int2"])
+    made = hessian_trace(study, probes=400, separate=True)
+    values, errors = np.array(made.values)[:, 0], np.array(made.stderr)[:, 0]
+    assert (np.abs(values - exact(study)[:, 0]) <= 4 * errors).all()
+    for layer, block, error in zip(study.layers, _diagonal_blocks(study), errors, strict=True):
+        variance = 2 * (block.square().sum() - block.diagonal().square().sum()) / 400
+        scale = _squared_error(layer.weight, study.formats[0]) / len(block)
+        assert error == pytest.approx(float(variance.sqrt()) * scale, rel=0.2)
 
 
 @every_model
@@ -296,3 +311,205 @@ def test_the_table_says_what_it_is() -> None:
     assert made.better == "lower"
     assert "mean Hessian trace" in made.meaning
     assert np.array(made.values).shape == (2, 4)
+
+
+# The Gauss-Newton matrix
+
+
+def outputs(model: nn.Module, batch: Tensor) -> Tensor:
+    made: Tensor = model(batch)
+    return made if made.dim() > 1 else made[:, None]
+
+
+gauss_newton = partial(hessian_trace, curvature="gauss_newton", outputs=outputs)
+
+
+def dense_gauss_newton(study: Study, metric: str) -> list[float]:
+    """Trace of each layer's block of the mean of JᵀHJ, from Jacobians row by row."""
+    weights = [layer.weight for layer in study.layers]
+    traces = np.zeros(len(weights))
+    made = outputs(study.model, study.batches[0])
+    rows = made.reshape(-1, made.shape[-1])
+    for row in rows:
+        p = torch.softmax(row.detach(), 0)
+        middle = (
+            torch.eye(len(row)).to(row) if metric == "squared_error" else torch.diag(p) - torch.outer(p, p)
+        )
+        jacobians = [torch.autograd.grad(value, weights, retain_graph=True) for value in row]  # C × L
+        for index in range(len(weights)):
+            jacobian = torch.stack([parts[index].flatten() for parts in jacobians])  # (C, n)
+            traces[index] += float((jacobian.T @ middle @ jacobian).trace()) / len(rows)
+    return list(traces)
+
+
+@every_model
+@pytest.mark.parametrize("metric", ["softmax_kl", "squared_error"])
+def test_gauss_newton_probes_come_within_a_few_standard_errors_of_the_dense_matrix(
+    name: str, metric: str
+) -> None:
+    study = study_of(name, formats=["int2"])
+    made = gauss_newton(study, probes=400, metric=metric)
+    values, errors = np.array(made.values)[:, 0], np.array(made.stderr)[:, 0]
+    truth = [
+        trace / layer.weight.numel() * _squared_error(layer.weight, study.formats[0])
+        for trace, layer in zip(dense_gauss_newton(study, metric), study.layers, strict=True)
+    ]
+    assert (np.abs(values - truth) <= 4 * errors).all()
+    assert (errors <= 0.1 * np.abs(truth)).all()
+    assert f"Gauss-Newton ({metric})" in made.meaning
+
+
+@pytest.mark.parametrize("metric", ["softmax_kl", "squared_error"])
+def test_single_gauss_newton_probes_of_many_seeds_average_to_the_dense_trace(metric: str) -> None:
+    model, batches = perceptron(), [_inputs(5, 3)]
+    studies = [make_study(model, batches, squares, ["int2"], seed=seed) for seed in range(300)]
+    draws = np.array([gauss_newton(study, probes=1, metric=metric).values for study in studies])[..., 0]
+    truth = [
+        trace / layer.weight.numel() * _squared_error(layer.weight, studies[0].formats[0])
+        for trace, layer in zip(dense_gauss_newton(studies[0], metric), studies[0].layers, strict=True)
+    ]
+    standard = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    assert (np.abs(draws.mean(axis=0) - truth) <= 4 * standard).all()
+    assert (draws >= 0).all()
+
+
+def test_the_hessian_of_a_linear_model_under_cross_entropy_is_its_gauss_newton_matrix() -> None:
+    labels = torch.tensor([0, 2, 1, 1])
+
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        return functional.cross_entropy(model(batch), labels, reduction="none")
+
+    study = make_study(one_layer(), [_inputs(4, 5)], loss, ["int2"])
+    exact, estimate = hessian_trace(study, probes=600), gauss_newton(study, probes=600)
+    assert estimate.values[0][0] == pytest.approx(exact.values[0][0], rel=0.1)
+
+
+def test_a_batch_counts_by_its_samples() -> None:
+    # 2 b = 2 in a batch of three samples and 10 in a batch of one: the mean loss has 2 · (1 + 1 + 1 + 5) / 4 = 4.
+    study = make_study(one_layer(), [torch.ones(3), torch.tensor([5.0])], diagonal, ["int2"])
+    squared = _squared_error(study.layers[0].weight, study.formats[0])
+    assert hessian_trace(study, probes=2).values[0][0] == pytest.approx(4 * squared, rel=1e-12)
+
+
+# Stopping
+
+
+def test_probes_go_on_until_every_layer_is_known_well_enough() -> None:
+    study = study_of("perceptron", formats=["int2"])
+    made = hessian_trace(study, relative_error=0.05, max_probes=4096)
+    values, errors = np.array(made.values), np.array(made.stderr)
+    assert (errors <= 0.05 * np.abs(values)).all()
+    assert "short of" not in made.meaning
+    # Stopping is the only thing that differs from asking for that many probes.
+    (count,) = [int(part.split()[0]) for part in made.meaning.split("; ") if part.endswith("probes")]
+    assert 8 < count < 4096
+    assert hessian_trace(study, probes=count) == made
+    before = hessian_trace(study, probes=count - 8)
+    assert (np.array(before.stderr) > 0.05 * np.abs(before.values)).any()
+
+
+def test_a_negative_trace_can_be_known_well_enough() -> None:
+    # With a mean in the denominator rather than its absolute value, any negative trace would end the loop at once.
+    study = study_of("perceptron", formats=["int2"])
+    flipped = replace(study, loss_fn=lambda model, batch: -squares(model, batch))
+    up, down = (hessian_trace(item, relative_error=0.1, max_probes=4096) for item in (study, flipped))
+    np.testing.assert_allclose(np.array(up.values), -np.array(down.values), rtol=1e-12)
+    assert "negative traces, kept as they are: 2 of 2 (0, 2)" in down.meaning
+    assert "negative" not in up.meaning
+
+
+def test_layers_that_fall_short_at_the_last_probe_are_named() -> None:
+    made = hessian_trace(study_of("perceptron"), relative_error=1e-6, max_probes=20)
+    assert "20 probes" in made.meaning
+    assert "short of the relative standard error: 2 of 2 (0, 2)" in made.meaning
+
+
+def test_progress_goes_on_over_the_rounds() -> None:
+    told: list[tuple[str, int, int]] = []
+    study = study_of("perceptron", progress=lambda *step: told.append(step))
+    hessian_trace(study, probes=3, relative_error=1e-6, max_probes=7)
+    assert told == [("hessian_trace", done, 7) for done in range(1, 8)]
+
+
+def test_the_order_in_which_an_engine_runs_the_probes_does_not_matter() -> None:
+    def backwards(study: Study, stage: str, keys: Any, measure: Any) -> Any:
+        return list(reversed(serial(study, stage, list(reversed(keys)), measure)))
+
+    for curvature in (hessian_trace, gauss_newton):
+        study = make_study(perceptron(), [_inputs(5, 3), _inputs(3, 3)], squares)
+        assert curvature(study, probes=5) == curvature(replace(study, engine=backwards), probes=5)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "detail"),
+    [
+        ({"relative_error": 0.0}, "/relative_error: expected a number above 0, got 0.0"),
+        ({"relative_error": float("nan")}, "/relative_error: expected a number above 0, got nan"),
+        (
+            {"relative_error": 0.1, "probes": 1},
+            "/probes: a standard error to stop at needs at least 2 probes",
+        ),
+        ({"relative_error": 0.1, "max_probes": 7}, "/max_probes: expected at least probes = 8, got 7"),
+        ({"curvature": "fisher"}, "/curvature: unknown curvature 'fisher'"),
+        (
+            {"curvature": "gauss_newton", "outputs": outputs, "separate": True},
+            "/separate: .* leave separate out",
+        ),
+        ({"curvature": "gauss_newton"}, "/outputs: curvature='gauss_newton' needs a function"),
+        ({"outputs": outputs}, "/outputs: the Hessian is that of the loss; leave outputs out"),
+        ({"curvature": "gauss_newton", "outputs": outputs, "metric": "kl"}, "/metric: unknown metric 'kl'"),
+        (
+            {"curvature": "gauss_newton", "outputs": lambda model, batch: model(batch).detach()},
+            "/outputs: the outputs do not depend on any weight; were they detached",
+        ),
+        (
+            {"curvature": "gauss_newton", "outputs": lambda model, batch: model(batch).sum(1)},
+            r"/outputs: expected outputs of shape \(B, …, C\), got a torch.float64 tensor of shape \(5,\)",
+        ),
+        (
+            {"curvature": "gauss_newton", "outputs": lambda *_: None},
+            r"/outputs: expected outputs of shape \(B, …, C\), got NoneType",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(options: dict[str, Any], detail: str) -> None:
+    with pytest.raises(InvalidInputError, match=detail):
+        hessian_trace(study_of("perceptron"), **options)
+
+
+@pytest.mark.parametrize(
+    ("loss", "detail"),
+    [
+        (lambda model, batch: squares(model, batch).mean(), "/loss_fn: expected one loss per sample"),
+        (lambda model, batch: squares(model, batch)[:0], "/batches: a batch gives no losses"),
+        (
+            lambda model, batch: squares(model, batch).detach(),
+            "/loss_fn: the losses do not depend on any weight",
+        ),
+    ],
+)
+def test_losses_that_cannot_be_used_are_refused(loss: Any, detail: str) -> None:
+    study = replace(study_of("perceptron"), loss_fn=loss)
+    before = state(study.model)
+    with pytest.raises(InvalidInputError, match=detail):
+        hessian_trace(study)
+    assert state(study.model) == before
+
+
+def test_a_gauss_newton_matrix_that_is_not_finite_is_refused_by_layer() -> None:
+    batches = [torch.full((2, 3), torch.nan, dtype=torch.float64)]
+    with pytest.raises(
+        InvalidInputError, match="/batches: the Gauss-Newton matrix of layer '0' is not finite"
+    ):
+        gauss_newton(make_study(perceptron(), batches, squares))
+
+
+def test_the_model_is_as_it_was_after_gauss_newton_probes() -> None:
+    study = study_of("convolutional")
+    study.layers[1].weight.requires_grad_(False)
+    before = state(study.model)
+    gauss_newton(study, probes=2)
+    assert state(study.model) == before

@@ -1,0 +1,59 @@
+r"""Measured divergence between what the model predicts with and without one layer rounded.
+
+.. math:: c_{l,f} = \frac{1}{N} \sum_{i=1}^{N}
+          \operatorname{KL}\big(\operatorname{softmax} z_i \,\Vert\, \operatorname{softmax} z_i^{(l,f)}\big)
+
+z_i are the logits of the original model and :math:`z_i^{(l,f)}` those with only layer l in format f. Needs no labels. A
+sample with several rows of logits (tokens, pixels) counts with their mean.
+
+Source: T. Zhao et al., "MixDQ", ECCV 2024, for measuring one layer at a time; ModelOpt's ``kl_div`` score.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from allocator import CostTable
+from sensitivity.calibration import Batch
+from sensitivity.estimators.measured import measured
+from sensitivity.output_metrics import OutputFunction, checked_outputs, find_metric, sample_means
+from sensitivity.study import Study
+
+
+def kl(study: Study, *, logits: OutputFunction) -> CostTable:
+    """Measure the table, one forward pass from the changed layer on per entry and batch.
+
+    Args:
+        study: Model, data, layers and formats.
+        logits: (model, batch) → (B, …, C).
+
+    Returns:
+        (L, F) in nats per sample, with standard errors over samples.
+
+    Raises:
+        InvalidInputError: The logits are not of that shape, or a divergence is not finite (names the layer and the
+            format).
+
+    Example:
+        >>> import torch
+        >>> from sensitivity import profile_model
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> loss = lambda model, batch: model(batch).square().sum(1)
+        >>> tables = {"kl": partial(kl, logits=lambda model, batch: model(batch))}
+        >>> profile = profile_model(model, [torch.randn(4, 8)], loss, ["int2", "int4", "fp32"], tables)
+        >>> [round(value, 4) for value in profile.costs["kl"].values[0]]
+        [0.0033, 0.0001, 0.0]
+    """
+    meaning = "mean KL(original ‖ quantized), nats per sample"
+    return measured(study, name="kl", outputs=partial(_logits, logits), distance=_divergence, meaning=meaning)
+
+
+def _logits(logits: OutputFunction, model: nn.Module, batch: Batch) -> Tensor:
+    return checked_outputs(logits(model, batch))
+
+
+def _divergence(original: Tensor, changed: Tensor) -> Tensor:
+    return sample_means(find_metric("softmax_kl").distance(original, changed))
