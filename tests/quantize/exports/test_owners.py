@@ -15,7 +15,7 @@ from sensitivity.text_encoder import minilm_folder
 from tests.quantize.exports.owners import Owner, ask
 from tests.quantize.exports.plans import LLAMA, formats_of
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.rare
 
 #: Twelve Linears of 256 × 256 called 0 to 11: names that are prefixes of others.
 CHAIN = """
