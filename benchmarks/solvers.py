@@ -1,10 +1,10 @@
 """The exact solver against whole-model MIP solvers on the same instances, in one run.
 
 ``python -m benchmarks.solvers [--time-limit SECONDS] [--only TEXT]``. Every measurement is a process of its own, so
-that peak memory is its own; times are medians of up to five solves and include building the model, not imports. Each
-MIP solver runs twice: at its defaults, and asked for a relative gap of 1e-9, the proof that ``exact`` gives. A time
-that ran into the limit says so, and the factor is then at least what is printed. For frontiers the MIP solvers are
-timed on three of the points and extrapolated to all.
+that peak memory is its own; times are medians of at least five solves (fewer where these take seconds) and include
+building the model, not imports. Each MIP solver runs twice: at its defaults, and asked for a relative gap of 1e-9, the
+proof that ``exact`` gives. A time that ran into the limit says so, and the factor is then at least what is printed.
+For frontiers the MIP solvers are timed on three of the points and extrapolated to all.
 """
 
 from __future__ import annotations

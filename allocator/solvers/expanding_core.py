@@ -243,7 +243,8 @@ class _Pass:
     def _take_best(self, spend: FloatArray, cost: FloatArray, stage: _Stage | None, first: int = 0) -> None:
         core = self.core
         rivals = (cost <= core.cost + core.rounding.cost).nonzero()[0]
-        rivals = rivals[(spend[rivals] <= core.slack).all(axis=1)]
+        if rivals.size:
+            rivals = rivals[(spend[rivals] <= core.slack).all(axis=1)]
         if rivals.size == 0:
             return
         rivals = rivals[cost[rivals] <= cost[rivals].min() + core.rounding.cost]
