@@ -10,7 +10,7 @@ from allocator.schema import Strict
 from api import failures, openapi, problems
 from api.body_limit import BodyLimit
 from api.resources import lifespan
-from api.routes import allocations, profiles
+from api.routes import allocations, jobs, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.describe(app)
     app.include_router(profiles.router)
     app.include_router(allocations.router)
+    app.include_router(jobs.router)
 
     @app.get("/healthz", tags=["operation"], summary="Is the process alive?")
     async def health() -> Health:
