@@ -10,6 +10,7 @@ from allocator import Fault, InvalidInputError
 from allocator.errors import decoded, faults_of
 from api.work.errors import InvalidJsonError
 
+_NO_OBJECT = Fault("", "expected a JSON object that holds a profile and what is asked of it")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -27,13 +28,14 @@ def parsed(model: type[M], body: bytes) -> M:
         InvalidJsonError: It is not JSON.
         InvalidInputError: It is not such a model; names every offending field.
     """
+    if not body.strip():
+        raise InvalidInputError(_NO_OBJECT)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         entries = error.errors()
         if entries[0]["type"] == "json_invalid":
-            raise InvalidJsonError(str(entries[0]["ctx"]["error"])) from error
+            raise InvalidJsonError(f"JSON breaks: {entries[0]['ctx']['error']}") from error
         if not entries[0]["loc"] and entries[0]["type"] == "model_type":
-            detail = "expected a JSON object that holds a profile and what is asked of it"
-            raise InvalidInputError(Fault("", detail)) from error
+            raise InvalidInputError(_NO_OBJECT) from error
         raise InvalidInputError(*faults_of(entries, decoded(body))) from error
