@@ -17,6 +17,7 @@ from allocator.solvers import Solver
 from api.cli import main
 from api.server import running_server
 from tests.api.helpers import GivenSolver, tiny
+from tests.api.postgres import Postgres, postgres_server
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,6 +29,13 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("BITALLOC_PLUGINS", json.dumps(["tests.api.solvers"]))
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # tests change the working directory
         yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
