@@ -19,7 +19,9 @@ from allocator import BitallocError
 from api.app import create_app
 
 _ANNOUNCED = re.compile(r"serving on (http://\S+)")
-_SHUTDOWN_S = 10.0
+_SHUTDOWN_S = 20.0
+#: Requests that are still open when the service is told to end get so long; event streams would stay for ever.
+_FINISH_S = 5
 
 
 class ServerError(BitallocError, RuntimeError):
@@ -48,7 +50,9 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         listener.listen()  # whoever reads the announcement may connect at once
         name = f"[{host}]" if ":" in host else host
         announce(f"serving on http://{name}:{listener.getsockname()[1]}")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_FINISH_S)).run(
+            sockets=[listener]
+        )
 
 
 @contextmanager
