@@ -10,10 +10,11 @@ from fastapi import APIRouter, Body, Request
 from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
 from allocator import Request as PlanRequest
 from api.examples import ALLOCATIONS
+from api.json_body import JsonRoute
 from api.problems import answers
 from api.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["allocations"])
+router = APIRouter(prefix="/v1", tags=["allocations"], route_class=JsonRoute)
 _ERRORS = answers(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -6,27 +6,15 @@ from importlib import metadata
 
 from fastapi import FastAPI
 
-from allocator.schema import Strict
-from api import allocations, problems
-from api.body_limit import BodyLimit
+from api import allocations, operation, problems
+from api.metrics import Metrics
+from api.middleware import stack
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
 Which layer of a neural network gets how many bits. Send a **profile** (what each format would cost and spend in each
 layer) and **budgets**; get back the best plan, with a bound that proves how good it is.
 """
-
-
-class Health(Strict):
-    """That the process is alive.
-
-    Attributes:
-        status: Always ``ok``.
-        version: Version of bitalloc.
-    """
-
-    status: str
-    version: str
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -42,13 +30,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     version = metadata.version("bitalloc")
     app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION)
     app.state.settings = settings
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.state.metrics = Metrics()
+    stack.install(app, settings, app.state.metrics)
     problems.install(app)
     problems.describe(app)
+    app.include_router(operation.router)
     app.include_router(allocations.router)
-
-    @app.get("/healthz", tags=["operation"], summary="Is the process alive?")
-    async def health() -> Health:
-        return Health(status="ok", version=version)
-
     return app

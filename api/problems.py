@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,10 +13,52 @@ from starlette.exceptions import HTTPException
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.errors import faults_of
+from api.middleware.request_id import current_request_id
 from api.problem_details import FieldProblem, ProblemDetails
 
-_LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemError(HTTPException):
+    """An error answer, raised wherever it is noticed.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+        headers: Headers to send along.
+
+    Example:
+        >>> raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-profile", "no profile of this name is here")
+        Traceback (most recent call last):
+        api.problems.ProblemError: 404: no profile of this name is here
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        faults: Iterable[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.faults = tuple(faults)
+        super().__init__(status, detail, headers)
+
+
+def problem_response(error: ProblemError) -> JSONResponse:
+    """Build the answer that an error stands for.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The response.
+    """
+    status = HTTPStatus(error.status_code)
+    return problem(status, error.kind, str(error.detail), error.faults, error.headers)
 
 
 def problem(
@@ -45,6 +86,7 @@ def problem(
         status=status,
         detail=detail,
         errors=tuple(FieldProblem(pointer=fault.pointer, detail=fault.detail) for fault in faults),
+        request_id=current_request_id(),
     )
     return JSONResponse(
         body.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {})
@@ -97,17 +139,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, ProblemError):
+            return problem_response(error)
         status = HTTPStatus(error.status_code)
         kind = status.phrase.lower().replace(" ", "-")
         return problem(status, kind, str(error.detail), headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def _(request: Request, error: Exception) -> JSONResponse:
-        _LOG.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-        detail = "the service failed; the operator's log has the reason"
-        # The server drops the connection after an unexpected error; saying so lets clients open another.
-        closing = {"connection": "close"}
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, headers=closing)
 
 
 def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

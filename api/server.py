@@ -15,6 +15,8 @@ import uvicorn
 
 from allocator import BitallocError
 from api.app import create_app
+from api.logs import log_to
+from api.settings import load_settings
 
 _ANNOUNCED = re.compile(r"serving on (http://\S+)")
 _SHUTDOWN_S = 10.0
@@ -35,7 +37,9 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     Raises:
         ServerError: The address cannot be bound.
     """
-    app = create_app()
+    settings = load_settings()
+    log_to(level=settings.log_level)
+    app = create_app(settings)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,7 +50,9 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         listener.listen()  # whoever reads the announcement may connect at once
         name = f"[{host}]" if ":" in host else host
         announce(f"serving on http://{name}:{listener.getsockname()[1]}")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False)).run(
+            sockets=[listener]
+        )
 
 
 @contextmanager

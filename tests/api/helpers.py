@@ -67,7 +67,8 @@ def problem_of(response: Any, status: int) -> dict[str, Any]:
     assert response.headers["content-type"] == MEDIA_TYPE
     body: dict[str, Any] = response.json()
     assert body["status"] == status
-    assert set(body) == {"type", "title", "status", "detail", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "errors", "request_id"}
+    assert body["request_id"] == response.headers["x-request-id"]
     return body
 
 
