@@ -6,9 +6,11 @@ from importlib import metadata
 
 from fastapi import FastAPI
 
-from api import allocations, operation, problems
+from api import failures, openapi, problems
 from api.metrics import Metrics
 from api.middleware import stack
+from api.resources import lifespan
+from api.routes import allocations, operation, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -28,12 +30,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
-    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION)
+    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION, lifespan=lifespan)
     app.state.settings = settings
     app.state.metrics = Metrics()
     stack.install(app, settings, app.state.metrics)
     problems.install(app)
-    problems.describe(app)
+    failures.install(app)
+    openapi.describe(app)
     app.include_router(operation.router)
+    app.include_router(profiles.router)
     app.include_router(allocations.router)
     return app

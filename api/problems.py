@@ -157,20 +157,3 @@ def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
-
-
-def describe(app: FastAPI) -> None:
-    """Put the schema of error answers into the OpenAPI document.
-
-    Args:
-        app: The application.
-    """
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= schema.pop("$defs", {}) | {"ProblemDetails": schema}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -29,6 +31,13 @@ class Settings(BaseSettings):
         max_requests_per_minute: Requests per minute and API key, in each replica, unless the key has its own limit.
         cors_origins: Origins whose pages may call the service, separated by commas; none by default.
         log_level: Least level that is logged.
+        data_dir: Folder of the embedded database; made when it is missing.
+        database_url: Database that several replicas share, ``postgresql+psycopg://user:password@host/name``; the
+            embedded one in ``data_dir`` when absent.
+        workers: Processes that solve; 0 for one per core, at least two.
+        worker_memory_bytes: Address space that a worker may take before its solve fails.
+        overrun_s: Time past its limit that a solve gets before it is killed.
+        plugins: Modules that every worker imports at its start; they may add solvers to ``allocator.SOLVERS``.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
@@ -42,6 +51,12 @@ class Settings(BaseSettings):
     max_formats: _Positive = 256
     max_time_limit_s: _Seconds = 60.0
     max_requests_per_minute: _Positive = 6_000
+    data_dir: Path = Field(default_factory=lambda: _data_home() / "bitalloc")
+    database_url: str | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    worker_memory_bytes: Annotated[int, Field(ge=2**29)] = 8 * 2**30
+    overrun_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    plugins: tuple[str, ...] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -76,3 +91,7 @@ def load_settings() -> Settings:
             for entry in error.errors()
         )
         raise InvalidInputError(*faults) from error
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
