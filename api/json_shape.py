@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 # Blocks bound the memory; the state at the end of one is carried into the next.
 _BLOCK_BYTES = 2**20
-_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_QUOTE, _BACKSLASH, _COLON = b'"\\:'
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")] = 1
 _STEPS[list(b"]}")] = -1
@@ -32,10 +32,12 @@ class JsonShape:
     Attributes:
         depth: Arrays and objects around the innermost value.
         values: An upper bound of its values: one, and one for each bracket that opens, comma and colon.
+        colons: Members of all its objects together.
     """
 
     depth: int
     values: int
+    colons: int
 
 
 def json_shape(text: bytes, max_depth: int, max_values: int) -> JsonShape:
@@ -51,10 +53,10 @@ def json_shape(text: bytes, max_depth: int, max_values: int) -> JsonShape:
 
     Example:
         >>> json_shape(b'{"a": [1, "[[[", 2]}', 64, 1000)
-        JsonShape(depth=2, values=6)
+        JsonShape(depth=2, values=6, colons=1)
     """
     escapes = b"\\" in text
-    within, slashes, level, depth, values = False, 0, 0, 0, 1
+    within, slashes, level, depth, values, colons = False, 0, 0, 0, 1, 0
     for start in range(0, len(text), _BLOCK_BYTES):
         part = text[start : start + _BLOCK_BYTES]
         # Most of a profile is digits; they go first, unless something between them and a quote could matter.
@@ -70,10 +72,11 @@ def json_shape(text: bytes, max_depth: int, max_values: int) -> JsonShape:
         levels = np.cumsum(_STEPS[block] * outside, dtype=np.int32) + level
         depth = max(depth, int(levels.max()))
         values += int(np.count_nonzero(_STARTS[block] & outside))
+        colons += int(np.count_nonzero((block == _COLON) & outside))
         within, level = bool(inside[-1]), int(levels[-1])
         if depth > max_depth or values > max_values:
             break
-    return JsonShape(depth, values)
+    return JsonShape(depth, values, colons)
 
 
 def _escaped(block: Codes, slashes: int) -> tuple[Mask, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +18,9 @@ from api.middleware.request_id import current_request_id
 from api.problem_details import FieldProblem, ProblemDetails
 
 MEDIA_TYPE = "application/problem+json"
+#: Offending fields that an answer lists, and characters that it tells of each.
+MOST_FAULTS = 100
+_MOST_CHARACTERS = 1000
 
 
 class ProblemError(HTTPException):
@@ -85,7 +89,7 @@ def problem(
         title=status.phrase,
         status=status,
         detail=detail,
-        errors=tuple(FieldProblem(pointer=fault.pointer, detail=fault.detail) for fault in faults),
+        errors=tuple(map(_field, islice(faults, MOST_FAULTS))),
         request_id=current_request_id(),
     )
     return JSONResponse(
@@ -104,6 +108,8 @@ def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
     """
     listed = tuple(faults)
     detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
+    if len(listed) > MOST_FAULTS:
+        detail = f"more than {MOST_FAULTS} fields of the request cannot be used; these are the first"
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
 
 
@@ -144,6 +150,14 @@ def install(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         kind = status.phrase.lower().replace(" ", "-")
         return problem(status, kind, str(error.detail), headers=error.headers)
+
+
+def _field(fault: Fault) -> FieldProblem:
+    return FieldProblem(pointer=_short(fault.pointer), detail=_short(fault.detail))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
 def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

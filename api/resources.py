@@ -11,6 +11,7 @@ from typing import Annotated, ParamSpec, TypeVar
 from anyio import to_thread
 from fastapi import Depends, FastAPI, Request
 
+from api.keys.book import KeyBook
 from api.problems import ProblemError
 from api.settings import Settings
 from api.store import Store, open_store
@@ -106,6 +107,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = await blocking(open_store, settings)
         try:
             app.state.resources = Resources(settings, store, pool)
+            app.state.keys = KeyBook(store)
             yield
         finally:
             store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from allocator import Fault, InvalidInputError
+from api.json_limits import JsonLimits
 
 _PREFIX = "BITALLOC_"
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -27,6 +29,7 @@ class Settings(BaseSettings):
         max_json_values: Values in a body: numbers, texts, arrays, objects and keys.
         max_layers: Rows of a profile.
         max_formats: Columns of a profile.
+        max_rules: Entries of ``pin``, ``allow``, ``forbid``, ``limits``, ``budgets`` and ``batch``, each.
         max_time_limit_s: Longest time limit that a request may ask for, and the one it gets when it asks for none.
         max_requests_per_minute: Requests per minute and API key, in each replica, unless the key has its own limit.
         cors_origins: Origins whose pages may call the service, separated by commas; none by default.
@@ -49,6 +52,7 @@ class Settings(BaseSettings):
     max_json_values: _Positive = 5_000_000
     max_layers: _Positive = 100_000
     max_formats: _Positive = 256
+    max_rules: _Positive = 1_000
     max_time_limit_s: _Seconds = 60.0
     max_requests_per_minute: _Positive = 6_000
     data_dir: Path = Field(default_factory=lambda: _data_home() / "bitalloc")
@@ -72,6 +76,11 @@ class Settings(BaseSettings):
             if not origin.startswith(("http://", "https://")) or "/" in origin.partition("://")[2]:
                 raise ValueError(f"expected origins such as https://plans.example.org, got {origin!r}")
         return origins
+
+    @property
+    def json_limits(self) -> JsonLimits:
+        """What a JSON body may hold."""
+        return JsonLimits(**{field.name: getattr(self, field.name) for field in fields(JsonLimits)})
 
 
 def load_settings() -> Settings:

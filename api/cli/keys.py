@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from allocator.errors import require
@@ -57,12 +58,14 @@ def list_() -> None:
     table = Table("id", "name", "created", "revoked", "requests per minute", "body bytes")
     for key in keys:
         limits = (str(limit or "") for limit in (key.max_requests_per_minute, key.max_body_bytes))
-        table.add_row(key.id, key.name, key.created, key.revoked or "", *limits)
+        table.add_row(key.id, escape(key.name), key.created, key.revoked or "", *limits)
     Console().print(table if keys else "no keys: the service is open to this machine and to nobody else")
 
 
 @app.command()
-def revoke(identifier: Annotated[str, typer.Argument(metavar="ID", help="As `bitalloc keys list` shows it.")]) -> None:
+def revoke(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="As `bitalloc keys list` shows it.")],
+) -> None:
     """Refuse a key from now on; running services notice within a second."""
     require("sqlalchemy", "service")
     from api.keys.table import revoke_key

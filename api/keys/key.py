@@ -1,8 +1,8 @@
 """What a key looks like, and what of it is kept.
 
 A key is ``bitalloc_<id>_<secret>``; its secret is 256 random bits. Only the SHA-256 of the key is stored. A slow hash
-such as Argon2 protects passwords, which people choose and dictionaries list; nobody can try 2^256 secrets at any speed, so
-it would only make every request slow.
+such as Argon2 protects passwords, which people choose and dictionaries list; nobody can try 2^256 secrets at any
+speed, so it would only make every request slow.
 """
 
 from __future__ import annotations

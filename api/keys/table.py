@@ -27,9 +27,7 @@ def create_key(
         What is stored, and the key itself, which is not.
     """
     identifier, text = new_secret()
-    key = Key(
-        identifier, name, digest_of(text), _now(), None, max_requests_per_minute, max_body_bytes
-    )
+    key = Key(identifier, name, digest_of(text), _now(), None, max_requests_per_minute, max_body_bytes)
     with store.writing() as connection:
         connection.execute(insert(api_keys).values(**vars(key)))
     return key, text

@@ -15,10 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.keys.book import KeyBook
 from api.keys.key import Key
+from api.owners import NOBODY
 from api.problems import ProblemError, problem_response
-
-#: Owns everything where there are no keys.
-LOCAL = "local"
 
 
 class Keys:
@@ -50,7 +48,7 @@ class Keys:
         headers = Headers(scope=scope)
         if not await book.needed():
             _refuse_strangers(headers.get("host", ""))
-            state["owner"] = LOCAL
+            state["owner"] = NOBODY
             return
         sent = _sent(headers)
         key = await book.find(sent)
@@ -59,7 +57,7 @@ class Keys:
             raise ProblemError(
                 HTTPStatus.UNAUTHORIZED,
                 "key-needed",
-                f"{what}; send one as `Authorization: Bearer KEY`, or ask the operator for one (`bitalloc keys create`)",
+                f"{what}; send `Authorization: Bearer KEY`; the operator makes keys with `bitalloc keys create`",
                 headers={"WWW-Authenticate": "Bearer"},
             )
         state["owner"] = key.id
@@ -113,5 +111,6 @@ def _refuse_strangers(host: str) -> None:
     # A page elsewhere can point its own name at 127.0.0.1 and have a browser here ask us (DNS rebinding).
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     if not is_loopback(name):
-        detail = f"without API keys the service answers to localhost only, not to {host[:80]!r}; see `bitalloc keys create`"
+        shown = host[:80]
+        detail = f"without API keys the service is for localhost only, not for {shown!r}; see `bitalloc keys create`"
         raise ProblemError(HTTPStatus.FORBIDDEN, "local-only", detail)

@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api.metrics import Metrics
 from api.middleware.bodies import Bodies
 from api.middleware.failures import Failures
+from api.middleware.keys import Keys
 from api.middleware.observe import Observe
 from api.middleware.request_id import HEADER, RequestId
 from api.middleware.security_headers import SecurityHeaders
@@ -35,6 +36,7 @@ def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """
     # Added last means outermost: read this list from the bottom.
     app.add_middleware(Bodies, limits=settings)
+    app.add_middleware(Keys, max_requests_per_minute=settings.max_requests_per_minute)
     app.add_middleware(Failures)
     if settings.cors_origins:
         app.add_middleware(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.examples import ALLOCATIONS
+from api.metrics import Metrics
 from api.openapi import body_of
 from api.owners import Owner
 from api.problems import ProblemError, answers
@@ -60,6 +61,7 @@ async def allocate(request: Request, owner: Owner, shared: Shared) -> Response:
     options = {"id": new_id(), "max_time_limit_s": limit_s}
     task = Task("allocate", body, options, profiles_for(owner, shared))
     done = await shared.pool.run(task, limit_s + shared.settings.overrun_s)
+    _count(request.app.state.metrics, done)
     await blocking(_keep, shared, owner, done)
     return Response(done.parts[0], media_type=JSON, headers={"location": f"/v1/allocations/{options['id']}"})
 
@@ -91,6 +93,11 @@ async def allocation(
     if answer is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-allocation", f"there is no allocation {identifier}")
     return Response(await blocking(gzip.decompress, answer), media_type=JSON)
+
+
+def _count(metrics: Metrics, done: Done) -> None:
+    for row in done.facts["rows"]:
+        metrics.solved(row["solver"], row["layers"], row["seconds"], row["gap"])
 
 
 def _keep(shared: Resources, owner: str, done: Done) -> None:

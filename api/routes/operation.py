@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib import metadata
 
 from fastapi import APIRouter, Request, Response
 
 from allocator.schema import Strict
 from api.metrics import CONTENT_TYPE, Metrics
+from api.problems import ProblemError, answers
+from api.resources import Shared, blocking
 
 router = APIRouter(tags=["operation"])
+_NOT_READY = answers(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 
 
 class Health(Strict):
@@ -28,6 +32,28 @@ class Health(Strict):
 async def health() -> Health:
     """Answer without touching anything, so that a busy service is not restarted."""  # noqa: DOC201
     return Health(status="ok", version=metadata.version("bitalloc"))
+
+
+class Readiness(Strict):
+    """That the service can work.
+
+    Attributes:
+        store: Always ``writable``.
+        workers: Always ``accepting``.
+    """
+
+    store: str
+    workers: str
+
+
+@router.get("/readyz", summary="Can the service work?", responses=_NOT_READY)
+async def ready(shared: Shared) -> Readiness:
+    """Answer 200 when the store takes writes and there are workers, busy or not."""  # noqa: DOC201, DOC501
+    if not shared.pool.ready:
+        detail = "no worker is up; they start again by themselves"
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-workers", detail, headers={"Retry-After": "2"})
+    await blocking(shared.store.check)
+    return Readiness(store="writable", workers="accepting")
 
 
 @router.get(

@@ -5,7 +5,7 @@ Every row has an owner: the API key that made it, or the text of :data:`api.owne
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA = MetaData()
 
@@ -32,4 +32,17 @@ allocations = Table(
     Column("version", String(64), nullable=False),
     Column("request", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
+)
+
+#: Keys by id; ``digest`` is all that is kept of their secrets.
+api_keys = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("revoked", String(32)),
+    Column("max_requests_per_minute", Integer),
+    Column("max_body_bytes", BigInteger),
 )

@@ -95,7 +95,7 @@ class Pool:
     async def _started(self) -> None:
         while True:
             try:
-                child = await start_child(self._settings.worker_memory_bytes, self._settings.plugins)
+                child = await start_child(self._settings)
             except (WorkerCrashedError, OSError) as error:
                 _LOG.error("a worker could not be started: %s", error)
                 await asyncio.sleep(_RETRY_S)

@@ -97,3 +97,20 @@ class GivenSolver(Entry):
     def load(self) -> Solver:
         assert self.run is not None
         return self.run
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service with keys.
+
+    Attributes:
+        url: Where it is.
+        mine: A good key.
+        theirs: Another good key.
+        revoked: A key that was revoked.
+    """
+
+    url: str
+    mine: str
+    theirs: str
+    revoked: str

@@ -105,7 +105,9 @@ def _numbers() -> Iterator[Hostile]:
     yield Hostile("the smallest number there is", 200, _with("profile/costs/kl/values/0/0", "5e-324"))
     yield Hostile("less than the smallest number", 200, _with("profile/costs/kl/values/0/0", "1e-400"))
     yield Hostile("minus zero", 200, _with("profile/costs/kl/values/0/0", "-0.0"))
-    yield Hostile("sums that overflow", 422, _with("profile/costs/kl/values", "[[1.7e308,1.7e308],[1.7e308,1.7e308]]"))
+    yield Hostile(
+        "sums that overflow", 422, _with("profile/costs/kl/values", "[[1.7e308,1.7e308],[1.7e308,1.7e308]]")
+    )
     yield Hostile("a schema version beyond 64 bits", 422, _with("profile/schema_version", "9" * 100))
 
 
@@ -116,7 +118,9 @@ def _keys() -> Iterator[Hostile]:
     yield Hostile("profile twice", 400, f'{{"profile":{whole},"profile":{whole}}}'.encode())
     yield Hostile("a budget twice", 400, _with("budgets", '{"weight_bytes":1,"weight_bytes":9e9}'))
     yield Hostile("a key twice, once escaped", 400, _with("budgets", '{"kl":1,"k\\u006c":2}'))
-    yield Hostile("a format twice", 400, _with("profile/formats", '{"a":{"weight_bits":4},"a":{"weight_bits":8}}'))
+    yield Hostile(
+        "a format twice", 400, _with("profile/formats", '{"a":{"weight_bits":4},"a":{"weight_bits":8}}')
+    )
     yield Hostile("100,000 times one key", 400, _with("budgets", "{" + '"kl":1,' * 100_000 + '"kl":1}'))
     for name in ("__proto__", "constructor", "__class__", "", " ", "\\u0000", "a/b~c", "$ref", "x" * 100_000):
         shown = name if len(name) < 20 else "an endless name"
@@ -155,7 +159,9 @@ def _encodings() -> Iterator[Hostile]:
     yield Hostile("noncharacters", 200, _with("profile/model", '"\\uffff\\ufffe\\u0000"'))
     yield Hostile("text from right to left", 200, _with("profile/model", '"\u202e\u2066\u0645"'))
     yield Hostile("a name of emoji", 200, _with("profile/layers/0/name", '"\\ud83d\\ude00"'))
-    yield Hostile("a hundred accents on a letter", 200, _with("profile/layers/0/name", '"e' + "\\u0301" * 100 + '"'))
+    yield Hostile(
+        "a hundred accents on a letter", 200, _with("profile/layers/0/name", '"e' + "\\u0301" * 100 + '"')
+    )
 
 
 def _texts() -> Iterator[Hostile]:
@@ -201,9 +207,20 @@ def _types() -> Iterator[Hostile]:
         ("JSON in capitals", "APPLICATION/JSON", 200),
         ("JSON said to be UTF-16", "application/json; charset=utf-16", 200),
     ):
-        yield Hostile(f"{name} as the content type", status, good, {} if given is None else {"content-type": given})
+        yield Hostile(
+            f"{name} as the content type", status, good, {} if given is None else {"content-type": given}
+        )
     yield Hostile("a pickle", 400, b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.")
-    for coding in ("br", "deflate", "compress", "zstd", "gzip, gzip", "gzip;q=1", "identity, gzip", "x" * 1000):
+    for coding in (
+        "br",
+        "deflate",
+        "compress",
+        "zstd",
+        "gzip, gzip",
+        "gzip;q=1",
+        "identity, gzip",
+        "x" * 1000,
+    ):
         yield Hostile(f"the coding {coding[:20]}", 415, good, JSON | {"content-encoding": coding})
 
 
@@ -251,7 +268,7 @@ def _syntax() -> Iterator[Hostile]:
         "Python": b"{'gap': None}",
         "undefined": b'{"gap": undefined}',
         "True": b'{"gap": True}',
-        "a key that is a number": b'{1: 2}',
+        "a key that is a number": b"{1: 2}",
         "blanks": b" \t\r\n" * 1000,
         "other blanks": "\u00a0{}".encode(),
         "a million spaces before nothing": b" " * 1_000_000,
@@ -267,10 +284,22 @@ def _syntax() -> Iterator[Hostile]:
 def _shapes() -> Iterator[Hostile]:
     for raw in (b"", b"null", b"true", b"0", b'"profile"', b"[]", b"[{}]", b"{}", b'{"profile":null}'):
         yield Hostile(f"{raw.decode() or 'nothing'} as a body", 422, raw)
-    for place in ("profile", "profile/formats", "profile/layers", "profile/costs", "profile/costs/kl", "budgets"):
+    for place in (
+        "profile",
+        "profile/formats",
+        "profile/layers",
+        "profile/costs",
+        "profile/costs/kl",
+        "budgets",
+    ):
         for raw in ("0", '"x"', "true", "[[]]" if place != "profile/layers" else "{}"):
             yield Hostile(f"{raw} as {place}", 422, _with(place, raw))
-    for place in ("profile/layers/0", "profile/layers/0/name", "profile/costs/kl/values/0", "profile/formats/int4-g64"):
+    for place in (
+        "profile/layers/0",
+        "profile/layers/0/name",
+        "profile/costs/kl/values/0",
+        "profile/formats/int4-g64",
+    ):
         for raw in ("null", "1", "[]"):
             yield Hostile(f"{raw} as {place}", 422, _with(place, raw))
 
@@ -282,13 +311,25 @@ def _many() -> Iterator[Hostile]:
     yield Hostile("257 formats", 422, _with("profile/formats", f"{{{columns}}}"))
     yield Hostile("six million values", 413, b"[" + b"1," * 6_000_000 + b"1]")
     yield Hostile("six million empty arrays", 413, b"[" + b"[]," * 6_000_000 + b"1]")
-    yield Hostile("a million empty objects as layers", 422, _with("profile/layers", "[" + "{}," * 99_999 + "{}]"))
-    yield Hostile("100,000 pins", 422, _with("pin", json.dumps({f"x{index}": "int4-g64" for index in range(100_000)})))
-    yield Hostile("100,000 unknown members", 422, json.dumps({f"x{index}": 1 for index in range(100_000)}).encode())
-    yield Hostile("100,000 budgets", 422, _with("budgets", json.dumps({f"x{index}": 1 for index in range(100_000)})))
+    yield Hostile(
+        "a million empty objects as layers", 422, _with("profile/layers", "[" + "{}," * 99_999 + "{}]")
+    )
+    yield Hostile(
+        "100,000 pins", 422, _with("pin", json.dumps({f"x{index}": "int4-g64" for index in range(100_000)}))
+    )
+    yield Hostile(
+        "100,000 unknown members", 422, json.dumps({f"x{index}": 1 for index in range(100_000)}).encode()
+    )
+    yield Hostile(
+        "100,000 budgets", 422, _with("budgets", json.dumps({f"x{index}": 1 for index in range(100_000)}))
+    )
     yield Hostile("64 MiB and a byte", 413, b" " * (2**26 + 1))
-    yield Hostile("a table of 100,000 rows", 422, _with("profile/costs/kl/values", json.dumps([[1.0, 2.0]] * 100_000)))
-    yield Hostile("a row of 100,000 values", 422, _with("profile/costs/kl/values", json.dumps([[1.0] * 100_000] * 2)))
+    yield Hostile(
+        "a table of 100,000 rows", 422, _with("profile/costs/kl/values", json.dumps([[1.0, 2.0]] * 100_000))
+    )
+    yield Hostile(
+        "a row of 100,000 values", 422, _with("profile/costs/kl/values", json.dumps([[1.0] * 100_000] * 2))
+    )
 
 
 def corpus() -> list[Hostile]:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from allocator import InvalidInputError
 from api import json_shape as module
-from api.json_body import decoded
+from api.json_limits import JsonLimits
 from api.json_shape import JsonShape, json_shape
-from api.problems import ProblemError
-from api.settings import Settings
+from api.work.errors import InvalidJsonError
+from api.work.json_body import decoded
 from tests.api.helpers import random_profile
 
 MANY = 10**9
@@ -22,7 +22,7 @@ MANY = 10**9
 def slow_shape(text: bytes) -> JsonShape:
     """Character by character, as one would do it by hand."""
     inside = escaped = False
-    level = depth = 0
+    level = depth = colons = 0
     values = 1
     for code in text:
         character = chr(code)
@@ -39,7 +39,8 @@ def slow_shape(text: bytes) -> JsonShape:
             level += (character in "[{") - (character in "]}")
             depth = max(depth, level)
             values += character in "[{,:"
-    return JsonShape(depth, values)
+            colons += character == ":"
+    return JsonShape(depth, values, colons)
 
 
 DOCUMENTS = st.recursive(
@@ -72,7 +73,7 @@ def test_counting_stops_at_a_maximum() -> None:
 
 @given(DOCUMENTS)
 def test_good_documents_come_through(document: object) -> None:
-    assert decoded(json.dumps(document).encode(), Settings()) == document
+    assert decoded(json.dumps(document).encode(), JsonLimits()) == document
 
 
 def test_a_document_has_fewer_values_than_were_counted() -> None:
@@ -82,30 +83,33 @@ def test_a_document_has_fewer_values_than_were_counted() -> None:
 
 
 REFUSED = {
-    "depth": (b"[" * 65 + b"]" * 65, "nested deeper than 64 levels", 400),
-    "depth behind brackets in texts": (b'["]]]]]",' * 65 + b"1" + b"]" * 65, "nested deeper than 64", 400),
-    "values": (b"[" + b"1," * 1000 + b"1]", "more than 1000 values", 413),
-    "a key twice": (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' twice in one object", 400),
-    "a key twice, once escaped": (b'{"ab": 1, "a\\u0062": 2}', "the key 'ab' twice", 400),
-    "half a surrogate": (b'{"a": "\\ud800"}', "half a surrogate pair", 400),
-    "half a surrogate in a key": (b'{"\\uDFFF": 1}', "half a surrogate pair", 400),
-    "UTF-16": ('{"a": 1}'.encode("utf-16"), "has to be UTF-8, and byte 0 is not", 400),
-    "a byte order mark": (b"\xef\xbb\xbf{}", "JSON breaks at character 0: Unexpected UTF-8 BOM", 400),
-    "too many digits": (b"[" + b"9" * 5000 + b"]", "a number that cannot be read", 400),
-    "nothing": (b"", "JSON breaks at character 0", 400),
+    "depth": (b"[" * 65 + b"]" * 65, "nested deeper than 64 levels"),
+    "depth behind brackets in texts": (b'["]]]]]",' * 65 + b"1" + b"]" * 65, "nested deeper than 64"),
+    "a key twice": (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' twice in one object"),
+    "a key twice, once escaped": (b'{"ab": 1, "a\\u0062": 2}', "the key 'ab' twice"),
+    "half a surrogate": (b'{"a": "\\ud800"}', "end of hex escape"),
+    "half a surrogate in a key": (b'{"\\uDFFF": 1}', "lone leading surrogate"),
+    "UTF-16": ('{"a": 1}'.encode("utf-16"), "has to be UTF-8, and byte 0 is not"),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "JSON breaks at character 0: Unexpected UTF-8 BOM"),
+    "too many digits": (b"[" + b"9" * 5000 + b"]", "number out of range"),
+    "nothing": (b"", "JSON breaks at character 0"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_body_is_refused_with_the_reason(name: str) -> None:
-    body, words, status = REFUSED[name]
-    with pytest.raises(ProblemError, match=words) as refusal:
-        decoded(body, Settings(max_json_values=1000))
-    assert refusal.value.status_code == status
+    body, words = REFUSED[name]
+    with pytest.raises(InvalidJsonError, match=words):
+        decoded(body, JsonLimits())
+
+
+def test_a_body_of_too_many_values_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"expected at most 1000 values .* BITALLOC_MAX_JSON_VALUES"):
+        decoded(b"[" + b"1," * 1000 + b"1]", JsonLimits(max_json_values=1000))
 
 
 def test_a_whole_surrogate_pair_is_a_character() -> None:
-    assert decoded(b'"\\ud83d\\ude00"', Settings()) == "\U0001f600"
+    assert decoded(b'"\\ud83d\\ude00"', JsonLimits()) == "\U0001f600"
 
 
 @pytest.mark.parametrize("inline", [True, False])
@@ -113,7 +117,7 @@ def test_a_profile_of_too_many_rows_or_columns_is_pointed_at(inline: bool) -> No
     profile = random_profile(6)
     body = json.dumps({"profile": profile} if inline else profile).encode()
     with pytest.raises(InvalidInputError, match="expected at most 5 layers, got 6") as refusal:
-        decoded(body, Settings(max_layers=5, max_formats=2))
+        decoded(body, JsonLimits(max_layers=5, max_formats=2))
     where = "/profile" if inline else ""
     assert [fault.pointer for fault in refusal.value.faults] == [f"{where}/layers", f"{where}/formats"]
-    decoded(body, Settings(max_layers=6, max_formats=3))
+    decoded(body, JsonLimits(max_layers=6, max_formats=3))

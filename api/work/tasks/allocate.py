@@ -25,7 +25,7 @@ def run(work: Work) -> Answer:
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
     """
-    asked = parsed(AllocationRequest, work.body)
+    asked = parsed(AllocationRequest, work.body, work.limits)
     profile = wanted_profile(work, asked)
     request = limited(asked, work.options["max_time_limit_s"])
     budgets = [{}] if asked.batch is None else list(asked.batch)
@@ -38,7 +38,7 @@ def run(work: Work) -> Answer:
         )
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
         answers.append(stored.model_dump_json().encode())
-        rows.append(_facts(stored))
+        rows.append(_facts(stored, len(profile.layers)))
     body = answers[0] if asked.batch is None else b'{"allocations":[' + b",".join(answers) + b"]}"
     kept = asked.model_dump_json(exclude={"profile"}, exclude_unset=True).encode()
     parts = [body, *(gzip.compress(part, _LEVEL, mtime=0) for part in (kept, *answers))]
@@ -122,7 +122,7 @@ def _in_batch(fault: Fault, at: int, asked: AllocationRequest) -> Fault:
     return Fault(f"/batch/{at}/{name}", fault.detail) if inside else fault
 
 
-def _facts(stored: StoredAllocation) -> dict[str, Any]:
+def _facts(stored: StoredAllocation, layers: int) -> dict[str, Any]:
     return {
         "id": stored.id,
         "profile_sha256": stored.profile_sha256,
@@ -131,4 +131,5 @@ def _facts(stored: StoredAllocation) -> dict[str, Any]:
         "solver": stored.solver.name,
         "seconds": stored.solver.seconds,
         "gap": stored.gap,
+        "layers": layers,
     }

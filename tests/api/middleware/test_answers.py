@@ -6,19 +6,20 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import Receive, Scope, Send
 
-from allocator.problem import Problem
-from allocator.solvers import Effort, Outcome, Solver
 from api.app import create_app
 from api.logs import JsonLines, log_to
 from api.metrics import Metrics
+from api.middleware.failures import Failures
+from api.middleware.request_id import RequestId
 from api.settings import Settings
 from tests.api.helpers import problem_of, serving, tiny
 
@@ -120,19 +121,33 @@ def _access(lines: StringIO) -> dict[str, Any]:
     raise AssertionError(lines.getvalue())
 
 
-def _raise(problem: Problem, effort: Effort) -> Outcome:
-    del problem, effort
-    raise ZeroDivisionError("line one\nline two")
+async def _broken(scope: Scope, receive: Receive, send: Send) -> None:
+    del receive
+    if scope["path"] == "/begun":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+    if scope["type"] == "http":
+        raise ZeroDivisionError("line one\nline two")
 
 
-def test_a_failure_is_one_line_with_its_traceback(
-    here: httpx2.Client, lines: StringIO, add_solver: Callable[[str, Solver], None]
-) -> None:
-    add_solver("broken", _raise)
-    body = problem_of(here.post(PATH, json={"profile": tiny(), "solver": "broken"}), 500)
+def test_what_nobody_expected_is_a_bare_500_and_one_line_with_its_traceback(lines: StringIO) -> None:
+    with serving(RequestId(Failures(_broken))) as url:
+        body = problem_of(httpx2.get(url, headers={"x-request-id": "r-2"}), 500)
+    assert body["request_id"] == "r-2"
+    assert "ZeroDivision" not in json.dumps(body)
     (line,) = [entry for entry in map(json.loads, lines.getvalue().splitlines()) if entry["level"] == "error"]
-    assert line["request_id"] == body["request_id"]
+    assert line["request_id"] == "r-2"
+    assert line["message"] == "unexpected error in GET /"
     assert "ZeroDivisionError: line one\nline two" in line["error"]
+
+
+def test_an_answer_that_breaks_off_is_cut_off(lines: StringIO) -> None:
+    del lines
+    with (
+        serving(RequestId(Failures(_broken))) as url,
+        pytest.raises(httpx2.TransportError, match="peer closed connection"),
+    ):
+        httpx2.get(f"{url}/begun")
 
 
 def test_a_line_is_one_line_whatever_is_logged() -> None:
@@ -163,6 +178,12 @@ def test_metrics_count_by_route_and_status(here: httpx2.Client) -> None:
     assert samples["bitalloc_requests_total", "OTHER", PATH, "405"] == 1
     assert samples["bitalloc_request_seconds_count", "POST", PATH] == 4
     assert samples["bitalloc_request_seconds_sum", "POST", PATH] > 0
+    assert samples["bitalloc_solve_seconds_count", "1-100", "exact"] == 3
+    assert samples["bitalloc_solve_gap_sum", "1-100", "exact"] == 0
+
+
+def test_readiness_is_told(http: httpx2.Client) -> None:
+    assert http.get("/readyz").json() == {"store": "writable", "workers": "accepting"}
 
 
 def test_applications_count_apart(here: httpx2.Client) -> None:

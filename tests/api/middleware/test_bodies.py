@@ -146,7 +146,7 @@ def test_another_coding_is_refused_with_the_one_that_is_known(http: httpx2.Clien
 
 def test_an_upload_that_takes_too_long_is_ended() -> None:
     with serving(create_app(Settings(upload_timeout_s=0.3))) as url, _raw(url) as connection:
-        connection.sendall(b"POST /v1/allocations HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{")
+        connection.sendall(b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"did not arrive within 0.3 s" in answer
@@ -157,7 +157,9 @@ def test_slow_uploads_hold_nobody_up() -> None:
     with serving(create_app(Settings(upload_timeout_s=30))) as url:
         slow = [_raw(url) for _ in range(60)]
         for connection in slow:
-            connection.sendall(b"POST /v1/allocations HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n{")
+            connection.sendall(
+                b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n{"
+            )
         assert httpx2.post(url + PATH, json={"profile": tiny()}).status_code == 200
         for connection in slow:
             connection.close()
@@ -169,7 +171,8 @@ def test_a_client_that_goes_away_in_its_upload_leaves_nothing_behind() -> None:
         for _ in range(5):
             with _raw(url) as connection:
                 connection.sendall(
-                    b"POST /v1/allocations HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n" + bytes(2500)
+                    b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000\r\n\r\n"
+                    + bytes(2500)
                 )
         deadline = time.monotonic() + 5
         while (response := httpx2.post(url + PATH, content=_body(2900), headers=JSON)).status_code == 503:
@@ -181,7 +184,7 @@ def test_bodies_that_wait_are_counted_together() -> None:
     settings = Settings(max_waiting_bytes=3000, max_body_bytes=3000)
     with serving(create_app(settings)) as url, _raw(url) as connection:
         connection.sendall(
-            b"POST /v1/allocations HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n" + bytes(2000)
+            b"POST /v1/allocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000\r\n\r\n" + bytes(2000)
         )
         time.sleep(0.2)
         response = httpx2.post(url + PATH, content=_body(2000), headers=JSON)
