@@ -10,7 +10,7 @@ from api import failures, openapi, problems
 from api.metrics import Metrics
 from api.middleware import stack
 from api.resources import lifespan
-from api.routes import allocations, operation, profiles
+from api.routes import allocations, jobs, operation, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -40,4 +40,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operation.router)
     app.include_router(profiles.router)
     app.include_router(allocations.router)
+    app.include_router(jobs.router)
     return app

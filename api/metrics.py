@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
+
+from allocator import BitallocError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -94,6 +97,15 @@ class Metrics:
         if gap is not None:
             self._gaps.labels(*labels).observe(gap)
 
+    def count_solves(self, facts: Mapping[str, Any]) -> None:
+        """Count the solves of a finished task.
+
+        Args:
+            facts: Of the task; ``rows`` has one entry per plan.
+        """
+        for row in facts.get("rows", ()):
+            self.solved(row["solver"], row["layers"], row["seconds"], row["gap"])
+
     def watch_jobs(self, count: Callable[[], Mapping[str, int]]) -> None:
         """Report the jobs by state whenever somebody reads the metrics.
 
@@ -117,7 +129,13 @@ class _Jobs(Collector):
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily("bitalloc_jobs", "Jobs by state, of all replicas.", labels=("state",))
-        for state, number in self._count().items():
+        try:
+            counts = self._count()
+        except (
+            BitallocError
+        ):  # the database is away; the other metrics say more without this one than not at all
+            return
+        for state, number in counts.items():
             family.add_metric((state,), number)
         yield family
 

@@ -65,6 +65,28 @@ def problem_response(error: ProblemError) -> JSONResponse:
     return problem(status, error.kind, str(error.detail), error.faults, error.headers)
 
 
+def details_of(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Fault] = ()) -> ProblemDetails:
+    """Describe an error.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+
+    Returns:
+        The problem document.
+    """
+    return ProblemDetails(
+        type=f"urn:bitalloc:problem:{kind}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        errors=tuple(map(_field, islice(faults, MOST_FAULTS))),
+        request_id=current_request_id(),
+    )
+
+
 def problem(
     status: HTTPStatus,
     kind: str,
@@ -84,17 +106,24 @@ def problem(
     Returns:
         The response.
     """
-    body = ProblemDetails(
-        type=f"urn:bitalloc:problem:{kind}",
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        errors=tuple(map(_field, islice(faults, MOST_FAULTS))),
-        request_id=current_request_id(),
-    )
-    return JSONResponse(
-        body.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {})
-    )
+    body = details_of(status, kind, detail, faults).model_dump(mode="json")
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def invalid_input_details(faults: Iterable[Fault]) -> ProblemDetails:
+    """Describe content that cannot be used.
+
+    Args:
+        faults: The offending fields.
+
+    Returns:
+        The problem document.
+    """
+    listed = tuple(faults)
+    detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
+    if len(listed) > MOST_FAULTS:
+        detail = f"more than {MOST_FAULTS} fields of the request cannot be used; these are the first"
+    return details_of(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
 
 
 def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
@@ -106,11 +135,8 @@ def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
     Returns:
         A 422 response.
     """
-    listed = tuple(faults)
-    detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
-    if len(listed) > MOST_FAULTS:
-        detail = f"more than {MOST_FAULTS} fields of the request cannot be used; these are the first"
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
+    body = invalid_input_details(faults)
+    return JSONResponse(body.model_dump(mode="json"), status_code=body.status, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

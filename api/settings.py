@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         workers: Processes that solve; 0 for one per core, at least two.
         worker_memory_bytes: Address space that a worker may take before its solve fails.
         overrun_s: Time past its limit that a solve gets before it is killed.
+        jobs: Solves that may outlast their request at a time; more of them wait in the queue.
+        wait_s: How long a request waits for its answer when it does not say (``Prefer: wait=…``).
+        max_wait_s: The longest wait that a request may ask for.
+        lease_s: A service that gives no sign of life for so long is taken for dead, and its jobs go on elsewhere.
+        stream_s: Lifetime of an event stream; clients then reconnect.
         plugins: Modules that every worker imports at its start; they may add solvers to ``allocator.SOLVERS``.
     """
 
@@ -60,6 +65,11 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     worker_memory_bytes: Annotated[int, Field(ge=2**29)] = 8 * 2**30
     overrun_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    jobs: Annotated[int, Field(gt=0, le=256)] = 2
+    wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+    max_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    lease_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    stream_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     plugins: tuple[str, ...] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"

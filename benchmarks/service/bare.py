@@ -14,7 +14,7 @@ app = FastAPI()
 
 @app.post("/v1/allocations")
 async def allocate(body: AllocationRequest) -> dict[str, str | None]:
-    """Answer with a field of what was parsed."""
+    """Answer with a field of what was parsed."""  # noqa: DOC201
     return {"model": None if body.profile is None else body.profile.model}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,8 +36,31 @@ class Measured:
         return len(self.latencies_s) / self.seconds
 
     def percentile_ms(self, percent: float) -> float:
-        """A percentile of the latencies, in milliseconds."""
+        """Compute a percentile of the latencies.
+
+        Args:
+            percent: Which.
+
+        Returns:
+            Milliseconds.
+        """
         return float(np.percentile(self.latencies_s, percent)) * 1e3
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """Put measurements of one kind together.
+
+    Args:
+        parts: The measurements.
+
+    Returns:
+        One of all.
+    """
+    statuses: Counter[int] = Counter()
+    for part in parts:
+        statuses.update(part.statuses)
+    latencies_s = np.concatenate([part.latencies_s for part in parts])
+    return Measured(sum(part.seconds for part in parts), latencies_s, dict(statuses))
 
 
 def post(url: str, path: str, body: bytes, more: Iterable[str] = ()) -> bytes:

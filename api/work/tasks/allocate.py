@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import math
+from collections.abc import Callable
 from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
 from allocator import Request as PlanRequest
+from allocator.solve import Progress
+from allocator.solvers import Deadline
 from api.wire import AllocationRequest, StoredAllocation
 from api.work.desk import Work
+from api.work.numbering import numbered
 from api.work.parsing import parsed
 from api.work.tasks import Answer
 
@@ -32,10 +37,15 @@ def run(work: Work) -> Answer:
     ids = numbered(work.options["id"], len(budgets))
     rows: list[dict[str, Any]] = []
     answers: list[bytes] = []
+    deadline = Deadline(work.options["max_time_limit_s"])
     for at, more in enumerate(budgets):
-        plan = _planned(
-            profile, request.model_copy(update={"budgets": dict(request.budgets) | more}), at, asked
-        )
+        limit_s = min(request.time_limit_s or math.inf, deadline.left_s() or math.inf)
+        fields = {"budgets": dict(request.budgets) | more, "time_limit_s": limit_s}
+
+        def tell(progress: Progress, at: int = at) -> None:
+            work.tell(vars(progress) | {"plan": at, "plans": len(budgets)})
+
+        plan = _planned(profile, request.model_copy(update=fields), at, asked, tell)
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
         answers.append(stored.model_dump_json().encode())
         rows.append(_facts(stored, len(profile.layers)))
@@ -43,23 +53,6 @@ def run(work: Work) -> Answer:
     kept = asked.model_dump_json(exclude={"profile"}, exclude_unset=True).encode()
     parts = [body, *(gzip.compress(part, _LEVEL, mtime=0) for part in (kept, *answers))]
     return {"rows": rows}, parts
-
-
-def numbered(first: str, count: int) -> list[str]:
-    """Make the ids of a batch from that of its first answer.
-
-    Args:
-        first: 32 hexadecimal digits.
-        count: How many.
-
-    Returns:
-        As many ids, rising.
-
-    Example:
-        >>> numbered("00ff", 3)
-        ['00ff', '0100', '0101']
-    """
-    return [f"{int(first, 16) + index:0{len(first)}x}" for index in range(count)]
 
 
 def wanted_profile(work: Work, asked: AllocationRequest) -> Profile:
@@ -106,9 +99,15 @@ def in_body(fault: Fault) -> Fault:
     return Fault("/profile" + fault.pointer, fault.detail) if field in Profile.model_fields else fault
 
 
-def _planned(profile: Profile, request: PlanRequest, at: int, asked: AllocationRequest) -> Allocation:
+def _planned(
+    profile: Profile,
+    request: PlanRequest,
+    at: int,
+    asked: AllocationRequest,
+    tell: Callable[[Progress], None],
+) -> Allocation:
     try:
-        return solve_request(profile, request)
+        return solve_request(profile, request, tell)
     except InvalidInputError as error:
         faults = list(map(in_body, error.faults))
         if asked.batch is not None:
