@@ -7,9 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
+from allocator import Allocation, Profile, solve_request
 from allocator import Request as PlanRequest
 from api.examples import ALLOCATIONS
+from api.operations.body import pointing_into_body
 from api.problems import answers
 from api.settings import Settings
 
@@ -42,17 +43,9 @@ def allocate(
 
     A request that no plan can meet is answered with 200 and the status `infeasible`; `achievable` says what each
     budget would have to be.
-    """  # noqa: DOC201, DOC501 - the docstring is the description in the OpenAPI document
+    """  # noqa: DOC201 - the docstring is the description in the OpenAPI document
     settings: Settings = request.app.state.settings
     asked = body.time_limit_s or settings.max_time_limit_s
     limited = body.model_copy(update={"time_limit_s": min(asked, settings.max_time_limit_s)})
-    try:
+    with pointing_into_body():
         return solve_request(body.profile, limited)
-    except InvalidInputError as error:
-        raise InvalidInputError(*map(_in_body, error.faults)) from error
-
-
-def _in_body(fault: Fault) -> Fault:
-    # The library points into the profile or into the request; in the body one is inside the other.
-    field = fault.pointer.removeprefix("/").partition("/")[0]
-    return Fault("/profile" + fault.pointer, fault.detail) if field in Profile.model_fields else fault

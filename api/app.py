@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from allocator.schema import Strict
 from api import allocations, problems
 from api.body_limit import BodyLimit
+from api.routes import planning, tools
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -45,7 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     problems.install(app)
     problems.describe(app)
-    app.include_router(allocations.router)
+    for router in (allocations.router, planning.router, tools.router):
+        app.include_router(router)
 
     @app.get("/healthz", tags=["operation"], summary="Is the process alive?")
     async def health() -> Health:

@@ -85,10 +85,8 @@ def install(app: FastAPI) -> None:
         if entries[0]["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
             detail = "send a JSON object with Content-Type: application/json"
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
-        if entries[0]["loc"] == ("body",):
-            return invalid_input(
-                [Fault("", "expected a JSON object that holds a profile and what is asked of it")]
-            )
+        if entries[0]["loc"] == ("body",) and not isinstance(error.body, Mapping):
+            return invalid_input([Fault("", "expected a JSON object with the fields of the request")])
         return invalid_input(faults_of(entries, error.body, skip=1))
 
     @app.exception_handler(MissingPackageError)
