@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from allocator.schema import Strict
 from api import allocations, problems
 from api.body_limit import BodyLimit
-from api.routes import planning, tools
+from api.routes import page, planning, tools
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -46,8 +46,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     problems.install(app)
     problems.describe(app)
-    for router in (allocations.router, planning.router, tools.router):
+    for router in (allocations.router, planning.router, tools.router, page.router):
         app.include_router(router)
+    page.mount(app)
 
     @app.get("/healthz", tags=["operation"], summary="Is the process alive?")
     async def health() -> Health:
