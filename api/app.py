@@ -7,9 +7,10 @@ from importlib import metadata
 from fastapi import FastAPI
 
 from allocator.schema import Strict
-from api import allocations, problems
+from api import failures, openapi, problems
 from api.body_limit import BodyLimit
-from api.routes import page, planning, tools
+from api.resources import lifespan
+from api.routes import allocations, operations, page, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -41,13 +42,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
-    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION)
+    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION, lifespan=lifespan)
     app.state.settings = settings
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     problems.install(app)
-    problems.describe(app)
-    for router in (allocations.router, planning.router, tools.router, page.router):
-        app.include_router(router)
+    failures.install(app)
+    openapi.describe(app)
+    for routes in (profiles, allocations, operations, page):
+        app.include_router(routes.router)
     page.mount(app)
 
     @app.get("/healthz", tags=["operation"], summary="Is the process alive?")

@@ -130,3 +130,7 @@ LINTS: dict[str, Any] = {
         },
     },
 }
+
+PROFILES: dict[str, Any] = {
+    "two layers": {"summary": "Two layers, two formats, one cost and one resource", "value": TINY_PROFILE}
+}

@@ -20,6 +20,48 @@ _LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
+class ProblemError(HTTPException):
+    """An error answer, raised wherever it is noticed.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+        headers: Headers to send along.
+
+    Example:
+        >>> raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-profile", "no profile of this name is here")
+        Traceback (most recent call last):
+        api.problems.ProblemError: 404: no profile of this name is here
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        faults: Iterable[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.faults = tuple(faults)
+        super().__init__(status, detail, headers)
+
+
+def problem_response(error: ProblemError) -> JSONResponse:
+    """Build the answer that an error stands for.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The response.
+    """
+    status = HTTPStatus(error.status_code)
+    return problem(status, error.kind, str(error.detail), error.faults, error.headers)
+
+
 def problem(
     status: HTTPStatus,
     kind: str,
@@ -95,6 +137,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, ProblemError):
+            return problem_response(error)
         status = HTTPStatus(error.status_code)
         kind = status.phrase.lower().replace(" ", "-")
         return problem(status, kind, str(error.detail), headers=error.headers)
@@ -119,20 +163,3 @@ def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
-
-
-def describe(app: FastAPI) -> None:
-    """Put the schema of error answers into the OpenAPI document.
-
-    Args:
-        app: The application.
-    """
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= schema.pop("$defs", {}) | {"ProblemDetails": schema}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -39,12 +39,21 @@ def pointing_into_body(
     try:
         yield
     except InvalidInputError as error:
-        moved = (
-            Fault(_moved(fault.pointer, places, otherwise or ""), fault.detail) for fault in error.faults
-        )
-        raise InvalidInputError(*moved) from error
+        faults = (in_body(fault, places, otherwise or "") for fault in error.faults)
+        raise InvalidInputError(*faults) from error
 
 
-def _moved(pointer: str, places: Mapping[str, str], otherwise: str) -> str:
-    member, slash, rest = pointer.removeprefix("/").partition("/")
-    return places[member] + slash + rest if member in places else otherwise + pointer
+def in_body(fault: Fault, members: Mapping[str, str] = _OF_PROFILE, otherwise: str = "") -> Fault:
+    """Move a fault of the library into the body of a request.
+
+    Args:
+        fault: The fault; it points into the profile or into the request.
+        members: First member of a pointer → where that member lies in the body.
+        otherwise: Pointer to the part of the body that all other pointers go into.
+
+    Returns:
+        The same fault, pointing into the body.
+    """
+    member, slash, rest = fault.pointer.removeprefix("/").partition("/")
+    place = members[member] + slash + rest if member in members else otherwise + fault.pointer
+    return Fault(place, fault.detail)

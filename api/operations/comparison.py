@@ -15,6 +15,7 @@ from allocator.request import Goals
 from allocator.schema import Name, Strict
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.wire import ProfileRequest
 
 
 class Side(Strict):
@@ -39,8 +40,8 @@ class Side(Strict):
         return self
 
 
-class ComparisonFields(Strict):
-    """What is compared.
+class ComparisonRequest(ProfileRequest):
+    """A profile, what is asked of it, and two sides to compare.
 
     Attributes:
         first: One side.
@@ -88,19 +89,19 @@ class ComparisonAnswer(Strict):
     version: str
 
 
-def comparison(profile: Profile, request: Request, fields: ComparisonFields) -> ComparisonAnswer:
+def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> ComparisonAnswer:
     """Lay two sides next to each other.
 
     Args:
         profile: The profile.
         request: Budgets, limits and pins for the sides that are solved for.
-        fields: The sides.
+        asked: The sides.
 
     Returns:
         The comparison.
     """
-    first = _side(profile, request, fields.first, "first")
-    second = _side(profile, request, fields.second, "second")
+    first = _side(profile, request, asked.first, "first")
+    second = _side(profile, request, asked.second, "second")
     both = first.assignment is not None and second.assignment is not None
     layers = differing(profile, first.assignment or {}, second.assignment or {}) if both else ()
     return ComparisonAnswer(

@@ -9,12 +9,13 @@ from pydantic import Field
 from allocator import Explanation, Fault, InvalidInputError, Profile, Request, explain_request
 from allocator.errors import pointer
 from allocator.patterns import matching
-from allocator.schema import Name, Strict
+from allocator.schema import Name
 from api.operations.body import pointing_into_body
+from api.wire import ProfileRequest
 
 
-class ExplanationFields(Strict):
-    """What is explained besides the plan itself.
+class ExplanationRequest(ProfileRequest):
+    """A profile, what is asked of it, and what is explained besides the plan itself.
 
     Attributes:
         layers: Names or globs of the layers whose formats to explain.
@@ -27,13 +28,13 @@ class ExplanationFields(Strict):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
 
 
-def explanation(profile: Profile, request: Request, fields: ExplanationFields) -> Explanation:
+def explanation(profile: Profile, request: Request, asked: ExplanationRequest) -> Explanation:
     """Solve a request and give the reasons.
 
     Args:
         profile: The profile.
         request: The request.
-        fields: Layers, resamples, seed.
+        asked: Layers, resamples, seed.
 
     Returns:
         The plan with its reasons.
@@ -43,7 +44,7 @@ def explanation(profile: Profile, request: Request, fields: ExplanationFields) -
     """
     # Checked here: the library says `/layers/0` of the patterns and of the profile alike.
     names, faults = [layer.name for layer in profile.layers], []
-    for at, pattern in enumerate(fields.layers):
+    for at, pattern in enumerate(asked.layers):
         try:
             matching(pattern, names)
         except ValueError as error:
@@ -51,4 +52,4 @@ def explanation(profile: Profile, request: Request, fields: ExplanationFields) -
     if faults:
         raise InvalidInputError(*faults)
     with pointing_into_body():
-        return explain_request(profile, request, fields.layers, fields.resamples, fields.seed)
+        return explain_request(profile, request, asked.layers, asked.resamples, asked.seed)

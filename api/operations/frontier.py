@@ -12,13 +12,14 @@ from allocator.schema import Name, Strict
 from allocator.tables import WEIGHT_BYTES
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.wire import ProfileRequest
 
 #: Exact points of one front; each is a solve and a whole plan in the answer.
 MAX_POINTS = 64
 
 
-class FrontierFields(Strict):
-    """What a front is asked for besides the request.
+class FrontierRequest(ProfileRequest):
+    """A profile, what is asked of it, and what is traded against the objective.
 
     Attributes:
         resource: What is traded: a resource, a cost, or ``effective_bits``.
@@ -95,23 +96,23 @@ class FrontierAnswer(Strict):
     version: str
 
 
-def trade_off(profile: Profile, request: Request, fields: FrontierFields) -> FrontierAnswer:
+def trade_off(profile: Profile, request: Request, asked: FrontierRequest) -> FrontierAnswer:
     """Compute a front.
 
     Args:
         profile: The profile.
         request: Objective, pins, limits, solver.
-        fields: Resource, points, baselines.
+        asked: Resource, points, baselines.
 
     Returns:
         The front.
     """
     with pointing_into_body():
-        points = () if fields.points == 0 else fields.points
-        front = frontier(profile, fields.resource, points, **request.model_dump())
+        points = () if asked.points == 0 else asked.points
+        front = frontier(profile, asked.resource, points, **request.model_dump())
         reached = {
             method: _reached(profile, request.model_copy(update={"solver": method}), front)
-            for method in fields.baselines
+            for method in asked.baselines
         }
     return described(front, profile, reached)
 

@@ -1,1 +1,1 @@
-"""The routes: thin, one file for each group of resources."""
+"""The routes, one file per resource."""

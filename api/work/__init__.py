@@ -1,0 +1,22 @@
+"""Work that takes processor time: processes of its own, killed with their children when they overrun."""
+
+from api.work.errors import (
+    InvalidJsonError,
+    WorkerCrashedError,
+    WorkerFailedError,
+    WorkerMemoryError,
+    WorkerOverrunError,
+)
+from api.work.pool import Pool
+from api.work.task import Done, Task
+
+__all__ = [
+    "Done",
+    "InvalidJsonError",
+    "Pool",
+    "Task",
+    "WorkerCrashedError",
+    "WorkerFailedError",
+    "WorkerMemoryError",
+    "WorkerOverrunError",
+]
