@@ -14,6 +14,16 @@ from api.operations.body import pointing_into_body
 from quantize.exports import EXPORTS, Loss, export, load_target
 
 
+class PlannedAllocation(Allocation):
+    """An allocation as the service gave it, or as the library or the command wrote it.
+
+    Attributes:
+        id: Where the service keeps it.
+    """
+
+    id: str | None = None
+
+
 def _kind(value: object) -> str:
     # Without this, a table with one odd entry would be told that it lacks every field of an allocation.
     whole = isinstance(value, Mapping) and isinstance(value.get("solver"), Mapping)
@@ -23,7 +33,7 @@ def _kind(value: object) -> str:
 #: A table of layer and format, or an allocation as the service gave it.
 Plan = Annotated[
     Annotated[dict[Name, Name], Field(min_length=1), Tag("table of formats")]
-    | Annotated[Allocation, Tag("allocation")],
+    | Annotated[PlannedAllocation, Tag("allocation")],
     Discriminator(_kind),
 ]
 

@@ -3,7 +3,7 @@
 import { colour } from "./paint.js";
 import { plain, quantity, step } from "./numbers.js";
 
-const LEFT = 70; // size of the axis of values; the slider's margins in panels.css follow it
+const LEFT = 70;
 const RIGHT = 20;
 
 /** Marks of the methods, by shape and colour alike: drawn on the canvas and in the legend. */
@@ -22,8 +22,8 @@ function star(r) {
   return `M${points.join("L")}Z`;
 }
 
-/** Draw the front; `onPick` is told the budget that is pointed at. */
-export function frontChart(box, front, onPick) {
+/** Draw the front; `onPick` is told the budget that is pointed at, `onEnds` where the front begins and ends in the box. */
+export function frontChart(box, front, onPick, onEnds) {
   const byteScale = front.unit === "byte";
   const values = [...front.objective, ...marks(front).map((mark) => mark.objective)];
   const spends = [...front.spend, ...marks(front).map((mark) => mark.spend)];
@@ -35,7 +35,8 @@ export function frontChart(box, front, onPick) {
     axes: axes((value) => (byteScale ? quantity(value, "byte", 3) : plain(value, 3)), log),
     hooks: { draw: [(self) => drawMarks(self, front)] },
   }, [front.spend, front.objective], box);
-  return withMarker(chart, box, (x) => onPick(chart.posToVal(x, "x")));
+  const ends = () => onEnds(...[front.spend[0], front.spend.at(-1)].map((spend) => LEFT + chart.valToPos(spend, "x")));
+  return withMarker(chart, box, (x) => onPick(chart.posToVal(x, "x")), ends);
 }
 
 /** Draw what a unit of budget buys, falling along the front. */
@@ -49,7 +50,7 @@ export function priceChart(box, front) {
     series: [{}, { stroke: colour("supported"), width: 2, fill: `${colour("supported")}22`, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
     axes: axes((value) => (front.unit === "byte" ? quantity(value, "byte", 3) : plain(value, 3)), log),
   }, [front.spend, [...prices, prices.at(-1) ?? null]], box);
-  return withMarker(chart, box, null);
+  return withMarker(chart, box, null, () => {});
 }
 
 function frame(box) {
@@ -94,7 +95,7 @@ function drawMarks(chart, front) {
 }
 
 // A line and a ring at the plan that is shown; they move without the chart being drawn again.
-function withMarker(chart, box, onPoint) {
+function withMarker(chart, box, onPoint, onPlace) {
   const line = document.createElement("div");
   const dot = document.createElement("div");
   line.className = "now-line";
@@ -107,6 +108,7 @@ function withMarker(chart, box, onPoint) {
   }
   let shown = null;
   const place = () => {
+    onPlace();
     if (!shown) return;
     line.style.transform = `translateX(${chart.valToPos(shown.budget, "x") - 1}px)`;
     dot.style.transform = `translate(${chart.valToPos(shown.spend, "x")}px, ${chart.valToPos(shown.value, "y")}px)`;

@@ -1,6 +1,7 @@
 // Two cost tables side by side: the plans they lead to at the budget that is shown.
 import { element, table } from "./paint.js";
 import { plain, quantity } from "./numbers.js";
+import { labelled } from "./front.js";
 
 /** Show what the service answers to a comparison. */
 export function compared(found, names, profile) {
@@ -12,7 +13,8 @@ export function compared(found, names, profile) {
     const cell = (value, at) => element("td", better === at ? { class: "better" } : {}, quantity(value, unit));
     return [name, cell(first, 0), cell(second, 1)];
   });
-  const rows = found.layers.map((layer) => [layer.layer, layer.first, layer.second, ...names.map((name) => signed(layer.change[name]))]);
+  const labels = labelled(profile.layers.map((layer) => layer.name));
+  const rows = found.layers.map((layer) => [labels.get(layer.layer), layer.first, layer.second, ...names.map((name) => signed(layer.change[name]))]);
   return [
     element("p", {}, summary(found, names)),
     element("div", { class: "pair" },

@@ -55,3 +55,9 @@ export function shortened(names) {
   while (split.every((parts) => parts.length > shared + 1 && parts[shared] === split[0][shared])) shared += 1;
   return split.map((parts) => parts.slice(shared).join("."));
 }
+
+/** Name → the same without the beginning that all of them share. */
+export function labelled(names) {
+  const short = shortened(names);
+  return new Map(names.map((name, at) => [name, short[at]]));
+}

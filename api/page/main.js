@@ -4,10 +4,10 @@ import { compared } from "./compare.js";
 import { frontChart, priceChart } from "./charts.js";
 import { heats, strip } from "./strip.js";
 import { indices, planAfter, stepsWithin } from "./front.js";
-import { quantity, plain, typed } from "./numbers.js";
+import { plain, quantity, step, typed } from "./numbers.js";
 import { element, formatColours, onTheme } from "./paint.js";
-import { about, Problem, useKey } from "./service.js";
-import { take } from "./take.js";
+import { about, Problem, profile as storedProfile, stored, useKey } from "./service.js";
+import { connect, fillLists } from "./take.js";
 
 const $ = (id) => document.getElementById(id);
 const POSITIONS = 1000;
@@ -51,15 +51,19 @@ async function load(text) {
   profile.resources ??= {};
   shown.calls = about(JSON.parse(text));
   options($("objective"), Object.keys({ ...profile.costs, ...profile.resources }));
+  const measured = Object.keys(profile.costs).find((name) => /measured/i.test(profile.costs[name].meaning ?? ""));
+  if (measured) $("objective").value = measured; // what was measured before what was estimated
   const bits = profile.resources.weight_bytes && profile.layers.every((layer) => layer.parameters);
   options($("resource"), [...Object.keys(profile.resources), ...(bits ? ["effective_bits"] : []), ...Object.keys(profile.costs)]);
   options($("first"), Object.keys(profile.costs));
   options($("second"), Object.keys(profile.costs));
-  $("second").selectedIndex = Math.min(1, $("second").length - 1);
+  $("first").value = $("objective").value;
+  $("second").value = Object.keys(profile.costs).find((name) => name !== $("first").value) ?? $("first").value;
   $("resource").value = profile.resources.weight_bytes ? "weight_bytes" : $("resource").value;
   $("compared").replaceChildren();
   $("taken").replaceChildren();
   shown.profile = profile;
+  await fillLists();
   await trace();
   $("model").textContent = profile.model || "Unnamed model";
   $("facts").textContent = `${profile.layers.length} layers, ${Object.keys(profile.formats).length} formats`;
@@ -94,11 +98,20 @@ function draw() {
   charts.forEach((chart) => chart.destroy());
   $("front").replaceChildren();
   $("price").replaceChildren();
-  charts = [frontChart($("front"), shown.front, pick), priceChart($("price"), shown.front)];
+  charts = [frontChart($("front"), shown.front, pick, align), priceChart($("price"), shown.front)];
   panels.legend(shown.front);
   panels.formatLegend(shown.front, shown.order, shown.colours);
   const { front } = shown;
   $("front-says").textContent = `${front.objective_name} from ${plain(front.objective[0])} at ${quantity(front.spend[0], front.unit)} to ${plain(front.objective.at(-1))} at ${quantity(front.spend.at(-1), front.unit)}; the knee is at ${quantity(front.spend[front.knee], front.unit)}.`;
+}
+
+const THUMB = 8; // half of a slider's thumb, which never leaves the track
+
+/** Put the ends of the slider under the ends of the front. */
+function align(left, right) {
+  const slider = document.querySelector(".slider");
+  slider.style.paddingLeft = `${left - THUMB}px`;
+  slider.style.paddingRight = `${Math.max(slider.clientWidth - right - THUMB, 0)}px`;
 }
 
 // --- a budget -----------------------------------------------------------------------------------------------------
@@ -139,9 +152,7 @@ function show() {
 
 function priceAt(steps) {
   const { front } = shown;
-  const range = front.spend.at(-1) - front.spend[0];
-  const unit = front.unit !== "byte" ? 1 : range > 2e9 ? 1e9 : range > 2e6 ? 1e6 : 1e3;
-  return (front.price[Math.min(steps, front.price.length - 1)] ?? 0) * unit;
+  return (front.price[Math.min(steps, front.price.length - 1)] ?? 0) * step(front.unit, front.spend.at(-1) - front.spend[0]).amount;
 }
 
 /** The proved plan, then its reasons. */
@@ -171,6 +182,22 @@ async function current() {
   return shown.exact;
 }
 
+/** Offer what the service has stored; a service that asks for a key says so. */
+async function listStored() {
+  try {
+    const items = await stored();
+    $("stored").hidden = items.length === 0;
+    $("stored-list").replaceChildren(...items.map((item) => {
+      const button = element("button", { type: "button" }, element("span", {}, item.model || "Unnamed model"),
+        element("span", { class: "hint" }, `${item.layers} layers, ${item.formats.length} formats`));
+      button.addEventListener("click", () => attempt(async () => load(JSON.stringify(await storedProfile(item.id)))));
+      return element("li", {}, button);
+    }));
+  } catch (error) {
+    if (error.status === 401) document.querySelector(".key").open = true;
+  }
+}
+
 // --- hands --------------------------------------------------------------------------------------------------------
 
 const open = async (file) => attempt(async () => {
@@ -183,7 +210,7 @@ const open = async (file) => attempt(async () => {
 
 $("file").addEventListener("change", (event) => { if (event.target.files[0]) open(event.target.files[0]); event.target.value = ""; });
 $("example").addEventListener("click", () => attempt(async () => load(await (await fetch("/page/minilm.json")).text())));
-$("another").addEventListener("click", () => { $("work").hidden = true; $("start").hidden = false; $("example").focus(); });
+$("another").addEventListener("click", () => { $("work").hidden = true; $("start").hidden = false; listStored(); $("example").focus(); });
 for (const kind of ["dragover", "dragenter"]) document.addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
 document.addEventListener("drop", (event) => {
@@ -192,6 +219,7 @@ document.addEventListener("drop", (event) => {
   if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
 });
 $("key").addEventListener("input", (event) => useKey(event.target.value));
+$("key").addEventListener("change", listStored);
 for (const id of ["objective", "resource"]) $(id).addEventListener("change", () => attempt(trace));
 $("budget").addEventListener("input", (event) => {
   const { front } = shown;
@@ -210,5 +238,6 @@ $("compare").addEventListener("click", () => attempt(async () => {
   $("compared").replaceChildren(...compared(found, names, shown.profile));
 }));
 onTheme(() => { if (shown.front) { draw(); show(); } });
-attempt(() => take(current, attempt));
+connect(current, attempt);
+listStored();
 document.documentElement.dataset.ready = "yes";

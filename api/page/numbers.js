@@ -14,8 +14,8 @@ export function quantity(value, unit, digits = 3) {
 export function plain(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(digits - 1).replace("e+", "e");
-  return new Intl.NumberFormat("en", { maximumSignificantDigits: Math.max(digits, Math.ceil(Math.log10(size + 1))) }).format(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e").replace("-", "−").replace("e-", "e−");
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: Math.max(digits, Math.ceil(Math.log10(size + 1))) }).format(value).replace("-", "−");
 }
 
 /** The step that one talks of for a unit: bytes are bought by the megabyte (or less for small models). */

@@ -1,7 +1,7 @@
 // What the cards say about the plan that is shown.
 import { element, table } from "./paint.js";
 import { percent, plain, quantity, step } from "./numbers.js";
-import { byBlock, shortened } from "./front.js";
+import { byBlock, labelled, shortened } from "./front.js";
 import { MARKS } from "./charts.js";
 
 const MOST_BLOCKS = 80;
@@ -27,7 +27,7 @@ export function formatLegend(front, order, colours) {
 }
 
 /** The figures of the plan. */
-export function figures({ front, profile, plan, budget, spend, value, exact }) {
+export function figures({ front, profile, plan, budget, steps, spend, value, exact }) {
   const name = front.objective_name;
   const entries = [
     [name, plain(value, 4), null],
@@ -40,6 +40,9 @@ export function figures({ front, profile, plan, budget, spend, value, exact }) {
     entries.push(["weight_bytes", quantity(total(weightBytes, plan), weightBytes.unit), null]);
   }
   entries.push(["gap to the bound", exact ? (exact.gap === 0 ? "0" : plain(exact.gap, 2)) : "…", exact?.gap === 0 ? "nothing is better" : null]);
+  const unit = step(front.unit, front.spend.at(-1) - front.spend[0]);
+  const each = exact ? exact.usage[front.resource].shadow_price : front.price[steps] ?? 0;
+  if (each !== null) entries.push([`one more ${unit.name} buys`, `${front.maximise ? "+" : "−"}${plain(each * unit.amount, 3)}`, "at the margin"]);
   $("figures").replaceChildren(...entries.map(([term, text, more]) => element("div", {}, element("dt", {}, term),
     element("dd", {}, text, more ? element("small", {}, ` ${more}`) : null))));
   const proof = $("proof");
@@ -107,7 +110,9 @@ export function blocks({ front, profile, plan, order, colours }) {
 
 /** Next change and simple rules, from an explanation. */
 export function reasons(why) {
-  const worse = (rule) => (rule.objective === null ? "no plan in this budget" : `${plain(rule.objective, 4)} · ${rule.worse_by ? `${percent(rule.worse_by)} worse` : "as good"}`);
+  const best = why.allocation.objective;
+  const times = (rule) => (best > 0 && rule.objective > best ? `${plain(rule.objective / best, 3)} ×` : rule.worse_by ? `${percent(rule.worse_by)} worse` : "as good");
+  const worse = (rule) => (rule.objective === null ? "no plan in this budget" : `${plain(rule.objective, 4)} · ${times(rule)}`);
   $("baselines").replaceChildren(...Object.entries(why.baselines).map(([name, rule]) => element("li", {}, element("span", {}, name), element("b", {}, worse(rule)))));
   const next = why.next_upgrade;
   $("next").textContent = next === null ? "" : `Best next upgrade: ${Object.entries(next.changes).map(([layer, format]) => `${layer} to ${format}`).join(", ")} (${why.allocation.objective_name} ${next.objective > 0 ? "+" : "−"}${plain(Math.abs(next.objective), 3)})`;
@@ -124,12 +129,13 @@ export function sure(found, objective) {
   const firm = found.layers.filter((layer) => layer.kept >= 0.95).length;
   now.textContent = `${firm} of ${found.layers.length} layers are firm`;
   const doubtful = [...found.layers].sort((a, b) => a.kept - b.kept).filter((layer) => layer.kept < 1).slice(0, 6);
-  const rows = doubtful.map((layer) => element("li", { class: "meter" }, element("span", { title: layer.layer }, layer.layer),
+  const labels = labelled(found.layers.map((layer) => layer.layer));
+  const rows = doubtful.map((layer) => element("li", { class: "meter" }, element("span", { title: layer.layer }, labels.get(layer.layer)),
     element("meter", { min: 0, max: 1, low: 0.6, high: 0.9, optimum: 1, value: layer.kept, "aria-label": `${layer.layer} keeps ${layer.format}` }), element("span", {}, percent(layer.kept))));
   $("sure").replaceChildren(element("div", { class: "sure" },
     element("p", {}, `Drawn again ${found.resamples} times from its standard errors, the table gives the same plan ${percent(found.kept)} of the time; this plan is ${plain(found.regret, 2)} worse than the best of a draw on average.`),
     rows.length ? element("h3", {}, "Layers that change most") : null, rows.length ? element("ol", {}, ...rows) : null,
-    found.measure_next.length ? element("p", { class: "hint" }, `Measure next: ${found.measure_next.slice(0, 3).join(", ")}`) : null));
+    found.measure_next.length ? element("p", { class: "hint" }, `Measure next: ${found.measure_next.slice(0, 3).map((name) => labels.get(name)).join(", ")}`) : null));
 }
 
 /** The text alternatives of front and strip. */

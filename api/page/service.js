@@ -23,9 +23,18 @@ async function call(method, path, body, signal) {
   return document;
 }
 
-/** The calls about one profile. */
+/** The calls about one profile, which is stored with the first of them and then named by its digest. */
 export function about(profile) {
-  const asked = (path) => (fields, signal) => call("POST", path, { profile, ...fields }, signal);
+  let id = null;
+  const asked = (path) => async (fields, signal) => {
+    id ??= call("POST", "/v1/profiles", profile);
+    try {
+      return await call("POST", path, { profile_id: (await id).id, ...fields }, signal);
+    } catch (error) {
+      if (error.name !== "AbortError") id = null; // it may have been deleted, or never got there
+      throw error;
+    }
+  };
   return {
     front: asked("/v1/frontiers"),
     plan: asked("/v1/allocations"),
@@ -34,6 +43,9 @@ export function about(profile) {
   };
 }
 
+/** What the service has stored for this key, newest first. */
+export const stored = async () => (await call("GET", "/v1/profiles?limit=8")).items;
+export const profile = (id) => call("GET", `/v1/profiles/${id}`);
 export const targets = async () => (await call("GET", "/v1/exports")).targets;
 export const runtimes = async () => (await call("GET", "/v1/lint")).runtimes;
 export const exported = (plan, target) => call("POST", "/v1/exports", { plan, target });

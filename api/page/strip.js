@@ -87,20 +87,18 @@ function paint(canvas, box, { front, plan, heat, order, colours, kept }, cursor)
 }
 
 function blocks(ctx, front, each, height) {
-  let last = null;
+  const starts = front.layers.flatMap((name, at) => (at === 0 || blockOf(name) !== blockOf(front.layers[at - 1]) ? [at] : []));
   let free = -Infinity;
-  front.layers.forEach((name, at) => {
-    const block = blockOf(name);
+  starts.forEach((at, index) => {
     const x = GUTTER + at * each;
-    if (block === last) return;
-    last = block;
-    const label = block.split(".").at(-1);
-    if (x < free) return;
-    ctx.fillStyle = colour("line");
-    ctx.fillRect(x, 0, 1, height - 4);
+    const end = GUTTER + (starts[index + 1] ?? front.layers.length) * each;
+    const label = blockOf(front.layers[at]).split(".").at(-1);
+    const width = ctx.measureText(label).width;
+    if (x < free || (x + width + 8 > end && starts.length > 1 && width > 30)) return;
     ctx.fillStyle = colour("soft");
-    ctx.fillText(label, x + 4, height - FOOT / 2 + 1);
-    free = x + ctx.measureText(label).width + 12;
+    ctx.fillRect(x, height - FOOT, 1, FOOT - 6);
+    ctx.fillText(label, x + 5, height - FOOT / 2 + 1);
+    free = x + width + 12;
   });
 }
 

@@ -4,11 +4,16 @@ import { exported, linted, runtimes, targets } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Fill the lists from the service's registries and connect the buttons; `current` gives the allocation. */
-export async function take(current, attempt) {
-  $("download").addEventListener("click", () => attempt(async () => save("plan.json", JSON.stringify(await current(), null, 2))));
+/** Connect the buttons; `current` gives the allocation. */
+export function connect(current, attempt) {
+  $("download").addEventListener("click", () => attempt(async () => save("plan.json", JSON.stringify({ ...(await current()), id: undefined }, null, 2))));
   $("export").addEventListener("click", () => attempt(exportPlan(current)));
   $("lint").addEventListener("click", () => attempt(lintPlan(current)));
+}
+
+/** Fill the lists from the service's registries, once. */
+export async function fillLists() {
+  if ($("target").length) return;
   fill($("target"), await targets());
   fill($("runtime"), await runtimes());
 }
@@ -31,10 +36,12 @@ const lintPlan = (current) => async () => {
   const found = await linted(await current(), $("runtime").value);
   const warnings = found.findings.filter((finding) => finding.severity === "warning").length;
   const verdict = found.loads ? `${found.runtime} would load it${warnings ? `, with ${warnings} warning${warnings > 1 ? "s" : ""}` : ""} (${found.tested}).` : `${found.runtime} would not load it (${found.tested}).`;
-  say(note(found.loads ? "good" : "error", verdict),
-    ...found.findings.slice(0, 8).map((finding) => note(finding.severity, `${finding.layers.slice(0, 2).join(", ")}${finding.layers.length > 2 ? ` and ${finding.layers.length - 2} more` : ""} ${finding.detail}; ${finding.advice}`)));
+  const rules = Map.groupBy(found.findings, (finding) => finding.rule);
+  say(note(found.loads ? "good" : "error", verdict), ...[...rules.values()].map(([first, ...more]) => note(first.severity,
+    `${listed(first.layers)}: ${first.detail}; ${first.advice}${more.length ? ` · and ${more.length} more like it` : ""}`)));
 };
 
+const listed = (layers) => (layers.length ? `${layers[0]}${layers.length > 1 ? ` and ${layers.length - 1} more` : ""}` : "the files");
 const note = (kind, text) => element("p", { class: `finding ${kind}` }, text);
 const say = (...notes) => $("taken").replaceChildren(...notes);
 

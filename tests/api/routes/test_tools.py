@@ -39,7 +39,8 @@ def test_every_export_is_the_librarys(http: httpx2.Client, target: str) -> None:
 
 def test_an_allocation_is_exported_as_the_service_gave_it(http: httpx2.Client) -> None:
     plan = solve(tiny(), budgets={"effective_bits": 6.5})
-    body = {"plan": plan.model_dump(mode="json"), "target": "torchao"}
+    given = http.post("/v1/allocations", json={"profile": tiny(), "budgets": {"effective_bits": 6.5}}).json()
+    body = {"plan": given, "target": "torchao"}
     found = http.post("/v1/exports", json=body).json()
     assert found["files"] == dict(export(plan, "torchao").files)
 
