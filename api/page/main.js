@@ -43,6 +43,7 @@ async function attempt(work) {
 // --- a profile ----------------------------------------------------------------------------------------------------
 
 async function load(text) {
+  document.body.dataset.settled = "no";
   const profile = JSON.parse(text);
   if (!profile || typeof profile !== "object" || !profile.layers || !profile.formats) {
     throw new Error("This JSON is no profile: it has no layers and formats.");
@@ -77,6 +78,7 @@ async function trace() {
   const { profile, calls } = shown;
   const few = profile.layers.length > LARGE;
   const asked = { objective: $("objective").value, resource: $("resource").value, points: few ? 5 : 17, baselines: ["uniform", "greedy"] };
+  document.body.dataset.settled = "no";
   $("status").textContent = "Computing the front";
   const front = await calls.front(asked);
   shown.front = front;
@@ -125,6 +127,7 @@ function pick(amount) {
   shown.plan = planAfter(front, shown.steps);
   shown.exact = null;
   shown.kept = null;
+  document.body.dataset.settled = "no";
   $("budget").value = most > least ? Math.round((POSITIONS * (shown.budget - least)) / (most - least)) : 0;
   const text = quantity(shown.budget, front.unit, 4);
   $("budget").setAttribute("aria-valuetext", text);
@@ -174,6 +177,7 @@ async function settle() {
   panels.sure(why.stability, front.objective_name);
   shown.kept = why.stability ? why.stability.layers.map((layer) => layer.kept) : null;
   show();
+  document.body.dataset.settled = "yes";
 }
 
 /** The allocation for the budget that is shown, solved for if the slider has not rested yet. */
@@ -240,4 +244,3 @@ $("compare").addEventListener("click", () => attempt(async () => {
 onTheme(() => { if (shown.front) { draw(); show(); } });
 connect(current, attempt);
 listStored();
-document.documentElement.dataset.ready = "yes";
