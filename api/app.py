@@ -42,7 +42,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
-    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="bitalloc",
+        version=version,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
+    )
     app.state.settings = settings
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     problems.install(app)

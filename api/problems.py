@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.errors import faults_of
+from api.allowed import allowed_methods
 from api.problem_details import FieldProblem, ProblemDetails
 
 _LOG = logging.getLogger(__name__)
@@ -136,12 +137,14 @@ def install(app: FastAPI) -> None:
         return problem(HTTPStatus.NOT_IMPLEMENTED, "missing-package", str(error))
 
     @app.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> JSONResponse:
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error, ProblemError):
             return problem_response(error)
         status = HTTPStatus(error.status_code)
+        wrong_method = status is HTTPStatus.METHOD_NOT_ALLOWED
+        headers = {"allow": allowed_methods(request)} if wrong_method else error.headers
         kind = status.phrase.lower().replace(" ", "-")
-        return problem(status, kind, str(error.detail), headers=error.headers)
+        return problem(status, kind, str(error.detail), headers=headers)
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
