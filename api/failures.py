@@ -10,8 +10,9 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from allocator import BitallocError
-from api.problems import problem
+from allocator import InvalidInputError, MissingPackageError
+from api.problem_details import ProblemDetails
+from api.problems import MEDIA_TYPE, ProblemError, details_of, invalid_input_details
 from api.store import StoreFullError, StoreUnavailableError
 from api.work import (
     InvalidJsonError,
@@ -44,7 +45,7 @@ class Failure:
 
 _FAILED = HTTPStatus.INTERNAL_SERVER_ERROR
 _LOG_HAS_IT = "the service failed; the operator's log has the reason"
-FAILURES: Mapping[type[BitallocError], Failure] = {
+FAILURES: Mapping[type[Exception], Failure] = {
     InvalidJsonError: Failure(HTTPStatus.BAD_REQUEST, "invalid-json"),
     WorkerOverrunError: Failure(
         _FAILED,
@@ -72,17 +73,25 @@ FAILURES: Mapping[type[BitallocError], Failure] = {
 }
 
 
-def failure_of(error: BitallocError) -> Failure:
-    """Tell how an error is answered.
+def problem_of(error: Exception) -> ProblemDetails:
+    """Describe an error to the client, and log it where it is the service's.
 
     Args:
-        error: One of :data:`FAILURES`.
+        error: The error.
 
     Returns:
-        The answer, with its detail.
+        The problem document.
     """
-    entry = FAILURES[type(error)]
-    return entry if entry.detail is not None else Failure(entry.status, entry.kind, str(error), entry.headers)
+    if isinstance(error, InvalidInputError):
+        return invalid_input_details(error.faults)
+    if isinstance(error, MissingPackageError):
+        return details_of(HTTPStatus.NOT_IMPLEMENTED, "missing-package", str(error))
+    if isinstance(error, ProblemError):
+        return details_of(HTTPStatus(error.status_code), error.kind, str(error.detail), error.faults)
+    found = FAILURES.get(type(error), FAILURES[WorkerFailedError])
+    if found.status >= _FAILED:
+        _LOG.error("%s", error, exc_info=error.__cause__)
+    return details_of(found.status, found.kind, str(error) if found.detail is None else found.detail)
 
 
 def install(app: FastAPI) -> None:
@@ -92,12 +101,12 @@ def install(app: FastAPI) -> None:
         app: The application.
     """
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, BitallocError)
-        found = failure_of(error)
-        if found.status >= _FAILED:
-            _LOG.error("%s %s: %s", request.method, request.url.path, error, exc_info=error.__cause__)
-        return problem(found.status, found.kind, str(found.detail), headers=found.headers)
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        details, entry = problem_of(error), FAILURES[type(error)]
+        headers = dict(entry.headers or {})
+        return JSONResponse(
+            details.model_dump(mode="json"), details.status, headers=headers, media_type=MEDIA_TYPE
+        )
 
     for kind in FAILURES:
         app.add_exception_handler(kind, answer)

@@ -61,7 +61,7 @@ def operation_id(route: APIRoute) -> str:
         Method and path in one word: ``post_frontiers``.
     """
     words = route.path_format.removeprefix("/v1").translate(str.maketrans("/", "_", "{}"))
-    return min(route.methods).lower() + words
+    return min(route.methods or {"GET"}).lower() + words
 
 
 def describe(app: FastAPI) -> None:

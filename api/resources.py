@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated
 
-from anyio import to_thread
 from fastapi import Depends, FastAPI, Request
 
-from api.problems import ProblemError
+from api.blocking import blocking
+from api.jobs import Jobs
+from api.keys.book import KeyBook
+from api.metrics import Metrics
 from api.settings import Settings
 from api.store import Store, open_store
-from api.store.profiles import has_profile, profile_body
-from api.work import Pool
-from api.work.task import Profiles
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from api.store.jobs import job_counts
+from api.work.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -28,13 +25,15 @@ class Resources:
 
     Attributes:
         settings: The settings.
-        store: The database; its functions block, so call them through :func:`blocking`.
+        store: The database; its functions block, so call them through :func:`api.blocking.blocking`.
         pool: The workers.
+        jobs: The solves.
     """
 
     settings: Settings
     store: Store
     pool: Pool
+    jobs: Jobs
 
 
 def resources_of(request: Request) -> Resources:
@@ -53,44 +52,6 @@ def resources_of(request: Request) -> Resources:
 Shared = Annotated[Resources, Depends(resources_of)]
 
 
-async def blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function that blocks, off the event loop.
-
-    Args:
-        function: The function.
-        *args: Its arguments.
-        **kwargs: Its arguments by name.
-
-    Returns:
-        What it returns.
-    """
-    return await to_thread.run_sync(lambda: function(*args, **kwargs))
-
-
-def profiles_for(owner: str, shared: Resources) -> Profiles:
-    """Hand stored profiles to workers, each to its owner only.
-
-    Args:
-        owner: Whose request it is.
-        shared: The resources.
-
-    Returns:
-        For :attr:`api.work.Task.profiles`.
-    """
-
-    async def hand_out(sha256: str, known: bool) -> bytes:
-        if known:
-            body = b"" if await blocking(has_profile, shared.store, owner, sha256) else None
-        else:
-            body = await blocking(profile_body, shared.store, owner, sha256)
-        if body is None:
-            detail = f"there is no profile {sha256}; PUT it to /v1/profiles/{sha256} first"
-            raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-profile", detail)
-        return body
-
-    return hand_out
-
-
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the routes share, and close it at the end.
@@ -102,10 +63,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         Nothing; ``app.state.resources`` is there meanwhile.
     """
     settings: Settings = app.state.settings
-    async with Pool(settings) as pool:
+    metrics: Metrics = app.state.metrics
+    async with Pool(settings, lambda done: metrics.count_solves(done.facts)) as pool:
         store = await blocking(open_store, settings)
         try:
-            app.state.resources = Resources(settings, store, pool)
-            yield
+            async with Jobs(settings, store, pool) as jobs:
+                app.state.resources = Resources(settings, store, pool, jobs)
+                app.state.keys = KeyBook(store)
+                metrics.watch_jobs(lambda: job_counts(store))
+                yield
         finally:
             store.close()

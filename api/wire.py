@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,7 @@ from allocator import Allocation, Profile
 from allocator import Request as PlanRequest
 from allocator.request import Amount
 from allocator.schema import Name, Strict
+from api.problem_details import ProblemDetails
 
 #: Digest of a profile.
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -133,4 +134,60 @@ class ProfilePage(Strict):
     """
 
     items: tuple[ProfileEntry, ...]
+    next_cursor: str | None
+
+
+class JobProgress(Strict):
+    """How far a solver has come.
+
+    Attributes:
+        objective: Of the best plan so far; null before the first.
+        bound: No plan has a better objective; null where nothing is known yet.
+        gap: Distance between the two, relative to the larger.
+        seconds: Since this plan's search began.
+        plan: Which plan of a batch it is, from 0.
+        plans: How many there will be.
+    """
+
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    seconds: float
+    plan: int
+    plans: int
+
+
+class JobDetails(Strict):
+    """A plan that took, or takes, longer than its request waited.
+
+    Attributes:
+        id: Where: ``/v1/jobs/{id}``.
+        state: Of the job; what the solver proved is the ``status`` of the allocation.
+        created_at: When it became a job, in seconds since 1970.
+        started_at: When a worker began; null while it is queued.
+        ended_at: When it ended.
+        progress: What its solver told last.
+        allocations: Where the plans are, once it has succeeded.
+        problem: Why it failed.
+    """
+
+    id: str
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    progress: JobProgress | None
+    allocations: tuple[str, ...]
+    problem: ProblemDetails | None
+
+
+class JobPage(Strict):
+    """A page of jobs, newest first.
+
+    Attributes:
+        items: The jobs.
+        next_cursor: Value of ``cursor`` for the page after this one; null at the end.
+    """
+
+    items: tuple[JobDetails, ...]
     next_cursor: str | None

@@ -20,7 +20,17 @@ async function call(method, path, body, signal) {
   const answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem(document, answer.status);
-  return document;
+  return answer.status === 202 ? finished(answer.headers.get("location"), signal) : document;
+}
+
+/** Wait for a plan that takes longer than its request may. */
+async function finished(location, signal) {
+  for (;;) {
+    await new Promise((resolve) => { setTimeout(resolve, 1000); });
+    const job = await call("GET", location, undefined, signal);
+    if (job.state === "succeeded") return call("GET", job.result, undefined, signal);
+    if (job.state === "failed" || job.state === "cancelled") throw new Problem({ detail: job.problem?.detail ?? `the job was ${job.state}` }, 500);
+  }
 }
 
 /** The calls about one profile, which is stored with the first of them and then named by its digest. */

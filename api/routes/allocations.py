@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from api.blocking import blocking
 from api.examples import ALLOCATIONS
+from api.jobs.answers import stored_rows
+from api.jobs.view import job_details
 from api.openapi import body_of
 from api.owners import Owner
 from api.problems import ProblemError, answers
-from api.resources import Resources, Shared, blocking, profiles_for
+from api.resources import Resources, Shared
 from api.routes.bodies import json_body
-from api.store import new_id
-from api.store.allocations import NewAllocation, add_allocations, allocation_answer, list_allocations
+from api.routes.idempotent import Key, Settle, once
+from api.routes.prefer import Preferred, Wait
+from api.store import Store, new_id
+from api.store.allocations import add_allocations, allocation_answer, list_allocations
 from api.store.ids import made_at
 from api.wire import (
     AllocationBatch,
     AllocationEntry,
     AllocationPage,
     AllocationRequest,
+    JobDetails,
     Sha256,
     StoredAllocation,
 )
-from api.work import Done, Task
+from api.work import Done
 
 router = APIRouter(prefix="/v1", tags=["allocations"])
 JSON = "application/json"
@@ -45,23 +52,41 @@ _ERRORS = answers(
 @router.post(
     "/allocations",
     summary="Plan a model",
-    responses=_ERRORS,
+    responses=_ERRORS | answers(HTTPStatus.CONFLICT) | {202: {"model": JobDetails, "description": "A job."}},
     response_model=StoredAllocation | AllocationBatch,
     openapi_extra=body_of(AllocationRequest, ALLOCATIONS),
 )
-async def allocate(request: Request, owner: Owner, shared: Shared) -> Response:
+async def allocate(
+    request: Request, owner: Owner, shared: Shared, wait: Preferred, key: Key = None
+) -> Response:
     """Find the best assignment of formats to layers within the budgets, and prove it.
 
     A request that no plan can meet is answered with 200 and the status `infeasible`; `achievable` says what each
     budget would have to be. The answer is kept: `Location` says where.
+
+    What takes longer than the request waits (`Prefer: wait=10`) is answered with 202 and becomes a job, which is
+    finished whatever happens to this service; `Location` says where to follow it.
     """  # noqa: DOC201 - the docstring is the description in the OpenAPI document
     body = await json_body(request)
-    limit_s = shared.settings.max_time_limit_s
-    options = {"id": new_id(), "max_time_limit_s": limit_s}
-    task = Task("allocate", body, options, profiles_for(owner, shared))
-    done = await shared.pool.run(task, limit_s + shared.settings.overrun_s)
-    await blocking(_keep, shared, owner, done)
-    return Response(done.parts[0], media_type=JSON, headers={"location": f"/v1/allocations/{options['id']}"})
+    return await once(request, key, owner, shared, lambda settle: _planned(body, owner, shared, wait, settle))
+
+
+async def _planned(body: bytes, owner: str, shared: Resources, wait: Wait, settle: Settle) -> Response:
+    if wait.seconds == 0:
+        job = await shared.jobs.submit(owner, body, new_id())
+    else:
+        run = shared.jobs.begin(owner, body)
+        await asyncio.wait({run.future}, timeout=wait.seconds)
+        if run.future.done():
+            where = {"location": f"/v1/allocations/{run.id}"} | wait.headers
+            response = Response(run.future.result().parts[0], media_type=JSON, headers=where)
+            await blocking(_keep, shared.store, owner, run.future.result(), response, settle)
+            return response
+        job = await shared.jobs.keep_going(run)
+    headers = {"location": f"/v1/jobs/{job.id}", "retry-after": "1"} | wait.headers
+    response = Response(job_details(job).model_dump_json(), 202, headers, JSON)
+    await blocking(_settled, shared.store, response, settle)
+    return response
 
 
 @router.get("/allocations", summary="List what was planned, newest first", responses=_ERRORS)
@@ -93,13 +118,12 @@ async def allocation(
     return Response(await blocking(gzip.decompress, answer), media_type=JSON)
 
 
-def _keep(shared: Resources, owner: str, done: Done) -> None:
-    asked, *stored = done.parts[1:]
-    rows = [_row(facts, asked, answer) for facts, answer in zip(done.facts["rows"], stored, strict=True)]
-    with shared.store.writing() as connection:
-        add_allocations(connection, owner, rows)
+def _keep(store: Store, owner: str, done: Done, response: Response, settle: Settle) -> None:
+    with store.writing() as connection:
+        add_allocations(connection, owner, stored_rows(done))
+        settle(connection, response)
 
 
-def _row(facts: dict[str, Any], asked: bytes, answer: bytes) -> NewAllocation:
-    names = ("id", "profile_sha256", "status", "version")
-    return NewAllocation(**{name: facts[name] for name in names}, request=asked, answer=answer)
+def _settled(store: Store, response: Response, settle: Settle) -> None:
+    with store.writing() as connection:
+        settle(connection, response)

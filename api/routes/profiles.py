@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from allocator import Profile
+from api.blocking import blocking
 from api.examples import PROFILES
 from api.openapi import body_of
 from api.owners import Owner
 from api.problems import ProblemError, answers
-from api.resources import Resources, Shared, blocking
+from api.resources import Resources, Shared
 from api.routes.bodies import json_body
 from api.store.ids import made_at
 from api.store.profiles import StoredProfile, delete_profile, list_profiles, profile_body, put_profile

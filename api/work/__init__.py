@@ -7,13 +7,11 @@ from api.work.errors import (
     WorkerMemoryError,
     WorkerOverrunError,
 )
-from api.work.pool import Pool
 from api.work.task import Done, Task
 
 __all__ = [
     "Done",
     "InvalidJsonError",
-    "Pool",
     "Task",
     "WorkerCrashedError",
     "WorkerFailedError",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import math
+from collections.abc import Callable
 from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
 from allocator import Request as PlanRequest
+from allocator.solve import Progress
+from allocator.solvers import Deadline
 from api.operations.body import in_body
 from api.wire import AllocationRequest, ProfileRequest, StoredAllocation
 from api.work.desk import Work
+from api.work.numbering import numbered
 from api.work.parsing import parsed
 from api.work.tasks import Answer
 
@@ -26,41 +31,29 @@ def run(work: Work) -> Answer:
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
     """
-    asked = parsed(AllocationRequest, work.body)
+    asked = parsed(AllocationRequest, work.body, work.limits)
     profile = wanted_profile(work, asked)
     request = limited(asked, work.options["max_time_limit_s"])
     budgets = [{}] if asked.batch is None else list(asked.batch)
     ids = numbered(work.options["id"], len(budgets))
     rows: list[dict[str, Any]] = []
     answers: list[bytes] = []
+    deadline = Deadline(work.options["max_time_limit_s"])
     for at, more in enumerate(budgets):
-        plan = _planned(
-            profile, request.model_copy(update={"budgets": dict(request.budgets) | more}), at, asked
-        )
+        limit_s = min(request.time_limit_s or math.inf, deadline.left_s() or math.inf)
+        fields = {"budgets": dict(request.budgets) | more, "time_limit_s": limit_s}
+
+        def tell(progress: Progress, at: int = at) -> None:
+            work.tell(vars(progress) | {"plan": at, "plans": len(budgets)})
+
+        plan = _planned(profile, request.model_copy(update=fields), at, asked, tell)
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
         answers.append(stored.model_dump_json().encode())
-        rows.append(_facts(stored))
+        rows.append(_facts(stored, len(profile.layers)))
     body = answers[0] if asked.batch is None else b'{"allocations":[' + b",".join(answers) + b"]}"
     kept = asked.model_dump_json(exclude={"profile"}, exclude_unset=True).encode()
     parts = [body, *(gzip.compress(part, _LEVEL, mtime=0) for part in (kept, *answers))]
     return {"rows": rows}, parts
-
-
-def numbered(first: str, count: int) -> list[str]:
-    """Make the ids of a batch from that of its first answer.
-
-    Args:
-        first: 32 hexadecimal digits.
-        count: How many.
-
-    Returns:
-        As many ids, rising.
-
-    Example:
-        >>> numbered("00ff", 3)
-        ['00ff', '0100', '0101']
-    """
-    return [f"{int(first, 16) + index:0{len(first)}x}" for index in range(count)]
 
 
 def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
@@ -94,9 +87,15 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
     return PlanRequest.model_construct(**fields | {"time_limit_s": limit_s})
 
 
-def _planned(profile: Profile, request: PlanRequest, at: int, asked: AllocationRequest) -> Allocation:
+def _planned(
+    profile: Profile,
+    request: PlanRequest,
+    at: int,
+    asked: AllocationRequest,
+    tell: Callable[[Progress], None],
+) -> Allocation:
     try:
-        return solve_request(profile, request)
+        return solve_request(profile, request, tell)
     except InvalidInputError as error:
         faults = list(map(in_body, error.faults))
         if asked.batch is not None:
@@ -110,7 +109,7 @@ def _in_batch(fault: Fault, at: int, asked: AllocationRequest) -> Fault:
     return Fault(f"/batch/{at}/{name}", fault.detail) if inside else fault
 
 
-def _facts(stored: StoredAllocation) -> dict[str, Any]:
+def _facts(stored: StoredAllocation, layers: int) -> dict[str, Any]:
     return {
         "id": stored.id,
         "profile_sha256": stored.profile_sha256,
@@ -119,4 +118,5 @@ def _facts(stored: StoredAllocation) -> dict[str, Any]:
         "solver": stored.solver.name,
         "seconds": stored.solver.seconds,
         "gap": stored.gap,
+        "layers": layers,
     }

@@ -41,7 +41,7 @@ def run(work: Work) -> Answer:
     """
     name = work.options["operation"]
     model, operation = {**ABOUT_PROFILES, **ABOUT_PLANS}[name]
-    asked: Any = parsed(model, work.body)
+    asked: Any = parsed(model, work.body, work.limits)
     if name in ABOUT_PLANS:
         answer = operation(asked)
     else:
