@@ -26,10 +26,10 @@ async function call(method, path, body, signal) {
 /** Wait for a plan that takes longer than its request may. */
 async function finished(location, signal) {
   for (;;) {
-    await new Promise((resolve) => { setTimeout(resolve, 1000); });
     const job = await call("GET", location, undefined, signal);
-    if (job.state === "succeeded") return call("GET", job.result, undefined, signal);
-    if (job.state === "failed" || job.state === "cancelled") throw new Problem({ detail: job.problem?.detail ?? `the job was ${job.state}` }, 500);
+    if (job.state === "succeeded") return call("GET", job.allocations[0], undefined, signal);
+    if (job.state === "failed" || job.state === "cancelled") throw new Problem(job.problem ?? { detail: `the job was ${job.state}` }, 500);
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
   }
 }
 

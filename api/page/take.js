@@ -45,15 +45,11 @@ const listed = (layers) => (layers.length ? `${layers[0]}${layers.length > 1 ? `
 const note = (kind, text) => element("p", { class: `finding ${kind}` }, text);
 const say = (...notes) => $("taken").replaceChildren(...notes);
 
-let saved = 0;
-
 function save(name, text) {
   const url = URL.createObjectURL(new Blob([text], { type: "application/octet-stream" }));
   const link = element("a", { href: url, download: name });
   document.body.append(link);
   link.click();
   link.remove();
-  saved += 1;
-  document.body.dataset.saved = saved;
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

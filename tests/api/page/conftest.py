@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -69,7 +70,29 @@ def heard() -> Heard:
 
 @pytest.fixture
 def page(browser: Browser, service: str, heard: Heard) -> Iterator[Page]:
-    """The page, as a new visitor sees it. No error may be left on its console, and no other host be asked."""
+    """The page, as a new visitor sees it."""
+    with visiting(browser, service, heard) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def heard_of_loaded() -> Heard:
+    """What the page that a module shares says."""
+    return Heard()
+
+
+@pytest.fixture(scope="module")
+def loaded(browser: Browser, service: str, heard_of_loaded: Heard) -> Iterator[Page]:
+    """One page with the example for the tests of a module, which leave it as usable as they found it."""
+    with visiting(browser, service, heard_of_loaded) as page:
+        page.click("#example")
+        settled(page)
+        yield page
+
+
+@contextmanager
+def visiting(browser: Browser, service: str, heard: Heard) -> Iterator[Page]:
+    """Open the page; at the end no error may be left on its console, and no other host have been asked."""
     with browser.new_context(base_url=service, viewport={"width": 1280, "height": 900}) as context:
         context.set_default_timeout(20_000)
         page = context.new_page()
@@ -87,14 +110,6 @@ def page(browser: Browser, service: str, heard: Heard) -> Iterator[Page]:
         assert heard.errors == []
     hosts = {urlsplit(request.url).netloc for request in heard.requests if request.url.startswith("http")}
     assert hosts == {urlsplit(service).netloc}
-
-
-@pytest.fixture
-def loaded(page: Page) -> Page:
-    """The page with the example, its plan at the knee proved and explained."""
-    page.click("#example")
-    settled(page)
-    return page
 
 
 def settled(page: Page) -> None:
