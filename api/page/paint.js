@@ -39,11 +39,14 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A name that may break after its dots and underscores rather than anywhere. */
+export const breakable = (name) => name.replace(/[._]/g, "$&\u200b");
+
 /** A table of texts: the first column is the row's head. */
 export function table(heads, rows, caption) {
   return element("table", {},
     element("caption", { class: "sr" }, caption),
-    element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
+    element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, breakable(head))))),
     element("tbody", {}, ...rows.map(([head, ...cells]) => element("tr", {}, element("th", { scope: "row" }, head),
       ...cells.map((cell) => (cell instanceof Node ? cell : element("td", {}, cell)))))));
 }

@@ -1,5 +1,5 @@
 // What the cards say about the plan that is shown.
-import { element, table } from "./paint.js";
+import { breakable, element, table } from "./paint.js";
 import { percent, plain, quantity, step } from "./numbers.js";
 import { byBlock, labelled, shortened } from "./front.js";
 import { MARKS } from "./charts.js";
@@ -115,7 +115,7 @@ export function reasons(why) {
   const worse = (rule) => (rule.objective === null ? "no plan in this budget" : `${plain(rule.objective, 4)} · ${times(rule)}`);
   $("baselines").replaceChildren(...Object.entries(why.baselines).map(([name, rule]) => element("li", {}, element("span", {}, name), element("b", {}, worse(rule)))));
   const next = why.next_upgrade;
-  $("next").textContent = next === null ? "" : `Best next upgrade: ${Object.entries(next.changes).map(([layer, format]) => `${layer} to ${format}`).join(", ")} (${why.allocation.objective_name} ${next.objective > 0 ? "+" : "−"}${plain(Math.abs(next.objective), 3)})`;
+  $("next").textContent = next === null ? "" : `Best next upgrade: ${Object.entries(next.changes).map(([layer, format]) => `${breakable(layer)} to ${format}`).join(", ")} (${why.allocation.objective_name} ${next.objective > 0 ? "+" : "−"}${plain(Math.abs(next.objective), 3)})`;
 }
 
 /** How sure the plan is, from an explanation; null where the table has no standard errors. */
