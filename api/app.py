@@ -10,7 +10,7 @@ from api import failures, openapi, problems
 from api.metrics import Metrics
 from api.middleware import stack
 from api.resources import lifespan
-from api.routes import allocations, jobs, operation, profiles
+from api.routes import allocations, jobs, operation, page, planning, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -30,15 +30,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
-    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="bitalloc",
+        version=version,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
+    )
     app.state.settings = settings
     app.state.metrics = Metrics()
     stack.install(app, settings, app.state.metrics)
     problems.install(app)
     failures.install(app)
     openapi.describe(app)
-    app.include_router(operation.router)
-    app.include_router(profiles.router)
-    app.include_router(allocations.router)
-    app.include_router(jobs.router)
+    for routes in (operation, profiles, allocations, jobs, planning, page):
+        app.include_router(routes.router)
+    page.mount(app)
     return app

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.errors import faults_of
+from api.allowed import allowed_methods
 from api.middleware.request_id import current_request_id
 from api.problem_details import FieldProblem, ProblemDetails
 
@@ -159,10 +160,8 @@ def install(app: FastAPI) -> None:
         if entries[0]["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
             detail = "send a JSON object with Content-Type: application/json"
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
-        if entries[0]["loc"] == ("body",):
-            return invalid_input(
-                [Fault("", "expected a JSON object that holds a profile and what is asked of it")]
-            )
+        if entries[0]["loc"] == ("body",) and not isinstance(error.body, Mapping):
+            return invalid_input([Fault("", "expected a JSON object with the fields of the request")])
         return invalid_input(faults_of(entries, error.body, skip=1))
 
     @app.exception_handler(MissingPackageError)
@@ -170,12 +169,14 @@ def install(app: FastAPI) -> None:
         return problem(HTTPStatus.NOT_IMPLEMENTED, "missing-package", str(error))
 
     @app.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> JSONResponse:
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error, ProblemError):
             return problem_response(error)
         status = HTTPStatus(error.status_code)
+        wrong_method = status is HTTPStatus.METHOD_NOT_ALLOWED
+        headers = {"allow": allowed_methods(request)} if wrong_method else error.headers
         kind = status.phrase.lower().replace(" ", "-")
-        return problem(status, kind, str(error.detail), headers=error.headers)
+        return problem(status, kind, str(error.detail), headers=headers)
 
 
 def _field(fault: Fault) -> FieldProblem:

@@ -37,6 +37,6 @@ def parsed(model: type[M], body: bytes, limits: JsonLimits) -> M:
     except ValidationError as error:
         entries = error.errors(include_url=False)
         if not entries[0]["loc"] and entries[0]["type"] == "model_type":
-            detail = "expected a JSON object that holds a profile and what is asked of it"
+            detail = "expected a JSON object with the fields of the request"
             raise InvalidInputError(Fault("", detail)) from error
         raise InvalidInputError(*faults_of(entries[:_MOST_FAULTS], document)) from error

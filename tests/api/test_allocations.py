@@ -158,7 +158,7 @@ def test_a_body_that_is_no_json_object_is_told_what_is_expected(http: httpx2.Cli
     (error,) = body["errors"]
     assert error == {
         "pointer": "",
-        "detail": "expected a JSON object that holds a profile and what is asked of it",
+        "detail": "expected a JSON object with the fields of the request",
     }
 
 

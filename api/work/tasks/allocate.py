@@ -11,7 +11,8 @@ from allocator import Allocation, Fault, InvalidInputError, Profile, solve_reque
 from allocator import Request as PlanRequest
 from allocator.solve import Progress
 from allocator.solvers import Deadline
-from api.wire import AllocationRequest, StoredAllocation
+from api.operations.body import in_body
+from api.wire import AllocationRequest, ProfileRequest, StoredAllocation
 from api.work.desk import Work
 from api.work.numbering import numbered
 from api.work.parsing import parsed
@@ -55,7 +56,7 @@ def run(work: Work) -> Answer:
     return {"rows": rows}, parts
 
 
-def wanted_profile(work: Work, asked: AllocationRequest) -> Profile:
+def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
     """Get the profile that a request is about.
 
     Args:
@@ -84,19 +85,6 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
     fields = {name: getattr(asked, name) for name in asked.model_fields_set & PlanRequest.model_fields.keys()}
     limit_s = min(asked.time_limit_s or max_time_limit_s, max_time_limit_s)
     return PlanRequest.model_construct(**fields | {"time_limit_s": limit_s})
-
-
-def in_body(fault: Fault) -> Fault:
-    """Move a fault of the library, which points into the profile or into the request, into the body.
-
-    Args:
-        fault: The fault.
-
-    Returns:
-        The same fault; what is about the profile points below ``/profile``.
-    """
-    field = fault.pointer.removeprefix("/").partition("/")[0]
-    return Fault("/profile" + fault.pointer, fault.detail) if field in Profile.model_fields else fault
 
 
 def _planned(
