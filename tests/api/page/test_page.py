@@ -192,7 +192,9 @@ def test_stability_is_shown_where_there_are_standard_errors(loaded: Page) -> Non
     set_budget(loaded, "12.5 MB")
     expect(loaded.locator("#sure-now")).to_contain_text("of 37 layers are firm")
     assert loaded.locator("#sure meter").count() >= 1
-    heads = [text.replace("\u200b", "") for text in loaded.locator("#plan-table thead th").all_text_contents()]
+    heads = [
+        text.replace("\u200b", "") for text in loaded.locator("#plan-table thead th").all_text_contents()
+    ]
     assert heads == ["layer", "format", OBJECTIVE, "spend", "kept"]
 
 
