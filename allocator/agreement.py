@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau, spearmanr
 
 from allocator.problem import FloatArray
 from allocator.profile import CostTable
@@ -53,6 +52,8 @@ def agreement(name: str, table: CostTable, reference: CostTable) -> Agreement:
         >>> agreement("twice", CostTable(values=((1.0, 0.2), (1.8, 0.4))), table).kendall
         1.0
     """
+    from scipy.stats import kendalltau, spearmanr  # takes longer to import than all the rest of the service
+
     first, second = _signed(table), _signed(reference)
     present = ~np.isnan(first) & ~np.isnan(second)
     pairs = [(first[rows, column], second[rows, column]) for column, rows in enumerate(present.T)]

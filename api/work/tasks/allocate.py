@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
@@ -19,6 +20,8 @@ from api.work.parsing import parsed
 from api.work.tasks import Answer
 
 _LEVEL = 1
+Tell = Callable[[Progress], None]
+Solve = Callable[[PlanRequest, Tell], Allocation]
 
 
 def run(work: Work) -> Answer:
@@ -39,6 +42,11 @@ def run(work: Work) -> Answer:
     rows: list[dict[str, Any]] = []
     answers: list[bytes] = []
     deadline = Deadline(work.options["max_time_limit_s"])
+    # Stored profiles come again: what their requests share is kept.
+    stored_id = asked.profile_id
+    solve: Solve = (
+        partial(solve_request, profile) if stored_id is None else partial(work.desk.solve, stored_id)
+    )
     for at, more in enumerate(budgets):
         limit_s = min(request.time_limit_s or math.inf, deadline.left_s() or math.inf)
         fields = {"budgets": dict(request.budgets) | more, "time_limit_s": limit_s}
@@ -46,7 +54,7 @@ def run(work: Work) -> Answer:
         def tell(progress: Progress, at: int = at) -> None:
             work.tell(vars(progress) | {"plan": at, "plans": len(budgets)})
 
-        plan = _planned(profile, request.model_copy(update=fields), at, asked, tell)
+        plan = _planned(solve, request.model_copy(update=fields), at, asked, tell)
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
         answers.append(stored.model_dump_json().encode())
         rows.append(_facts(stored, len(profile.layers)))
@@ -88,14 +96,14 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
 
 
 def _planned(
-    profile: Profile,
+    solve: Solve,
     request: PlanRequest,
     at: int,
     asked: AllocationRequest,
-    tell: Callable[[Progress], None],
+    tell: Tell,
 ) -> Allocation:
     try:
-        return solve_request(profile, request, tell)
+        return solve(request, tell)
     except InvalidInputError as error:
         faults = list(map(in_body, error.faults))
         if asked.batch is not None:
