@@ -12,9 +12,10 @@ from allocator.errors import unknown
 from allocator.tables import WEIGHT_BYTES
 from quantize import parse_format
 from sensitivity.assembly import chosen_resources, estimated, layers_of, rules_of, spent
-from sensitivity.calibration import Batch, LossFunction, check_deterministic, collect, digest
+from sensitivity.calibration import Batch, LossFunction, check_losses, collect, digest
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.resources import Resource
+from sensitivity.room import require_room
 from sensitivity.rows import find_rows
 from sensitivity.shapes import ShapeRule
 from sensitivity.study import Estimator, Progress, Study, silent
@@ -67,7 +68,8 @@ def profile_model(
         A profile with one cost table per estimator and one resource table per resource.
 
     Raises:
-        InvalidInputError: The model, the data, a format or an estimator cannot be used.
+        InvalidInputError: The model, the data, a format or an estimator cannot be used, or needs more memory than there
+            is; said before any table is begun.
 
     Example:
         >>> import torch
@@ -88,12 +90,13 @@ def profile_model(
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        check_deterministic(model, kept, loss_fn)
+        check_losses(model, kept, loss_fn)
         study = Study(model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others)
         begin(study)
         rules = rules_of(study, units, shape_rules)
         tables, notes = spent(study, spending, rules)
         described = layers_of(study, rules)
+        require_room(study, chosen)
         costs = estimated(study, chosen, rules)
     finally:
         for module in training:

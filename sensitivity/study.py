@@ -44,6 +44,29 @@ def silent(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
+class Rounding(Protocol):
+    """How a weight gets a format; what tables are measured with is what will be shipped."""
+
+    def __call__(self, study: Study, layer: LayerRef, target: Format) -> Tensor:
+        """Give the weight of a layer as it will be in a format, a tensor like ``layer.weight``."""
+        ...
+
+
+def nearest(study: Study, layer: LayerRef, target: Format) -> Tensor:
+    """Round each weight to the nearest value that the format has.
+
+    Args:
+        study: Not looked at: the data has no say.
+        layer: The layer.
+        target: The format.
+
+    Returns:
+        A tensor like ``layer.weight``.
+    """
+    del study
+    return rounded(layer, target)
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """One profiling run.
@@ -59,6 +82,7 @@ class Study:
         engine: Computes the pieces that estimators cut their work into.
         memo: What the pieces of one stage share within one process; see :func:`once`.
         others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
+        rounding: How weights of layers get a format; estimators call :func:`weight_in`.
     """
 
     model: nn.Module
@@ -71,6 +95,7 @@ class Study:
     engine: Engine = serial
     memo: dict[Hashable, Any] = field(default_factory=dict)
     others: tuple[Row, ...] = ()
+    rounding: Rounding = nearest
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -122,7 +147,7 @@ def require_layers_only(study: Study, name: str) -> None:
 
 
 def rounded(layer: LayerRef, target: Format) -> Tensor:
-    """The weight of a layer as it will be in a format, with the rounding that backends use.
+    """The weight of a layer rounded to nearest, as the backends do by themselves.
 
     Args:
         layer: The layer.
@@ -141,6 +166,20 @@ def rounded(layer: LayerRef, target: Format) -> Tensor:
     except InvalidInputError as error:
         where = pointer(("layers", layer.name))
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error
+
+
+def weight_in(study: Study, layer: LayerRef, target: Format) -> Tensor:
+    """The weight of a layer as it will be in a format, with the rounding of the study.
+
+    Args:
+        study: Says how to round.
+        layer: The layer.
+        target: The format.
+
+    Returns:
+        A tensor like ``layer.weight``.
+    """
+    return study.rounding(study, layer, target)
 
 
 @contextmanager
