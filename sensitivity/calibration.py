@@ -35,7 +35,8 @@ def collect(batches: Iterable[Batch]) -> tuple[Batch, ...]:
     kept = tuple(batches)
     if not kept:
         raise InvalidInputError(Fault("/batches", "expected at least one calibration batch, got none"))
-    again = kept if isinstance(batches, Sequence) else tuple(batches)
+    # Only of lists and tuples is it known that they give the same twice; a sequence may augment what it gives.
+    again = kept if isinstance(batches, (list, tuple)) else tuple(batches)
     if digest(again) != digest(kept):
         detail = "two passes over the batches differ; turn off shuffling and augmentation, or pass a list"
         raise InvalidInputError(Fault("/batches", detail))

@@ -16,6 +16,7 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.errors import pointer
 from allocator.problem import FloatArray
 from quantize import Format, round_trip
+from quantize.rounding import Float32Array
 from sensitivity.calibration import Batch, LossFunction
 from sensitivity.layers import LayerRef
 from sensitivity.tasks import Engine, serial
@@ -155,14 +156,27 @@ def rounded(layer: LayerRef, target: Format) -> Tensor:
 
     Returns:
         A tensor like ``layer.weight``.
+    """
+    return changed_weight(layer, lambda plain: round_trip(plain, target))
+
+
+def changed_weight(layer: LayerRef, change: Callable[[Float32Array], Float32Array]) -> Tensor:
+    """Change a copy of a weight as numbers in single precision.
+
+    Args:
+        layer: The layer.
+        change: Weight in, weight of the same shape out.
+
+    Returns:
+        A tensor like ``layer.weight``.
 
     Raises:
-        InvalidInputError: The weight cannot be stored in the format; names the layer.
+        InvalidInputError: ``change`` refuses the weight; names the layer.
     """
     weight = layer.weight.detach()
     plain = weight.to(torch.float32).cpu().numpy()
     try:
-        return torch.from_numpy(round_trip(plain, target)).to(weight)
+        return torch.from_numpy(change(plain)).to(weight)
     except InvalidInputError as error:
         where = pointer(("layers", layer.name))
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,25 @@ def test_a_shuffling_loader_is_refused() -> None:
         InvalidInputError, match="/batches: two passes over the batches differ; turn off shuffling"
     ):
         collect(loader(shuffle=True))
+
+
+class Augmented(Sequence[Tensor]):
+    """Adds noise to whatever it is asked for."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= 2:
+            raise IndexError
+        return torch.ones(3) + torch.rand(3)
+
+
+def test_a_sequence_that_gives_something_else_each_time_is_refused() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"two passes over the batches differ; turn off .* augmentation"
+    ):
+        collect(Augmented())
 
 
 def test_a_generator_is_refused_because_it_has_no_second_pass() -> None:
