@@ -24,7 +24,8 @@ def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **opti
             (onnxruntime). It is not changed.
         plan: An allocation, or layer name to format name.
         backend: ``torchao`` or ``onnxruntime``.
-        **options: Options of the backend's own ``apply``.
+        **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
+            (:class:`quantize.Rounding`).
 
     Returns:
         What the backend makes: a module, or the path of a file.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,27 @@ from allocator import Fault, InvalidInputError
 from allocator.errors import pointer, require
 from quantize.files import replacing
 from quantize.formats import Format
+from quantize.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.moments import Moments
 from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
 from quantize.plan import faults_at, require_layers
-from quantize.rounding import Float32Array, quantize, round_trip
+from quantize.rounding import Float32Array, Quantized, round_trip
 
 _WIDTHS = (2, 4, 8)
 _MICROSOFT = "com.microsoft"
 #: Accuracy level 4 computes with 8-bit activations; level 0 has no fast kernel for 2 and 8 bits.
 _ACCURACY_LEVEL = 4
+_RoundTo: TypeAlias = Callable[[Float32Array, Format], Quantized]
 
 
-def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) -> Path:
+def apply(
+    model: str | Path,
+    plan: Mapping[str, Format],
+    *,
+    path: str | Path,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+) -> Path:
     """Write a quantized copy of an ONNX file made by :func:`quantize.onnx_export.export_onnx`.
 
     Args:
@@ -39,12 +50,15 @@ def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) ->
         plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of a power of two of at least 16, fp16
             or fp32.
         path: File to write; it appears whole or not at all.
+        rounding: How codes are chosen.
+        moments: Layer name to second moment of its inputs, for roundings that use them.
 
     Returns:
         ``path``.
 
     Raises:
-        InvalidInputError: A layer is not in the file, or ONNX Runtime cannot run its format; nothing was written.
+        InvalidInputError: A layer is not in the file, its moment does not fit, or ONNX Runtime cannot run its format;
+            nothing was written.
         MissingPackageError: onnx is not installed.
     """
     onnx = require("onnx", "onnx")
@@ -62,15 +76,18 @@ def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) ->
         for layer, use, target in uses
         for fault in faults_at(layer, use.weight, target, _unsupported(target))
     ]
+    faults += moment_faults({layer: use.weight.shape for layer, use, _ in uses}, plan, rounding, moments)
     if faults:
         raise InvalidInputError(*dict.fromkeys(faults))
-    for _, use, target in uses:
-        _replace(graph.graph, use, target)
+    for layer, use, target in uses:
+        _replace(
+            graph.graph, use, target, partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
+        )
     _drop_unused(graph.graph)
     if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
         graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
-    with replacing(Path(path)) as partial:
-        onnx.save(graph, os.fspath(partial))
+    with replacing(Path(path)) as unfinished:
+        onnx.save(graph, os.fspath(unfinished))
     return Path(path)
 
 
@@ -160,10 +177,14 @@ def _attribute(node: Any, name: str, default: float) -> float:  # noqa: ANN401
     return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
 
-def _replace(graph: Any, use: _Use, target: Format) -> None:  # noqa: ANN401
+def _replace(graph: Any, use: _Use, target: Format, round_to: _RoundTo) -> None:  # noqa: ANN401
     if target.name == "fp32":
         return
-    made = _narrowed(graph, use, target) if target.floating else _quantized(graph, use, target)
+    made = (
+        _narrowed(graph, use, target)
+        if target.floating
+        else _quantized(graph, use, target, round_to(use.weight, target))
+    )
     position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
     del graph.node[position]
     graph.node.insert(position, made)
@@ -182,13 +203,12 @@ def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
     return node
 
 
-def _quantized(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
+def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any:  # noqa: ANN401
     from onnx import helper
 
     # Two layers may share one initializer and still differ in format, so the format is part of the names.
     stem = f"{use.name}.{target.name}{'.gather' if use.gathers else ''}"
     codes, scales = f"{stem}.codes", f"{stem}.scales"
-    rounded = quantize(use.weight, target)
     rows, width = use.weight.shape
     packed = pack(rounded.codes, target.bits)  # (rows, groups, bytes)
     if use.gathers:

@@ -13,31 +13,46 @@ from typing import TYPE_CHECKING, Any
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer, require
 from quantize.formats import Format, flat_shape
+from quantize.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.moments import Moments
 from quantize.plan import faults_at, require_layers
+from quantize.rounding import Quantized
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def apply(model: nn.Module, plan: Mapping[str, Format]) -> nn.Module:
+def apply(
+    model: nn.Module,
+    plan: Mapping[str, Format],
+    *,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+) -> nn.Module:
     """Quantize a copy of a model with ``FqnToConfig``.
 
     Args:
         model: Any module; it is not changed.
         plan: Module path to format: symmetric integers for Linear and Embedding, in groups that divide the row; fp16,
             bf16 or fp32 for anything with a weight. Modules that share a weight stay tied.
+        rounding: How codes are chosen.
+        moments: Module path to second moment of its inputs, for roundings that use them.
 
     Returns:
         A quantized copy, ready to run.
 
     Raises:
-        InvalidInputError: A layer is not in the model, or torchao cannot run its format; nothing was done.
+        InvalidInputError: A layer is not in the model, its moment does not fit, or torchao cannot run its format;
+            nothing was done.
         MissingPackageError: torchao is not installed.
     """
     quantization = require("torchao.quantization", "torchao")
     modules = dict(model.named_modules())
     require_layers(plan, modules)
     faults = [fault for name, target in plan.items() for fault in _faults(name, modules[name], target)]
+    if not faults:
+        shapes = {name: tuple(modules[name].weight.shape) for name in plan}
+        faults = moment_faults(shapes, plan, rounding, moments)
     if faults:
         raise InvalidInputError(*faults)
     changed = copy.deepcopy(model)
@@ -47,6 +62,9 @@ def apply(model: nn.Module, plan: Mapping[str, Format]) -> nn.Module:
     for name, target in plan.items():
         module = changed.get_submodule(name)
         _narrow(module, target)
+        if not target.floating and rounding.method != "nearest":
+            weight = modules[name].weight.detach().float().cpu().numpy()
+            _recode(module.weight, rounded(weight, target, rounding, (moments or {}).get(name)))
         for user in tied[name]:
             user.weight = module.weight
     return changed
@@ -110,3 +128,12 @@ def _narrow(module: Any, target: Format) -> None:  # noqa: ANN401
     narrow = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[target.name]
     with torch.no_grad():
         weight.copy_(weight.to(narrow))
+
+
+def _recode(weight: Any, made: Quantized) -> None:  # noqa: ANN401
+    import torch
+
+    weight.qdata = (
+        torch.from_numpy(made.codes.astype("int8")).reshape(weight.qdata.shape).to(weight.qdata.device)
+    )
+    weight.scale = torch.from_numpy(made.scales).reshape(weight.scale.shape).to(weight.scale.device)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from allocator import InvalidInputError
-from quantize import BACKENDS, apply, parse_format, round_trip
+from quantize import BACKENDS, Rounding, apply, parse_format, restored, round_trip
 from quantize.onnx_export import LAYERS_KEY
 from tests.quantize.models import TOKENS, Tokens, dequantized
 from tests.quantize.onnx_reading import plain_weight, quantized_nodes
@@ -32,7 +33,7 @@ class Backend(ABC):
     tolerance: float
 
     @abstractmethod
-    def apply(self, plan: dict[str, str]) -> None: ...
+    def apply(self, plan: dict[str, str], **options: Any) -> None: ...
 
     @abstractmethod
     def run(self) -> np.ndarray: ...
@@ -55,8 +56,8 @@ class TorchAo(Backend):
         self.model = Tokens().eval()
         self.changed: Tokens | None = None
 
-    def apply(self, plan: dict[str, str]) -> None:
-        self.changed = apply(self.model, plan, "torchao")
+    def apply(self, plan: dict[str, str], **options: Any) -> None:
+        self.changed = apply(self.model, plan, "torchao", **options)
 
     def run(self) -> np.ndarray:
         assert self.changed is not None
@@ -91,8 +92,8 @@ class OnnxRuntime(Backend):
         self.source = source
         self.folder = folder
 
-    def apply(self, plan: dict[str, str]) -> None:
-        apply(self.source, plan, "onnxruntime", path=self.folder / "quantized.onnx")
+    def apply(self, plan: dict[str, str], **options: Any) -> None:
+        apply(self.source, plan, "onnxruntime", path=self.folder / "quantized.onnx", **options)
 
     def run(self) -> np.ndarray:
         session = onnxruntime.InferenceSession(
@@ -138,6 +139,42 @@ def test_weights_are_those_of_the_reference_bit_for_bit(backend: Backend, plan: 
     for layer, name in plan.items():
         expected = round_trip(model.get_submodule(layer).weight.detach().numpy(), parse_format(name))
         assert np.array_equal(backend.weight(layer), expected), layer
+
+
+def moments(plan: dict[str, str]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for layer in plan:
+        weight = Tokens().get_submodule(layer).weight
+        inputs = np.random.default_rng(len(layer)).normal(size=(100, weight.shape[1])).cumsum(axis=1)
+        found[layer] = np.ones(len(weight)) if layer == "embed" else inputs.T @ inputs
+    return found
+
+
+@by_plan
+@pytest.mark.parametrize("method", ["scale_search", "gptq"])
+def test_other_roundings_are_those_of_the_reference_bit_for_bit(
+    backend: Backend, plan: dict[str, str], method: str
+) -> None:
+    rounding, seconds = Rounding(method), moments(plan)
+    backend.apply(plan, rounding=rounding, moments=seconds)
+    model = Tokens()
+    changed = False
+    for layer, name in plan.items():
+        weight = model.get_submodule(layer).weight.detach().numpy()
+        expected = restored(weight, parse_format(name), rounding, seconds[layer])
+        assert np.array_equal(backend.weight(layer), expected), layer
+        changed = changed or not np.array_equal(expected, round_trip(weight, parse_format(name)))
+    assert changed
+
+
+def test_a_rounding_without_its_moments_is_refused_and_nothing_is_made(backend: Backend) -> None:
+    before = backend.original()
+    with pytest.raises(InvalidInputError, match="/moments/down: gptq needs the second moment"):
+        backend.apply(
+            {"up": "int4-g16", "down": "int4-g16"}, rounding=Rounding("gptq"), moments={"up": np.eye(32)}
+        )
+    assert backend.nothing_was_made()
+    assert backend.original() == before
 
 
 @by_plan
