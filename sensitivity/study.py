@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.errors import pointer
 from allocator.problem import FloatArray
-from quantize import Format, round_trip
+from quantize import NEAREST, Format, Rounding, restored, round_trip
 from quantize.rounding import Float32Array
 from sensitivity.calibration import Batch, LossFunction
+from sensitivity.input_moments import input_moments
 from sensitivity.layers import LayerRef
 from sensitivity.tasks import Engine, serial
 
@@ -45,29 +47,6 @@ def silent(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
-class Rounding(Protocol):
-    """How a weight gets a format; what tables are measured with is what will be shipped."""
-
-    def __call__(self, study: Study, layer: LayerRef, target: Format) -> Tensor:
-        """Give the weight of a layer as it will be in a format, a tensor like ``layer.weight``."""
-        ...
-
-
-def nearest(study: Study, layer: LayerRef, target: Format) -> Tensor:
-    """Round each weight to the nearest value that the format has.
-
-    Args:
-        study: Not looked at: the data has no say.
-        layer: The layer.
-        target: The format.
-
-    Returns:
-        A tensor like ``layer.weight``.
-    """
-    del study
-    return rounded(layer, target)
-
-
 @dataclass(frozen=True, eq=False)
 class Study:
     """One profiling run.
@@ -83,7 +62,7 @@ class Study:
         engine: Computes the pieces that estimators cut their work into.
         memo: What the pieces of one stage share within one process; see :func:`once`.
         others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
-        rounding: How weights of layers get a format; estimators call :func:`weight_in`.
+        rounding: How weights of layers are rounded; estimators call :func:`weight_in`.
     """
 
     model: nn.Module
@@ -96,7 +75,7 @@ class Study:
     engine: Engine = serial
     memo: dict[Hashable, Any] = field(default_factory=dict)
     others: tuple[Row, ...] = ()
-    rounding: Rounding = nearest
+    rounding: Rounding = NEAREST
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -186,14 +165,19 @@ def weight_in(study: Study, layer: LayerRef, target: Format) -> Tensor:
     """The weight of a layer as it will be in a format, with the rounding of the study.
 
     Args:
-        study: Says how to round.
+        study: Says how to round. Roundings that look at the data get the second moments of what goes into the layer in
+            the original model, so that no weight may be replaced at the time of the call.
         layer: The layer.
         target: The format.
 
     Returns:
         A tensor like ``layer.weight``.
     """
-    return study.rounding(study, layer, target)
+    if study.rounding == NEAREST:
+        return rounded(layer, target)
+    gather = partial(input_moments, study.model, study.batches, study.loss_fn, study.layers)
+    moment = once(study, "input moments", gather).get(layer.name)
+    return changed_weight(layer, lambda plain: restored(plain, target, study.rounding, moment))
 
 
 @contextmanager
