@@ -205,8 +205,11 @@ def _version(tensor: Tensor) -> int:
 def _is_new(output: object, before: list[tuple[Tensor, int]]) -> bool:
     if not _is_plain(output) or any(_version(item) != version for item, version in before):
         return False
-    inputs = {item.untyped_storage().data_ptr() for item, _ in before}
-    return all(item.untyped_storage().data_ptr() not in inputs for item in _tensors(output))
+    try:
+        inputs = {item.untyped_storage().data_ptr() for item, _ in before}
+        return all(item.untyped_storage().data_ptr() not in inputs for item in _tensors(output))
+    except NotImplementedError:  # inside a loss function that is vectorised by torch.vmap
+        return False
 
 
 def _is_plain(output: object) -> bool:

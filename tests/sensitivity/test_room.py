@@ -64,6 +64,28 @@ def test_sizes_of_a_chain_by_hand() -> None:
     assert (sizes.formats, sizes.samples) == (2, 5)
 
 
+def vectorised(model: nn.Module, batch: Tensor) -> Tensor:
+    return torch.vmap(lambda row: model(row).square().sum())(batch)
+
+
+def without_versions(model: nn.Module, batch: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return squares(model, batch)
+
+
+def by_parameters(model: nn.Module, batch: Tensor) -> Tensor:
+    made: Tensor = torch.func.functional_call(model, dict(model.named_parameters()), (batch,))
+    return made.square().sum(1)
+
+
+@pytest.mark.parametrize("loss_fn", [vectorised, without_versions, by_parameters])
+def test_passes_are_measured_whatever_the_loss_is_made_of(loss_fn: Any) -> None:
+    sizes = sizes_of(make_study(Blocks(), BATCHES, loss_fn))
+    assert sizes.samples == 5
+    assert sizes.graph >= 900
+    assert sizes.replayed == (0 if loss_fn is vectorised else 672)
+
+
 def test_an_embedding_has_no_dense_gradients() -> None:
     model = nn.Sequential(nn.Embedding(100, 4), nn.Linear(4, 2))
     sizes = sizes_of(make_study(model, [torch.zeros(3, 2, dtype=torch.int64)], squares))
