@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
-from scipy.sparse import csr_array
 
 from allocator.problem import Problem
 from allocator.scaled import ScaledProblem
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
 from allocator.status import Status
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 _ATTEMPTS = 4
 _INFEASIBLE = 2  # status of scipy.optimize.milp
@@ -53,6 +54,10 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
 
 def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
+    # scipy takes as long to import as all else together, and most solves never come here.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
     size = scaled.unit.size
     columns = np.arange(size)
     one_each = csr_array((np.ones(size), (scaled.unit, columns)), shape=(scaled.units, size))
