@@ -26,7 +26,8 @@ from benchmarks.whole_models import WHOLE
 
 PROOF_GAP = 1e-9
 _COLUMNS = (
-    "instance", "solver", "gap asked", "time ms", "processor ms", "exact is faster by", "says", "objective", "true gap", "peak MB",
+    "instance", "solver", "gap asked", "time ms", "processor ms", "exact is faster by", "says", "objective", "true gap",
+    "peak MB",
 )  # fmt: skip
 
 

@@ -20,11 +20,11 @@ from allocator.solvers.ties import canonical_plan
 from allocator.status import Status
 
 #: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
-#: expanding core that keep so many, and MIPs on the core with so many nodes. One limit needs few states, thanks to
-#: dominance. With several, few plans are within reach of the bound, but where they are too many for both, the nodes
-#: of a MIP are fewer.
+#: expanding core that keep so many, and MIPs on the core with so many nodes. Mostly few plans are within reach of the
+#: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
+#: several.
 _Steps: TypeAlias = tuple[tuple[str, int | None], ...]
-_ONE_LIMIT: _Steps = (("states", 3_000), ("states", 3_000_000), ("nodes", None))
+_ONE_LIMIT: _Steps = (("halves", 20_000), ("states", 3_000), ("states", 3_000_000), ("nodes", None))
 _SEVERAL_LIMITS: _Steps = (
     ("halves", 1_000_000),
     ("states", 500),
@@ -138,7 +138,9 @@ def _settled(problem: Problem, outcome: Outcome, gap: float) -> bool:
 
 
 def _break_ties(problem: Problem, dual: Dual, outcome: Outcome) -> Outcome:
-    if outcome.status is not Status.OPTIMAL or outcome.choice is None or problem.limits > 1:
+    if outcome.status is not Status.OPTIMAL or outcome.choice is None:
+        return outcome
+    if outcome.canonical or problem.limits > 1:
         return outcome
     plan = canonical_plan(problem, dual, outcome.choice)
     return outcome if plan is None else replace(outcome, choice=plan, canonical=True)
