@@ -50,6 +50,7 @@ def apply(
     modules = dict(model.named_modules())
     require_layers(plan, modules)
     faults = [fault for name, target in plan.items() for fault in _faults(name, modules[name], target)]
+    faults += _split_ties(modules, plan)
     if not faults:
         shapes = {name: tuple(modules[name].weight.shape) for name in plan}
         faults = moment_faults(shapes, plan, rounding, moments)
@@ -97,6 +98,17 @@ def _unsupported(module: nn.Module, shape: tuple[int, ...], target: Format) -> s
     if size == 1:
         return "torchao cannot store groups of one weight; use fp16 for this layer"
     return None
+
+
+def _split_ties(modules: Mapping[str, Any], plan: Mapping[str, Format]) -> list[Fault]:
+    first: dict[int, str] = {}
+    faults = []
+    for name, target in plan.items():
+        other = first.setdefault(id(getattr(modules[name], "weight", name)), name)
+        if plan[other] != target:
+            detail = f"shares its weight with {other!r}, which has {plan[other].name}; {target.name} would split it"
+            faults.append(Fault(pointer(("assignment", name)), detail))
+    return faults
 
 
 def _users(model: nn.Module, name: str) -> list[Any]:
