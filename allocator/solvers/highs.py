@@ -10,6 +10,7 @@ import numpy as np
 from allocator.problem import Problem
 from allocator.scaled import ScaledProblem
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
+from allocator.solvers.quiet import printing_to_stderr
 from allocator.status import Status
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
         "time_limit": effort.time_limit_s,
         "node_limit": effort.node_limit,
     }
-    # Mapping plans back from a presolved model, HiGHS writes to standard output, where JSON may be expected.
-    options: dict[str, Any] = {"presolve": False} | {
-        name: value for name, value in asked.items() if value is not None
-    }
-    return milp(
-        scaled.cost, integrality=np.ones(size), bounds=Bounds(0, 1), constraints=constraints, options=options
-    )
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    with printing_to_stderr():
+        return milp(
+            scaled.cost,
+            integrality=np.ones(size),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options=options,
+        )
