@@ -79,7 +79,7 @@ for runtime in ("torchao", "onnxruntime", "vllm"):
 
 # %%
 encoder, tokenizer = load_text_encoder(max_tokens=48)
-task = RetrievalTask.of(docstring_pairs(120)[1::2], tokenizer, partial(encode, encoder))
+task = RetrievalTask.of(docstring_pairs(64)[1::2], tokenizer, partial(encode, encoder))
 source = export_encoder(encoder, tokenizer, OUT / "model-fp32.onnx", layers)
 uniform = solve(profile, objective=COST, budgets={"effective_bits": 4.25}, solver="uniform")
 

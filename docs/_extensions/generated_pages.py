@@ -76,7 +76,7 @@ def package_page(package: Path, name: str) -> str:
     lines = [name, "=" * len(name), "", f".. automodule:: {name}"]
     # What a package imports is described in the modules that define it.
     own = _defined(package / "__init__.py") if (package / "__init__.py").exists() else []
-    lines += [f"   :members: {', '.join(own)}", "   :undoc-members:", "   :ignore-module-all:"] if own else []
+    lines += [f"   :members: {', '.join(own)}", "   :ignore-module-all:"] if own else []
     for path in sorted(package.glob("*.py")):
         if not path.stem.startswith("_"):
             module = f"{name}.{path.stem}"
@@ -87,10 +87,7 @@ def package_page(package: Path, name: str) -> str:
 
 def _defined(path: Path) -> list[str]:
     nodes = ast.parse(path.read_text("utf-8")).body
-    names = [node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    assigned = [node.target for node in nodes if isinstance(node, ast.AnnAssign)]
-    assigned += [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
-    names += [target.id for target in assigned if isinstance(target, ast.Name)]
+    names = (node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef))
     return [name for name in names if not name.startswith("_")]
 
 
