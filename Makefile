@@ -55,7 +55,8 @@ hooks: .venv/ready ## run the fast part of the gate before every commit
 	$(BIN)/pre-commit install
 
 release-check: .venv/ready ## build wheel and sdist, install them afresh, try them, list what they hold
-	$(BIN)/python -m benchmarks.release
+	rm -rf dist
+	$(BIN)/python .ci/release.py --out dist
 
 bench: .venv/ready ## solver times and what estimators cost
 	$(BIN)/python -m benchmarks.solvers
