@@ -7,8 +7,10 @@ from importlib import metadata
 from fastapi import FastAPI
 
 from allocator.schema import Strict
-from api import allocations, problems
+from api import failures, openapi, problems
 from api.body_limit import BodyLimit
+from api.resources import lifespan
+from api.routes import allocations, jobs, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -40,12 +42,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
-    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION)
+    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION, lifespan=lifespan)
     app.state.settings = settings
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     problems.install(app)
-    problems.describe(app)
+    failures.install(app)
+    openapi.describe(app)
+    app.include_router(profiles.router)
     app.include_router(allocations.router)
+    app.include_router(jobs.router)
 
     @app.get("/healthz", tags=["operation"], summary="Is the process alive?")
     async def health() -> Health:

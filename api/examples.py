@@ -34,3 +34,7 @@ ALLOCATIONS: dict[str, Any] = {
         "value": {"profile": TINY_PROFILE, "objective": "weight_bytes", "budgets": {"kl": 0.02}},
     },
 }
+
+PROFILES: dict[str, Any] = {
+    "two layers": {"summary": "Two layers, two formats, one cost and one resource", "value": TINY_PROFILE}
+}

@@ -20,6 +20,69 @@ _LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
+class ProblemError(HTTPException):
+    """An error answer, raised wherever it is noticed.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+        headers: Headers to send along.
+
+    Example:
+        >>> raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-profile", "no profile of this name is here")
+        Traceback (most recent call last):
+        api.problems.ProblemError: 404: no profile of this name is here
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        faults: Iterable[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.faults = tuple(faults)
+        super().__init__(status, detail, headers)
+
+
+def problem_response(error: ProblemError) -> JSONResponse:
+    """Build the answer that an error stands for.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The response.
+    """
+    status = HTTPStatus(error.status_code)
+    return problem(status, error.kind, str(error.detail), error.faults, error.headers)
+
+
+def details_of(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Fault] = ()) -> ProblemDetails:
+    """Describe an error.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+
+    Returns:
+        The problem document.
+    """
+    return ProblemDetails(
+        type=f"urn:bitalloc:problem:{kind}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        errors=tuple(FieldProblem(pointer=fault.pointer, detail=fault.detail) for fault in faults),
+    )
+
+
 def problem(
     status: HTTPStatus,
     kind: str,
@@ -39,16 +102,22 @@ def problem(
     Returns:
         The response.
     """
-    body = ProblemDetails(
-        type=f"urn:bitalloc:problem:{kind}",
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        errors=tuple(FieldProblem(pointer=fault.pointer, detail=fault.detail) for fault in faults),
-    )
-    return JSONResponse(
-        body.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {})
-    )
+    body = details_of(status, kind, detail, faults).model_dump(mode="json")
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def invalid_input_details(faults: Iterable[Fault]) -> ProblemDetails:
+    """Describe content that cannot be used.
+
+    Args:
+        faults: The offending fields.
+
+    Returns:
+        The problem document.
+    """
+    listed = tuple(faults)
+    detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
+    return details_of(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
 
 
 def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
@@ -60,9 +129,8 @@ def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
     Returns:
         A 422 response.
     """
-    listed = tuple(faults)
-    detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
+    body = invalid_input_details(faults)
+    return JSONResponse(body.model_dump(mode="json"), status_code=body.status, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -97,6 +165,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, ProblemError):
+            return problem_response(error)
         status = HTTPStatus(error.status_code)
         kind = status.phrase.lower().replace(" ", "-")
         return problem(status, kind, str(error.detail), headers=error.headers)
@@ -121,20 +191,3 @@ def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
-
-
-def describe(app: FastAPI) -> None:
-    """Put the schema of error answers into the OpenAPI document.
-
-    Args:
-        app: The application.
-    """
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= schema.pop("$defs", {}) | {"ProblemDetails": schema}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
@@ -53,14 +55,23 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
 def running_server() -> Iterator[str]:
     """Start ``bitalloc serve`` in a process of its own, on a free loopback port.
 
+    Its database lives as long as the block, unless ``BITALLOC_DATA_DIR`` or ``BITALLOC_DATABASE_URL`` says otherwise.
+
     Yields:
         Its base URL; the process is gone at the end.
 
     Raises:
         ServerError: The process ended before it was ready.
     """
+    with TemporaryDirectory() as folder:
+        yield from _running(os.environ | {"BITALLOC_DATA_DIR": os.environ.get("BITALLOC_DATA_DIR", folder)})
+
+
+def _running(environment: Mapping[str, str]) -> Iterator[str]:
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_drain, args=(process, lines), daemon=True)
     reader.start()

@@ -21,10 +21,10 @@ PICTURES = {
     "3_which_estimator": 4,
     "4_two_budgets": 2,
     "5_plan_to_runtime": 2,
-    "6_the_service": 2,
+    "6_the_service": 3,
 }
-#: They load torch and measure real models.
-SLOW = {"1_quick_start", "3_which_estimator", "4_two_budgets", "5_plan_to_runtime"}
+#: They measure real models, or wait for a job.
+SLOW = {"1_quick_start", "3_which_estimator", "4_two_budgets", "5_plan_to_runtime", "6_the_service"}
 #: What a notebook finds above its folder.
 AROUND = ("benchmarks", "examples")
 

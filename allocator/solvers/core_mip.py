@@ -53,6 +53,7 @@ def solve_core(
             candidate = smaller.undo(outcome.choice)
             if incumbent is None or problem.objective(candidate) < problem.objective(incumbent):
                 incumbent = candidate
+                effort.tell(problem, incumbent, dual.bound)
         unfinished = outcome.status not in {Status.OPTIMAL, Status.INFEASIBLE} and effort.gap == 0
         if whole or unfinished or deadline.passed():
             proved = whole and outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}

@@ -53,11 +53,12 @@ def random_profile(layers: int, seed: int = 0) -> dict[str, Any]:
 
 
 def comparable(allocation: Allocation | Mapping[str, Any] | str | bytes) -> dict[str, Any]:
-    """An allocation as its JSON, without the only number that differs from run to run."""
+    """An allocation as its JSON, without what differs from run to run: the time it took, and where it is kept."""
     if isinstance(allocation, Allocation):
         allocation = allocation.model_dump_json()
     document = json.loads(allocation) if isinstance(allocation, (str, bytes)) else copy.deepcopy(allocation)
     assert document["solver"].pop("seconds") >= 0
+    document.pop("id", None)
     return dict(document)
 
 
