@@ -22,7 +22,7 @@ from fastapi import FastAPI
 
 from allocator import Allocation, BitallocError, InvalidInputError, Status, load_profile, solve
 from api.app import create_app
-from api.client import AsyncClient, Client, ServiceError
+from api.client import AsyncClient, Client, Patience, ServiceError
 from api.settings import Settings
 from tests.api.bad_input import Case, params
 from tests.api.helpers import comparable, random_profile, serving, tiny
@@ -307,7 +307,7 @@ def test_a_server_that_does_not_speak_http_is_a_service_error() -> None:
         thread = Thread(target=answer)
         thread.start()
         with (
-            Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client,
+            Client(f"http://127.0.0.1:{listener.getsockname()[1]}", patience=Patience(attempts=1)) as client,
             pytest.raises(ServiceError, match="the service could not be reached") as failure,
         ):
             client.allocate(tiny())
