@@ -26,6 +26,7 @@ from allocator import (
     make_request,
 )
 from api.problem_details import ProblemDetails
+from api.wire import StoredAllocation
 
 #: A solve may take as long as the service allows; connecting may not.
 _TIMEOUT = httpx2.Timeout(120.0, connect=5.0)
@@ -157,7 +158,7 @@ def _allocation(response: httpx2.Response) -> Allocation:
     status = HTTPStatus(response.status_code)
     try:
         if response.is_success:
-            return Allocation.model_validate_json(response.content)
+            return StoredAllocation.model_validate_json(response.content)
         details = ProblemDetails.model_validate_json(response.content)
     except ValidationError:
         said = response.text[:200] or response.reason_phrase

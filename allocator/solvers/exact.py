@@ -112,9 +112,10 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         outcome = _by_states(problem, dual, outcome, Effort(effort.gap, deadline.left_s()), _FIRST_WIDTH)
         steps = _WIDE_GAP if _gap(problem, outcome) > _WIDE else _NARROW_GAP
     for kind, size in steps:
+        effort.tell(problem, outcome.choice, outcome.bound)
         if _settled(problem, outcome, effort.gap) or (deadline.passed() and outcome.work is not work):
             break
-        asked = Effort(effort.gap, deadline.left_s())
+        asked = replace(effort, time_limit_s=deadline.left_s())
         if kind == "states":
             assert size is not None
             outcome = _by_states(problem, dual, outcome, asked, size)

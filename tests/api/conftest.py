@@ -18,9 +18,19 @@ from api.server import running_server
 from tests.api.helpers import GivenSolver, tiny
 
 
+@pytest.fixture(autouse=True, scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A database of their own for the services of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("data")
+        patch.setenv("BITALLOC_DATA_DIR", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def service() -> Iterator[str]:
+def service(data_dir: Path) -> Iterator[str]:
     """Base URL of the real service, in a real process, on a real socket."""
+    del data_dir
     with running_server() as url:
         yield url
 
