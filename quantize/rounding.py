@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
 from quantize.formats import Format, flat_shape
+from quantize.scaled_floats import scaled
 
 Float32Array: TypeAlias = NDArray[np.float32]
 _SMALLEST = np.finfo(np.float32).smallest_normal
@@ -128,6 +129,8 @@ def round_trip(weight: Float32Array, target: Format) -> Float32Array:
     if not target.floating:
         return quantize(weight, target).dequantize()
     _require_storable(weight, target)
+    if not target.plain:
+        return scaled(weight, target).dequantize()
     return weight.astype(_FLOATS[target.name]).astype(np.float32)
 
 
@@ -149,6 +152,8 @@ def refusal(weight: Float32Array, target: Format) -> str | None:
     if not np.isfinite(weight).all():
         return "holds NaN or infinity; it cannot be quantized"
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
+    if target.floating and not target.plain:
+        return None
     if target.floating:
         largest, most = max(-low, high), _LARGEST[target.name]
         if largest > most:

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer, require
-from quantize.files import replacing
+from quantize.files import replacing, require_free
 from quantize.formats import Format
 from quantize.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.moments import Moments
 from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
+from quantize.packing import packed
 from quantize.plan import faults_at, require_layers
 from quantize.rounding import Float32Array, Quantized, round_trip
 
@@ -42,6 +43,7 @@ def apply(
     path: str | Path,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
+    force: bool = False,
 ) -> Path:
     """Write a quantized copy of an ONNX file made by :func:`quantize.onnx_export.export_onnx`.
 
@@ -52,16 +54,18 @@ def apply(
         path: File to write; it appears whole or not at all.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
+        force: Whether an earlier file may be replaced.
 
     Returns:
         ``path``.
 
     Raises:
-        InvalidInputError: A layer is not in the file, its moment does not fit, or ONNX Runtime cannot run its format;
-            nothing was written.
+        InvalidInputError: The file exists, a layer is not in the model, its moment does not fit, or ONNX Runtime cannot
+            run its format; nothing was written.
         MissingPackageError: onnx is not installed.
     """
     onnx = require("onnx", "onnx")
+    require_free(Path(path), force=force)
     graph = onnx.load(os.fspath(model))
     layers = _layers(graph)
     require_layers(plan, layers)
@@ -109,28 +113,6 @@ def require_supported(plan: Mapping[str, Format]) -> None:
         raise InvalidInputError(*faults)
 
 
-def pack(codes: NDArray[np.int16], bits: int) -> NDArray[np.uint8]:
-    """Pack signed codes as ONNX Runtime reads them: offset to unsigned, the first code in the lowest bits.
-
-    Args:
-        codes: (…, size) codes of 2, 4 or 8 bits.
-        bits: Their width.
-
-    Returns:
-        (…, size · bits / 8) bytes.
-
-    Example:
-        >>> pack(np.array([-8, 7], dtype=np.int16), 4).tolist()
-        [240]
-    """
-    offset = (codes + 2 ** (bits - 1)).astype(np.uint8)
-    per_byte = 8 // bits
-    split = offset.reshape(*offset.shape[:-1], -1, per_byte)
-    shifts = (np.arange(per_byte) * bits).astype(np.uint8)
-    packed: NDArray[np.uint8] = np.bitwise_or.reduce(split << shifts, axis=-1).astype(np.uint8)
-    return packed
-
-
 @dataclass(frozen=True, eq=False)
 class _Use:
     node: Any
@@ -154,6 +136,8 @@ def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
 def _unsupported(target: Format) -> str | None:
     if target.floating:
         return None if target.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {target.name}"
+    if target.activation_bits < 16:
+        return f"the onnxruntime backend has no {target.name}"
     group = target.group_size or 0
     if target.bits not in _WIDTHS or not target.symmetric:
         return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {target.name!r} is not one of them"
@@ -210,12 +194,13 @@ def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any
     stem = f"{use.name}.{target.name}{'.gather' if use.gathers else ''}"
     codes, scales = f"{stem}.codes", f"{stem}.scales"
     rows, width = use.weight.shape
-    packed = pack(rounded.codes, target.bits)  # (rows, groups, bytes)
+    # ONNX Runtime reads unsigned codes around 2^(bits - 1).
+    blocks = packed(rounded.codes + 2 ** (target.bits - 1), target.bits)  # (rows, groups, bytes)
     if use.gathers:
-        packed = packed.reshape(rows, -1)[
+        blocks = blocks.reshape(rows, -1)[
             :, : -(-width * target.bits // 8)
         ]  # Gather wants rows without padding
-    _add_initializer(graph, packed, codes)
+    _add_initializer(graph, blocks, codes)
     _add_widened(graph, rounded.scales, f"{stem}.half", scales)
     name, outputs = use.node.name, list(use.node.output)
     attributes = {"domain": _MICROSOFT, "bits": target.bits, "block_size": rounded.codes.shape[2]}
