@@ -10,6 +10,7 @@ import numpy as np
 from allocator.dual import Dual, maximise_dual
 from allocator.hull import Hull, build_hull
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.reductions import fitting_options
 from allocator.solvers.core import Expansion
 from allocator.solvers.core_mip import solve_core
 from allocator.solvers.expanding_core import expand_core
@@ -87,7 +88,12 @@ def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Out
     """
     problem = replace(prepared.problem, limit=limit)
     deadline = Deadline(effort.time_limit_s)
-    dual = maximise_dual(problem, prepared.hull, deadline)
+    fitting = fitting_options(problem)
+    if not fitting.any(axis=1).all():
+        return infeasible({"dual_evaluations": 0})
+    whole = np.array_equal(fitting, problem.available)
+    problem = replace(problem, available=fitting)
+    dual = maximise_dual(problem, prepared.hull if whole else None, deadline)
     return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
 
 
