@@ -36,7 +36,7 @@ class Resources:
     jobs: Jobs
 
 
-def resources_of(request: Request) -> Resources:
+async def resources_of(request: Request) -> Resources:
     """Get what the routes share.
 
     Args:

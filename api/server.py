@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
@@ -22,7 +24,9 @@ from api.settings import Settings, load_settings
 from api.store import open_store
 
 _ANNOUNCED = re.compile(r"serving on (http://\S+)")
-_SHUTDOWN_S = 10.0
+_SHUTDOWN_S = 20.0
+#: Requests that are still open when the service is told to end get so long; event streams would stay for ever.
+_FINISH_S = 5
 
 
 class ServerError(BitallocError, RuntimeError):
@@ -60,9 +64,10 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         name = f"[{host}]" if ":" in host else host
         note = "" if guarded else " (no API keys: open to everybody on this machine and to nobody else)"
         announce(f"serving on http://{name}:{listener.getsockname()[1]}{note}")
-        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False)).run(
-            sockets=[listener]
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
         )
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _is_guarded(settings: Settings) -> bool:
@@ -77,14 +82,23 @@ def _is_guarded(settings: Settings) -> bool:
 def running_server() -> Iterator[str]:
     """Start ``bitalloc serve`` in a process of its own, on a free loopback port.
 
+    Its database lives as long as the block, unless ``BITALLOC_DATA_DIR`` or ``BITALLOC_DATABASE_URL`` says otherwise.
+
     Yields:
         Its base URL; the process is gone at the end.
 
     Raises:
         ServerError: The process ended before it was ready.
     """
+    with TemporaryDirectory() as folder:
+        yield from _running(os.environ | {"BITALLOC_DATA_DIR": os.environ.get("BITALLOC_DATA_DIR", folder)})
+
+
+def _running(environment: Mapping[str, str]) -> Iterator[str]:
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_drain, args=(process, lines), daemon=True)
     reader.start()

@@ -27,7 +27,8 @@ export function frontChart(box, front, onPick, onEnds) {
   const byteScale = front.unit === "byte";
   const values = [...front.objective, ...marks(front).map((mark) => mark.objective)];
   const spends = [...front.spend, ...marks(front).map((mark) => mark.spend)];
-  const log = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 20;
+  const [least, most] = ends(values);
+  const log = least > 0 && most / least > 20;
   const chart = new uPlot({
     ...frame(box),
     scales: { x: { time: false, range: padded(spends, false) }, y: { distr: log ? 3 : 1, range: padded(values, log) } },
@@ -35,8 +36,8 @@ export function frontChart(box, front, onPick, onEnds) {
     axes: axes((value) => (byteScale ? quantity(value, "byte", 3) : plain(value, 3)), log),
     hooks: { draw: [(self) => drawMarks(self, front)] },
   }, [front.spend, front.objective], box);
-  const ends = () => onEnds(...[front.spend[0], front.spend.at(-1)].map((spend) => LEFT + chart.valToPos(spend, "x")));
-  return withMarker(chart, box, (x) => onPick(chart.posToVal(x, "x")), ends);
+  const place = () => onEnds(...[front.spend[0], front.spend.at(-1)].map((spend) => LEFT + chart.valToPos(spend, "x")));
+  return withMarker(chart, box, (x) => onPick(chart.posToVal(x, "x")), place);
 }
 
 /** Draw what a unit of budget buys, falling along the front. */
@@ -65,9 +66,11 @@ function axes(shown, log) {
     { ...common, size: LEFT, space: 34, values: (_, all) => all.map((value) => (log ? decade(value) : plain(value, 3))) }];
 }
 
+// Fronts of large models have more values than a function takes arguments.
+const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+
 function padded(values, log) {
-  const low = Math.min(...values);
-  const high = Math.max(...values);
+  const [low, high] = ends(values);
   if (log) return [low / 1.25, high * 1.25];
   const room = (high - low || Math.abs(high) || 1) * 0.04;
   return [low - room, high + room];

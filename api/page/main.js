@@ -19,6 +19,7 @@ const shown = { profile: null, calls: null, front: null, budget: 0, steps: 0, ex
 let charts = [];
 let settling = null;
 let timer = 0;
+let frame = 0;
 const heat = strip($("strip"), (text) => { $("strip-says").textContent = text; });
 
 // --- what goes wrong is said where everybody finds it -------------------------------------------------------------
@@ -76,8 +77,7 @@ const options = (select, names) => select.replaceChildren(...names.map((name) =>
 /** Ask for the front, and show it at its knee. */
 async function trace() {
   const { profile, calls } = shown;
-  const few = profile.layers.length > LARGE;
-  const asked = { objective: $("objective").value, resource: $("resource").value, points: few ? 5 : 17, baselines: ["uniform", "greedy"] };
+  const asked = { objective: $("objective").value, resource: $("resource").value };
   document.body.dataset.settled = "no";
   $("status").textContent = "Computing the front";
   const front = await calls.front(asked);
@@ -94,6 +94,19 @@ async function trace() {
   slider.max = POSITIONS;
   slider.step = 1;
   pick(front.spend[front.knee]);
+  attempt(() => mark(front, asked));
+}
+
+/** Add the proved plans and the simple rules, which take longer than the front. */
+async function mark(front, asked) {
+  document.body.dataset.marked = "no";
+  const points = shown.profile.layers.length > LARGE ? 5 : 17;
+  const { exact, baselines } = await shown.calls.front({ ...asked, points, baselines: ["uniform", "greedy"] });
+  if (shown.front !== front) return;
+  Object.assign(front, { exact, baselines });
+  draw();
+  show();
+  document.body.dataset.marked = "yes";
 }
 
 function draw() {
@@ -120,6 +133,7 @@ function align(left, right) {
 
 /** Show the plan for a budget: at once from the front, and the proved one as soon as the budget rests. */
 function pick(amount) {
+  document.body.dataset.settled = "no";
   const { front } = shown;
   const [least, most] = [front.spend[0], front.spend.at(-1)];
   shown.budget = Math.max(least, Math.min(most, amount));
@@ -127,13 +141,13 @@ function pick(amount) {
   shown.plan = planAfter(front, shown.steps);
   shown.exact = null;
   shown.kept = null;
-  document.body.dataset.settled = "no";
   $("budget").value = most > least ? Math.round((POSITIONS * (shown.budget - least)) / (most - least)) : 0;
   const text = quantity(shown.budget, front.unit, 4);
   $("budget").setAttribute("aria-valuetext", text);
   if (document.activeElement !== $("amount")) $("amount").value = text;
   $("amount-says").textContent = `from ${quantity(least, front.unit)} to ${quantity(most, front.unit)}`;
-  show();
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(show); // a hand is faster than the screen
   settling?.abort();
   clearTimeout(timer);
   timer = setTimeout(() => attempt(settle), SETTLED_MS);

@@ -77,9 +77,9 @@ export function price({ front, steps }) {
 
 function changesAt(front, at) {
   const found = [];
-  front.step.forEach((step_, index) => {
-    if (step_ === at) found.push(`${front.layers[front.layer[index]]} to ${front.formats[front.format[index]]}`);
-  });
+  for (let index = front.step.indexOf(at); front.step[index] === at; index += 1) {
+    found.push(`${front.layers[front.layer[index]]} to ${front.formats[front.format[index]]}`);
+  }
   return found.length > 1 ? [`${found[0]} and ${found.length - 1} more`] : found;
 }
 

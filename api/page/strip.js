@@ -49,41 +49,67 @@ export function heats(table) {
   return table.values.map((row) => row.map(share));
 }
 
-function paint(canvas, box, { front, plan, heat, order, colours, kept }, cursor) {
-  const ratio = devicePixelRatio;
+function paint(canvas, box, shown, cursor) {
+  const { front, plan, order, colours, kept } = shown;
   const width = box.clientWidth;
-  const height = ROW * (order.length + (kept ? 1 : 0)) + FOOT;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.height = `${height}px`;
-  const ctx = canvas.getContext("2d");
-  ctx.scale(ratio, ratio);
-  ctx.font = "12px system-ui, sans-serif";
-  ctx.textBaseline = "middle";
   const each = (width - GUTTER) / front.layers.length;
-  const inset = each > 8 ? 1 : 0;
-  const [low, high, empty] = [colour("heat-low"), colour("heat-high"), colour("card")];
-  const cell = (at, row, fill, by = inset) => {
+  const height = ROW * (order.length + 1) + FOOT;
+  const ctx = sized(canvas, width, height);
+  ctx.drawImage(ground(shown, width, height, each), 0, 0, width, height);
+  const rows = new Map(order.map((format, row) => [format, row]));
+  const [ink, low, high] = [colour("ink"), colour("heat-low"), colour("heat-high")];
+  const cell = (at, row, fill, inset) => {
     ctx.fillStyle = fill;
-    ctx.fillRect(GUTTER + at * each + by, row * ROW + by, Math.max(each - 2 * by, 0.5), ROW - 2 * by);
+    ctx.fillRect(GUTTER + at * each + inset, row * ROW + inset, Math.max(each - 2 * inset, 0.5), ROW - 2 * inset);
   };
-  for (let at = 0; at < front.layers.length; at += 1) {
-    order.forEach((format, row) => {
-      const share = heat[at][format];
-      cell(at, row, share === null ? empty : between(low, high, share));
-    });
+  plan.forEach((format, at) => {
+    if (each > 5) cell(at, rows.get(format), ink, 0);
+    cell(at, rows.get(format), colours[format], each > 5 ? 2 : 0);
+  });
+  if (kept) {
+    ctx.fillStyle = colour("soft");
+    ctx.fillText("unsure", 0, (order.length + 0.5) * ROW, GUTTER - 8);
+    kept.forEach((share, at) => cell(at, order.length, between(high, low, share), each > 8 ? 1 : 0));
   }
-  plan.forEach((format, at) => { cell(at, order.indexOf(format), colour("ink"), 0); cell(at, order.indexOf(format), colours[format], each > 5 ? 2 : 0); });
-  if (kept) kept.forEach((share, at) => cell(at, order.length, between(high, low, share)));
-  ctx.fillStyle = colour("soft");
-  order.forEach((format, row) => ctx.fillText(front.formats[format], 0, (row + 0.5) * ROW, GUTTER - 8));
-  if (kept) ctx.fillText("unsure", 0, (order.length + 0.5) * ROW, GUTTER - 8);
-  blocks(ctx, front, each, height);
   if (cursor >= 0) {
     ctx.strokeStyle = colour("now");
     ctx.lineWidth = 2;
     ctx.strokeRect(GUTTER + cursor * each, 1, Math.max(each, 2), height - FOOT - 2);
   }
+}
+
+function sized(canvas, width, height) {
+  canvas.width = Math.round(width * devicePixelRatio);
+  canvas.height = Math.round(height * devicePixelRatio);
+  canvas.style.height = `${height}px`;
+  const ctx = canvas.getContext("2d");
+  ctx.scale(devicePixelRatio, devicePixelRatio);
+  ctx.font = "12px system-ui, sans-serif";
+  ctx.textBaseline = "middle";
+  return ctx;
+}
+
+let drawn = { of: null, canvas: null };
+
+// What no budget changes: the shades and the names. Kept until heat, width or colours change.
+function ground({ front, heat, order }, width, height, each) {
+  const key = [width, colour("card"), devicePixelRatio].join();
+  if (drawn.of === heat && drawn.key === key) return drawn.canvas;
+  const canvas = document.createElement("canvas");
+  const ctx = sized(canvas, width, height);
+  const [low, high, empty] = [colour("heat-low"), colour("heat-high"), colour("card")];
+  const shades = Array.from({ length: 65 }, (_, at) => between(low, high, at / 64));
+  const inset = each > 8 ? 1 : 0;
+  order.forEach((format, row) => front.layers.forEach((_, at) => {
+    const share = heat[at][format];
+    ctx.fillStyle = share === null ? empty : shades[Math.round(share * 64)];
+    ctx.fillRect(GUTTER + at * each + inset, row * ROW + inset, Math.max(each - 2 * inset, 0.5), ROW - 2 * inset);
+  }));
+  ctx.fillStyle = colour("soft");
+  order.forEach((format, row) => ctx.fillText(front.formats[format], 0, (row + 0.5) * ROW, GUTTER - 8));
+  blocks(ctx, front, each, height);
+  drawn = { of: heat, key, canvas };
+  return canvas;
 }
 
 function blocks(ctx, front, each, height) {

@@ -11,6 +11,7 @@ from allocator.errors import faults_of
 from api.json_limits import JsonLimits
 from api.work.json_body import decoded
 
+_NO_OBJECT = Fault("", "expected a JSON object with the fields of the request")
 M = TypeVar("M", bound=BaseModel)
 #: Faults that are told at most, and one more that says that there are others.
 _MOST_FAULTS = 101
@@ -31,12 +32,13 @@ def parsed(model: type[M], body: bytes, limits: JsonLimits) -> M:
         InvalidJsonError: It is not JSON.
         InvalidInputError: It is not such a model, or too large; names the offending fields.
     """
+    if not body.strip():
+        raise InvalidInputError(_NO_OBJECT)
     document = decoded(body, limits)
     try:
         return model.model_validate(document)
     except ValidationError as error:
         entries = error.errors(include_url=False)
         if not entries[0]["loc"] and entries[0]["type"] == "model_type":
-            detail = "expected a JSON object with the fields of the request"
-            raise InvalidInputError(Fault("", detail)) from error
+            raise InvalidInputError(_NO_OBJECT) from error
         raise InvalidInputError(*faults_of(entries[:_MOST_FAULTS], document)) from error

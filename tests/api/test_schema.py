@@ -143,10 +143,10 @@ def test_a_few_requests_that_reach_the_solvers(label: str, document: BaseSchema)
 @pytest.mark.long
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_hundreds_of_requests_as_they_come(label: str, document: BaseSchema) -> None:
-    as_they_come(label, document, 150)
+    as_they_come(label, document, 100)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("label", WITH_BODIES)
 def test_hundreds_of_requests_that_reach_the_solvers(label: str, document: BaseSchema) -> None:
-    reaching_the_solvers(label, document, 150)
+    reaching_the_solvers(label, document, 100)

@@ -113,5 +113,5 @@ def visiting(browser: Browser, service: str, heard: Heard) -> Iterator[Page]:
 
 
 def settled(page: Page) -> None:
-    """Wait until the plan for the budget is proved and its reasons are there."""
-    page.wait_for_selector("body[data-settled='yes']")
+    """Wait until the front has its marks, and the plan for the budget its proof and its reasons."""
+    page.wait_for_selector("body[data-settled='yes'][data-marked='yes']")

@@ -19,6 +19,10 @@ from tests.api.helpers import random_profile
 from tests.api.page.conftest import MINILM, Heard, settled
 
 OBJECTIVE = "embedding_distance"
+NEXT_FRAME = """async () => {
+    for (let n = 0; n < 2; n += 1) await new Promise(requestAnimationFrame);
+    return document.querySelector("#proof").textContent;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,7 @@ def test_the_slider_moves_the_plan_at_once_and_then_proves_it(loaded: Page, mini
     for _ in range(3):
         loaded.keyboard.press("PageUp")
     assert slider.get_attribute("aria-valuetext") != before
-    assert loaded.locator("#proof").text_content() == "on the front"  # no answer was waited for
+    assert loaded.evaluate(NEXT_FRAME) == "on the front"  # no answer was waited for
     settled(loaded)
     expect(loaded.locator("#proof")).to_have_text("proved optimal")
     front = frontier(minilm, objective=OBJECTIVE)
