@@ -62,9 +62,10 @@ release-check: .venv/ready ## build wheel and sdist, install them afresh, try th
 	rm -rf dist
 	$(BIN)/python .ci/release.py --out dist
 
-bench: .venv/ready ## solver times and what estimators cost
+bench: .venv/ready ## solver times, what estimators cost, what the service takes
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.sensitivity
+	$(BIN)/python -m benchmarks.service
 
 clean: ## remove .venv and results
 	rm -rf .venv out docs/_build docs/reference/packages
