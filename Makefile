@@ -45,9 +45,10 @@ serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
 openapi: .venv/ready ## write docs/openapi.json anew, after routes or models changed
 	$(BIN)/python -m api.openapi > docs/openapi.json
 
-bench: .venv/ready ## solver times and what estimators cost
+bench: .venv/ready ## solver times, what estimators cost, what the service takes
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.sensitivity
+	$(BIN)/python -m benchmarks.service
 
 clean: ## remove .venv and results
 	rm -rf .venv out

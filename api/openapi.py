@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,13 +14,13 @@ from pydantic.json_schema import models_json_schema
 
 from allocator import Profile
 from api.descriptions import spread
+from api.openapi_keys import describe_keys
 from api.operations.comparison import ComparisonRequest
 from api.operations.explanation import ExplanationRequest
 from api.operations.export import ExportRequest
 from api.operations.frontier import FrontierRequest
 from api.operations.lint import LintRequest
 from api.problem_details import ProblemDetails
-from api.problems import answers
 from api.wire import AllocationRequest
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -81,24 +80,10 @@ def describe(app: FastAPI) -> None:
         for name, definition in schema["$defs"].items():
             found.setdefault(name, definition)
         spread(found)
-        _guard(document)
+        describe_keys(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _guard(document: dict[str, Any]) -> None:
-    # Keys are optional: a service without any serves its own machine only.
-    document["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `bitalloc keys create`."},
-        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
-    }
-    refused = answers(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
-    for path, operations in document["paths"].items():
-        for operation in operations.values() if path.startswith("/v1") else ():
-            operation["security"] = [{"bearer": []}, {"header": []}, {}]
-            for status, response in refused.items():
-                operation["responses"].setdefault(str(status), response)
 
 
 def written() -> str:

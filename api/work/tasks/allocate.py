@@ -42,11 +42,7 @@ def run(work: Work) -> Answer:
     rows: list[dict[str, Any]] = []
     answers: list[bytes] = []
     deadline = Deadline(work.options["max_time_limit_s"])
-    # Stored profiles come again: what their requests share is kept.
-    stored_id = asked.profile_id
-    solve: Solve = (
-        partial(solve_request, profile) if stored_id is None else partial(work.desk.solve, stored_id)
-    )
+    solve = _solver(work, profile)
     for at, more in enumerate(budgets):
         limit_s = min(request.time_limit_s or math.inf, deadline.left_s() or math.inf)
         fields = {"budgets": dict(request.budgets) | more, "time_limit_s": limit_s}
@@ -62,6 +58,15 @@ def run(work: Work) -> Answer:
     kept = asked.model_dump_json(exclude={"profile"}, exclude_unset=True).encode()
     parts = [body, *(gzip.compress(part, _LEVEL, mtime=0) for part in (kept, *answers))]
     return {"rows": rows}, parts
+
+
+def _solver(work: Work, profile: Profile) -> Solve:
+    # A profile that came before may come again and again: what its requests share is then done once.
+    sha256 = profile.digest()
+    if work.desk.find(sha256) is not None:
+        return partial(work.desk.solve, sha256)
+    work.desk.keep(sha256, profile)
+    return partial(solve_request, profile)
 
 
 def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
