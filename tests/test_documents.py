@@ -73,6 +73,12 @@ def test_the_planning_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     exec("\n".join(blocks(page, "python")), {})
 
 
+def test_the_service_page_runs() -> None:
+    page = (ROOT / "docs" / "service.md").read_text("utf-8")
+    with running_server() as url:
+        exec("\n".join(blocks(page, "python")).replace(PORT_IN_README, url), {})
+
+
 def test_every_make_target_in_the_documents_exists() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     for target in set(re.findall(r"`?\bmake ([a-z-]+)`?", text)) - {"it"}:

@@ -104,7 +104,8 @@ class _Clock:
 def _plans(
     profile: Profile, out: Path
 ) -> tuple[dict[tuple[float, str], Allocation], dict[float, Allocation]]:
-    plans, packed = {}, {}
+    plans: dict[tuple[float, str], Allocation] = {}
+    packed: dict[float, Allocation] = {}
     with running_server() as url, Client(url) as client:
         for bits in BUDGETS_BITS:
             fields = {"objective": OBJECTIVE, "budgets": {"effective_bits": bits}}
