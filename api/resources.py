@@ -11,8 +11,11 @@ from fastapi import Depends, FastAPI, Request
 
 from api.blocking import blocking
 from api.jobs import Jobs
+from api.keys.book import KeyBook
+from api.metrics import Metrics
 from api.settings import Settings
 from api.store import Store, open_store
+from api.store.jobs import job_counts
 from api.work.pool import Pool
 
 
@@ -33,7 +36,7 @@ class Resources:
     jobs: Jobs
 
 
-def resources_of(request: Request) -> Resources:
+async def resources_of(request: Request) -> Resources:
     """Get what the routes share.
 
     Args:
@@ -60,11 +63,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         Nothing; ``app.state.resources`` is there meanwhile.
     """
     settings: Settings = app.state.settings
-    async with Pool(settings) as pool:
+    metrics: Metrics = app.state.metrics
+    async with Pool(settings, lambda done: metrics.count_solves(done.facts)) as pool:
         store = await blocking(open_store, settings)
         try:
             async with Jobs(settings, store, pool) as jobs:
                 app.state.resources = Resources(settings, store, pool, jobs)
+                app.state.keys = KeyBook(store)
+                metrics.watch_jobs(lambda: job_counts(store))
                 yield
         finally:
             store.close()

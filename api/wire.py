@@ -19,20 +19,16 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 MOST_IN_A_BATCH = 1000
 
 
-class AllocationRequest(PlanRequest):
+class ProfileRequest(PlanRequest):
     """A profile, and what is asked of it.
 
     Attributes:
         profile: The profile itself.
         profile_id: Digest of a stored profile, instead of the profile itself.
-        batch: Budgets of several plans, each on top of ``budgets``; the answer then holds one plan for each.
     """
 
     profile: Profile | None = None
     profile_id: Sha256 | None = None
-    batch: (
-        Annotated[tuple[dict[Name, Amount], ...], Field(min_length=1, max_length=MOST_IN_A_BATCH)] | None
-    ) = None
 
     @model_validator(mode="after")
     def _one_profile(self) -> Self:
@@ -41,6 +37,18 @@ class AllocationRequest(PlanRequest):
             message = "expected a profile, or the profile_id of a stored one, got {got}"
             raise PydanticCustomError("inconsistent", message, {"got": got, "at": ("profile",)})
         return self
+
+
+class AllocationRequest(ProfileRequest):
+    """A profile, and the plan or plans that are wanted of it.
+
+    Attributes:
+        batch: Budgets of several plans, each on top of ``budgets``; the answer then holds one plan for each.
+    """
+
+    batch: (
+        Annotated[tuple[dict[Name, Amount], ...], Field(min_length=1, max_length=MOST_IN_A_BATCH)] | None
+    ) = None
 
 
 class StoredAllocation(Allocation):

@@ -119,6 +119,12 @@ def test_the_python_calls_run(
     assert "optimal" in capsys.readouterr().out
 
 
+def test_the_service_page_runs() -> None:
+    page = (ROOT / "docs" / "service.md").read_text("utf-8")
+    with running_server() as url:
+        exec("\n".join(blocks(page, "python")).replace(PORT_IN_README, url), {})
+
+
 def test_every_make_target_in_the_documents_exists() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     for target in set(re.findall(r"`?\bmake ([a-z-]+)`?", text)) - {"it"}:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from allocator import BitallocError, CertificateError
-from api.cli import apply, demo, explain, export, frontier, import_scores, lint, profile, serve, solve
+from api.cli import apply, demo, explain, export, frontier, import_scores, keys, lint, profile, serve, solve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +35,7 @@ app.command("export")(export.command)
 app.command("import")(import_scores.command)
 app.command("lint")(lint.command)
 app.command("serve")(serve.command)
+app.add_typer(keys.app, name="keys")
 
 
 def _version(wanted: bool) -> None:

@@ -152,7 +152,7 @@ def _measure_onnx(
     query, original = tokenizer([_QUERY]), onnx_encoder(source)
     rows, fp32_ms = [], 0.0
     for step, (bits, plan) in enumerate(plans.items(), start=1):
-        path = apply(source, plan, "onnxruntime", path=out / f"model-{bits:g}-bits.onnx")
+        path = apply(source, plan, "onnxruntime", path=out / f"model-{bits:g}-bits.onnx", force=True)
         changed = onnx_encoder(path)
         ratio, fp32_ms = compare(changed, original, query)
         rows.append(

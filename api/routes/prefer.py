@@ -59,7 +59,7 @@ def preferred_wait(header: str, usual_s: float, most_s: float) -> Wait:
     return Wait(0.0, "respond-async") if asynchronous else Wait(usual_s)
 
 
-def _wait(
+async def _wait(
     shared: Shared,
     prefer: Annotated[
         str,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from allocator import BitallocError, Fault, InvalidInputError
 from api.settings import Settings
+from api.store.migrate import migrate
 
 #: Longest wait for a lock of another process, in milliseconds.
 _BUSY_MS = 10_000
@@ -100,8 +101,6 @@ def open_store(settings: Settings) -> Store:
         StoreUnavailableError: The database does not answer.
         StoreFullError: The database has no room left.
     """
-    from api.store.migrate import migrate  # alembic takes a while to import
-
     store = _sqlite(settings) if settings.database_url is None else _server(settings.database_url)
     with store.writing() as connection:
         migrate(connection)

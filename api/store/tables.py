@@ -34,6 +34,19 @@ allocations = Table(
     Column("answer", LargeBinary, nullable=False),
 )
 
+#: Keys by id; ``digest`` is all that is kept of their secrets.
+api_keys = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("revoked", String(32)),
+    Column("max_requests_per_minute", Integer),
+    Column("max_body_bytes", BigInteger),
+)
+
 #: Long work. ``request`` is the body as it came, gzipped, and goes once the job has ended; ``replica`` runs the job.
 jobs = Table(
     "jobs",

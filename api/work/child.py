@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 from allocator import Fault, InvalidInputError, MissingPackageError
+from api.settings import Settings
 from api.work.errors import (
     InvalidJsonError,
     WorkerCrashedError,
@@ -98,12 +99,11 @@ class Child:
         await self.process.wait()
 
 
-async def start_child(memory_bytes: int, plugins: tuple[str, ...]) -> Child:
+async def start_child(settings: Settings) -> Child:
     """Start a worker and wait until it is ready.
 
     Args:
-        memory_bytes: Address space that it may take.
-        plugins: Modules that it imports.
+        settings: Its memory, its plugins, the limits of bodies.
 
     Returns:
         The worker.
@@ -111,7 +111,13 @@ async def start_child(memory_bytes: int, plugins: tuple[str, ...]) -> Child:
     Raises:
         WorkerCrashedError: It ended before it was ready.
     """
-    options = json.dumps({"memory_bytes": memory_bytes, "plugins": plugins})
+    options = json.dumps(
+        {
+            "memory_bytes": settings.worker_memory_bytes,
+            "plugins": settings.plugins,
+            "limits": asdict(settings.json_limits),
+        }
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "api.work.worker", options),
         stdin=asyncio.subprocess.PIPE,

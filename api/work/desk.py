@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allocator import Profile, load_profile
+from api.json_limits import JsonLimits
 
 #: Table entries of all profiles kept, some 200 MB of Python objects.
 _MOST_ENTRIES = 4_000_000
@@ -62,6 +63,7 @@ class Work:
     Attributes:
         body: The body of the request, as it came.
         options: What else there is to know.
+        limits: What the body may hold.
         desk: Profiles at hand.
         tell: Sends progress to the service.
         fetch: Asks the service for a profile: given its digest and whether it is at hand, gives its gzipped JSON.
@@ -69,6 +71,7 @@ class Work:
 
     body: bytes
     options: Mapping[str, Any]
+    limits: JsonLimits
     desk: Desk
     tell: Callable[[Mapping[str, Any]], None]
     fetch: Callable[[str, bool], bytes]

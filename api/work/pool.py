@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from typing import Self
 
 from allocator import InvalidInputError, MissingPackageError
+from api.problems import ProblemError
 from api.settings import Settings
+from api.store import StoreFullError, StoreUnavailableError
 from api.work.child import Child, start_child
 from api.work.errors import InvalidJsonError, WorkerCrashedError, WorkerFailedError, WorkerMemoryError
 from api.work.task import Done, Heard, Task
 
 _LOG = logging.getLogger(__name__)
 #: After one of these the worker is as good as before.
-_HARMLESS = (InvalidInputError, MissingPackageError, InvalidJsonError, WorkerFailedError, WorkerMemoryError)
+_HARMLESS = (
+    *(InvalidInputError, MissingPackageError, InvalidJsonError, WorkerFailedError, WorkerMemoryError),
+    *(ProblemError, StoreUnavailableError, StoreFullError),  # a profile could not be handed out
+)
 _RETRY_S = 1.0
 
 
@@ -24,11 +30,13 @@ class Pool:
 
     Args:
         settings: Number of workers, their memory, their plugins.
+        finished: Told of every task that a worker finished.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, finished: Callable[[Done], None] = lambda _: None) -> None:
         self.size = settings.workers or max(os.cpu_count() or 1, 2)
         self._settings = settings
+        self._finished = finished
         self._idle: asyncio.LifoQueue[Child] = (
             asyncio.LifoQueue()
         )  # the last one used has its profiles at hand
@@ -68,6 +76,7 @@ class Pool:
             await asyncio.shield(self._replace(child))
             raise
         self._rest(child)
+        self._finished(done)
         return done
 
     @property
@@ -119,7 +128,7 @@ class Pool:
     async def _started(self) -> None:
         while True:
             try:
-                child = await start_child(self._settings.worker_memory_bytes, self._settings.plugins)
+                child = await start_child(self._settings)
             except (WorkerCrashedError, OSError) as error:
                 _LOG.error("a worker could not be started: %s", error)
                 await asyncio.sleep(_RETRY_S)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from allocator import InvalidInputError, MissingPackageError
+from api.json_limits import JsonLimits
 from api.work.desk import Desk, Work
 from api.work.errors import InvalidJsonError
 from api.work.frames import framed, read
@@ -42,10 +43,10 @@ def main() -> None:
     for module in options["plugins"]:
         importlib.import_module(module)
     _send(answers, {"ready": True})
-    _serve(sys.stdin.buffer, answers)
+    _serve(sys.stdin.buffer, answers, JsonLimits(**options["limits"]))
 
 
-def _serve(tasks: BinaryIO, answers: BinaryIO) -> None:
+def _serve(tasks: BinaryIO, answers: BinaryIO, limits: JsonLimits) -> None:
     desk = Desk()
 
     def fetch(sha256: str, known: bool) -> bytes:
@@ -60,7 +61,7 @@ def _serve(tasks: BinaryIO, answers: BinaryIO) -> None:
 
     while (message := read(tasks)) is not None:
         head, (body,) = message
-        work = Work(body, head["options"], desk, lambda facts: _send(answers, {"told": facts}), fetch)
+        work = Work(body, head["options"], limits, desk, lambda facts: _send(answers, {"told": facts}), fetch)
         answers.write(_answer(find_task(head["task"]), work))
         answers.flush()
 

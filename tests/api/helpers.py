@@ -68,7 +68,8 @@ def problem_of(response: Any, status: int) -> dict[str, Any]:
     assert response.headers["content-type"] == MEDIA_TYPE
     body: dict[str, Any] = response.json()
     assert body["status"] == status
-    assert set(body) == {"type", "title", "status", "detail", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "errors", "request_id"}
+    assert body["request_id"] == response.headers["x-request-id"]
     return body
 
 
@@ -96,3 +97,20 @@ class GivenSolver(Entry):
     def load(self) -> Solver:
         assert self.run is not None
         return self.run
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service with keys.
+
+    Attributes:
+        url: Where it is.
+        mine: A good key.
+        theirs: Another good key.
+        revoked: A key that was revoked.
+    """
+
+    url: str
+    mine: str
+    theirs: str
+    revoked: str

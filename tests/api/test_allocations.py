@@ -130,8 +130,8 @@ def test_a_body_that_breaks_the_parser_is_refused_and_the_service_lives_on(
     assert http.get("/healthz").status_code == 200
 
 
-def test_deep_nesting_within_the_parsers_limit_is_a_wrong_type(http: httpx2.Client) -> None:
-    content = b'{"profile":' + b"[" * 150 + b"]" * 150 + b"}"
+def test_deep_nesting_within_the_limit_is_a_wrong_type(http: httpx2.Client) -> None:
+    content = b'{"profile":' + b"[" * 60 + b"]" * 60 + b"}"
     body = problem_of(http.post(PATH, content=content, headers=JSON), 422)
     assert [error["pointer"] for error in body["errors"]] == ["/profile"]
 
@@ -156,7 +156,7 @@ def test_a_body_that_is_no_json_object_is_told_what_is_expected(http: httpx2.Cli
     (error,) = body["errors"]
     assert error == {
         "pointer": "",
-        "detail": "expected a JSON object that holds a profile and what is asked of it",
+        "detail": "expected a JSON object with the fields of the request",
     }
 
 
@@ -173,11 +173,10 @@ def test_a_charset_after_the_content_type_is_fine(http: httpx2.Client) -> None:
     assert http.post(PATH, content=content, headers=headers).status_code == 200
 
 
-def test_of_duplicate_keys_the_last_counts_as_it_does_in_the_library(http: httpx2.Client) -> None:
+def test_a_duplicate_key_is_refused(http: httpx2.Client) -> None:
     twice = json.dumps(tiny(model="first"))[:-1] + ', "model": "last"}'
-    response = http.post(PATH, content=f'{{"profile": {twice}}}', headers=JSON)
-    assert response.status_code == 200, response.text
-    assert comparable(response.content) == comparable(solve(twice)) == comparable(solve(tiny(model="last")))
+    body = problem_of(http.post(PATH, content=f'{{"profile": {twice}}}', headers=JSON), 400)
+    assert "the key 'model' twice in one object" in body["detail"]
 
 
 def test_an_infeasible_budget_is_an_answer_with_what_plans_can_reach(http: httpx2.Client) -> None:

@@ -11,7 +11,8 @@ from allocator import Allocation, Fault, InvalidInputError, Profile, solve_reque
 from allocator import Request as PlanRequest
 from allocator.solve import Progress
 from allocator.solvers import Deadline
-from api.wire import AllocationRequest, StoredAllocation
+from api.operations.body import in_body
+from api.wire import AllocationRequest, ProfileRequest, StoredAllocation
 from api.work.desk import Work
 from api.work.numbering import numbered
 from api.work.parsing import parsed
@@ -30,7 +31,7 @@ def run(work: Work) -> Answer:
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
     """
-    asked = parsed(AllocationRequest, work.body)
+    asked = parsed(AllocationRequest, work.body, work.limits)
     profile = wanted_profile(work, asked)
     request = limited(asked, work.options["max_time_limit_s"])
     budgets = [{}] if asked.batch is None else list(asked.batch)
@@ -48,14 +49,14 @@ def run(work: Work) -> Answer:
         plan = _planned(profile, request.model_copy(update=fields), at, asked, tell)
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
         answers.append(stored.model_dump_json().encode())
-        rows.append(_facts(stored))
+        rows.append(_facts(stored, len(profile.layers)))
     body = answers[0] if asked.batch is None else b'{"allocations":[' + b",".join(answers) + b"]}"
     kept = asked.model_dump_json(exclude={"profile"}, exclude_unset=True).encode()
     parts = [body, *(gzip.compress(part, _LEVEL, mtime=0) for part in (kept, *answers))]
     return {"rows": rows}, parts
 
 
-def wanted_profile(work: Work, asked: AllocationRequest) -> Profile:
+def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
     """Get the profile that a request is about.
 
     Args:
@@ -86,19 +87,6 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
     return PlanRequest.model_construct(**fields | {"time_limit_s": limit_s})
 
 
-def in_body(fault: Fault) -> Fault:
-    """Move a fault of the library, which points into the profile or into the request, into the body.
-
-    Args:
-        fault: The fault.
-
-    Returns:
-        The same fault; what is about the profile points below ``/profile``.
-    """
-    field = fault.pointer.removeprefix("/").partition("/")[0]
-    return Fault("/profile" + fault.pointer, fault.detail) if field in Profile.model_fields else fault
-
-
 def _planned(
     profile: Profile,
     request: PlanRequest,
@@ -121,7 +109,7 @@ def _in_batch(fault: Fault, at: int, asked: AllocationRequest) -> Fault:
     return Fault(f"/batch/{at}/{name}", fault.detail) if inside else fault
 
 
-def _facts(stored: StoredAllocation) -> dict[str, Any]:
+def _facts(stored: StoredAllocation, layers: int) -> dict[str, Any]:
     return {
         "id": stored.id,
         "profile_sha256": stored.profile_sha256,
@@ -130,4 +118,5 @@ def _facts(stored: StoredAllocation) -> dict[str, Any]:
         "solver": stored.solver.name,
         "seconds": stored.solver.seconds,
         "gap": stored.gap,
+        "layers": layers,
     }

@@ -26,7 +26,7 @@ def run(work: Work) -> Answer:
     Raises:
         InvalidInputError: The profile breaks its contract, or has another digest.
     """
-    profile = parsed(Profile, work.body)
+    profile = parsed(Profile, work.body, work.limits)
     sha256, expected = profile.digest(), work.options.get("sha256")
     if expected is not None and expected != sha256:
         detail = f"this profile has the digest {sha256}; put it there, or POST it to /v1/profiles"
