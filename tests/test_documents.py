@@ -119,8 +119,10 @@ def test_the_python_calls_run(
     assert "optimal" in capsys.readouterr().out
 
 
-def test_the_service_page_runs() -> None:
-    page = (ROOT / "docs" / "service.md").read_text("utf-8")
+@pytest.mark.parametrize("name", ["service.md", "jobs.md"])
+def test_the_pages_of_the_service_run(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(folder)
+    page = (ROOT / "docs" / name).read_text("utf-8")
     with running_server() as url:
         exec("\n".join(blocks(page, "python")).replace(PORT_IN_README, url), {})
 

@@ -51,5 +51,6 @@ def _passing(outcome: httpx2.Response | Exception) -> bool:
     if isinstance(outcome, httpx2.Response):
         in_flight = outcome.status_code == 409 and b"idempotency-key-in-flight" in outcome.content
         return in_flight or outcome.status_code in _LATER
-    # A service that is slow is not asked again: it would only have more to do.
-    return isinstance(outcome, httpx2.NetworkError | httpx2.RemoteProtocolError)
+    # A service that is slow is not asked again: it would only have more to do. One that hung up died, or is about to.
+    hung_up = isinstance(outcome, httpx2.RemoteProtocolError) and "disconnected" in str(outcome)
+    return hung_up or isinstance(outcome, httpx2.NetworkError)

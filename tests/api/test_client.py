@@ -403,7 +403,7 @@ def test_the_asynchronous_client_can_talk_to_an_application_in_process() -> None
     async def ask(app: FastAPI) -> Allocation:
         async with (
             app.router.lifespan_context(app),
-            AsyncClient("http://nowhere", transport=httpx2.ASGITransport(app)) as client,
+            AsyncClient("http://localhost", transport=httpx2.ASGITransport(app)) as client,
         ):
             return await client.allocate(tiny(), budgets={"effective_bits": 6.5})
 

@@ -39,7 +39,7 @@ def _serve(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Pop
 
 
 def _url(line: str) -> str:
-    announced = re.fullmatch(r"serving on (http://\S+)\n", line)
+    announced = re.fullmatch(r"serving on (http://\S+) \(no API keys: .*\)\n", line)
     assert announced, line
     return announced[1]
 

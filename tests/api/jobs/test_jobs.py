@@ -275,5 +275,7 @@ def test_patience_ends() -> None:
     asked = httpx2.Response(429, headers={"retry-after": "9"})
     assert patience.pause_s(1, asked) == 1.5
     assert patience.pause_s(1, httpx2.ConnectError("refused")) == 1.0
+    assert patience.pause_s(1, httpx2.RemoteProtocolError("Server disconnected")) == 1.0
+    assert patience.pause_s(1, httpx2.RemoteProtocolError("illegal status line")) is None
     assert patience.pause_s(1, httpx2.ReadTimeout("slow")) is None
     assert patience.pause_s(1, httpx2.Response(409, content=b"job-has-ended")) is None
