@@ -94,6 +94,22 @@ def problem_of(error: Exception) -> ProblemDetails:
     return details_of(found.status, found.kind, str(error) if found.detail is None else found.detail)
 
 
+def failure_response(error: Exception) -> JSONResponse:
+    """Build the answer to an error.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The response.
+    """
+    details = problem_of(error)
+    headers = dict(FAILURES[type(error)].headers or {}) if type(error) in FAILURES else {}
+    return JSONResponse(
+        details.model_dump(mode="json"), details.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers.
 
@@ -102,11 +118,7 @@ def install(app: FastAPI) -> None:
     """
 
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        details, entry = problem_of(error), FAILURES[type(error)]
-        headers = dict(entry.headers or {})
-        return JSONResponse(
-            details.model_dump(mode="json"), details.status, headers=headers, media_type=MEDIA_TYPE
-        )
+        return failure_response(error)
 
     for kind in FAILURES:
         app.add_exception_handler(kind, answer)

@@ -10,11 +10,13 @@ from typing import Self, TypeVar
 import httpx2
 
 from allocator.request import Amount
+from allocator.tables import WEIGHT_BYTES
 from api.client import flows
 from api.client.errors import ServiceError, refuse
 from api.client.events import Follower, JobEvent
 from api.client.flows import Call, Flow, Source
 from api.client.patience import Patience
+from api.operations.frontier import FrontierAnswer
 from api.wire import JobDetails, ProfileEntry, StoredAllocation
 
 #: A solve may take as long as the service allows; connecting may not.
@@ -76,6 +78,26 @@ class Client:
             One allocation for each entry of ``batch``.
         """
         return self._run(flows.allocate_batch(profile, batch, fields))
+
+    def frontier(
+        self,
+        profile: Source,
+        resource: str = WEIGHT_BYTES,
+        points: int | Sequence[Amount] = 0,
+        **fields: object,
+    ) -> FrontierAnswer:
+        """Show the whole trade-off between the objective and a resource.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            resource: What is traded: a resource, a cost, or ``effective_bits``.
+            points: Exact plans: how many at equal distances over the whole range, or at which budgets.
+            **fields: As in :meth:`allocate`.
+
+        Returns:
+            The front.
+        """
+        return self._run(flows.frontier(profile, resource, points, fields))
 
     def upload(self, profile: Source) -> ProfileEntry:
         """Store a profile.

@@ -17,6 +17,7 @@ import httpx2
 from allocator import Profile, load_profile, make_request
 from allocator.request import Amount
 from api.client.errors import ServiceError, problem_in, raise_problem, refuse, understood
+from api.operations.frontier import FrontierAnswer
 from api.wire import AllocationBatch, AllocationRequest, JobDetails, ProfileEntry, StoredAllocation
 
 Source: TypeAlias = Profile | Mapping[str, object] | str | bytes | Path
@@ -135,6 +136,29 @@ def submit(profile: Source, fields: Mapping[str, object]) -> Flow[JobDetails]:
     return understood(response, JobDetails)
 
 
+def frontier(
+    profile: Source, resource: str, points: int | Sequence[Amount], fields: Mapping[str, object]
+) -> Flow[FrontierAnswer]:
+    """Show the whole trade-off.
+
+    Args:
+        profile: The profile.
+        resource: What is traded against the objective.
+        points: Exact plans: how many, or at which budgets.
+        fields: What else is asked of it.
+
+    Yields:
+        Calls.
+
+    Returns:
+        The front.
+    """
+    exact = points if isinstance(points, int) else list(points)
+    asked = _checked(fields) | {"resource": resource, "points": exact}
+    response = yield from _posted(profile, asked, {}, "/v1/frontiers")
+    return understood(response, FrontierAnswer)
+
+
 def job(identifier: str, method: str = "GET") -> Flow[JobDetails]:
     """Look at a job, or cancel it.
 
@@ -168,22 +192,24 @@ def plan(path: str) -> Flow[StoredAllocation]:
     return understood(response, StoredAllocation)
 
 
-def _posted(source: Source, asked: dict[str, Any], headers: Mapping[str, str]) -> Flow[httpx2.Response]:
+def _posted(
+    source: Source, asked: dict[str, Any], headers: Mapping[str, str], path: str = _ALLOCATIONS
+) -> Flow[httpx2.Response]:
     # By id first: most of the time the service has the profile, and a request is small.
     profile = load_profile(source)
     sha256 = profile.digest()
-    response: httpx2.Response = yield _call(asked | {"profile_id": sha256}, headers)
+    response: httpx2.Response = yield _call(path, asked | {"profile_id": sha256}, headers)
     if _lacks_profile(response):
         sha256 = (yield from upload(profile)).id  # a service of another version may digest it otherwise
-        response = yield _call(asked | {"profile_id": sha256}, headers)
+        response = yield _call(path, asked | {"profile_id": sha256}, headers)
     if not response.is_success:
         refuse(response)
     return response
 
 
-def _call(asked: dict[str, Any], headers: Mapping[str, str]) -> Call:
+def _call(path: str, asked: dict[str, Any], headers: Mapping[str, str]) -> Call:
     key = {"idempotency-key": uuid4().hex}
-    return Call("POST", _ALLOCATIONS, json.dumps(asked).encode(), {**_JSON, **key, **headers})
+    return Call("POST", path, json.dumps(asked).encode(), {**_JSON, **key, **headers})
 
 
 def _lacks_profile(response: httpx2.Response) -> bool:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.failures import FAILURES, failure_response
 from api.problems import problem
 
 _LOG = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ class Failures:
         try:
             await self.app(scope, receive, watched)
         except Exception as error:
+            if type(error) in FAILURES and not begun:  # of a middleware: the database is away, say
+                await failure_response(error)(scope, receive, send)
+                return
             _LOG.error("unexpected error in %s %s", scope["method"], scope["path"], exc_info=error)
             if begun:
                 raise  # the server cuts the answer off, which is how the client learns that it is not whole

@@ -116,5 +116,19 @@ def release_key(store: Store, owner: str, key: str) -> None:
         connection.execute(delete(idempotency).where(*_mine(owner, key), idempotency.c.status.is_(None)))
 
 
+def forget_keys(store: Store) -> int:
+    """Forget the keys that are older than :data:`KEPT_S`.
+
+    Args:
+        store: The database.
+
+    Returns:
+        How many.
+    """
+    with store.writing() as connection:
+        old = idempotency.c.made_at < time.time() - KEPT_S
+        return connection.execute(delete(idempotency).where(old)).rowcount
+
+
 def _mine(owner: str, key: str) -> tuple[Any, ...]:
     return idempotency.c.owner == owner, idempotency.c.key == key

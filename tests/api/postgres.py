@@ -98,4 +98,5 @@ def postgres_server() -> Iterator[Postgres]:
         try:
             yield server
         finally:
-            server.stop()
+            if (folder / "data" / "postmaster.pid").exists():
+                server.stop()

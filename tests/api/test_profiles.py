@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 
 import httpx2
 import pytest
 
-from allocator import load_profile, solve
-from api.client import Client
+from allocator import frontier, load_profile, solve
+from api.client import AsyncClient, Client, ServiceError
+from api.operations.frontier import FrontierAnswer
+from api.wire import StoredAllocation
 from tests.api.helpers import comparable, problem_of, random_profile, tiny
 
 PATH = "/v1/profiles"
@@ -141,6 +144,40 @@ def test_the_client_sends_a_profile_once(service: str) -> None:
         batch = client.allocate_batch(profile, [{"effective_bits": 4}, {"effective_bits": 5}], objective="kl")
     assert sent == ["POST /v1/allocations", "POST /v1/profiles", *["POST /v1/allocations"] * 3]
     assert [comparable(plan) for plan in batch] == [comparable(plan) for plan in plans]
+
+
+def test_the_client_shows_a_front(service: str) -> None:
+    profile = random_profile(12, seed=4)
+    expected = frontier(profile, "latency", points=2, objective="kl")
+    with Client(service) as client:
+        front = client.frontier(profile, "latency", points=2, objective="kl")
+        by_budgets = client.frontier(profile, "latency", points=["1 ms"], objective="kl")
+    assert front.spend == tuple(expected.spend.tolist())
+    assert front.objective == tuple(expected.objective.tolist())
+    assert [comparable(plan) for plan in front.exact] == [comparable(plan) for plan in expected.exact]
+    assert len(by_budgets.exact) == 1
+
+    async def ask() -> FrontierAnswer:
+        async with AsyncClient(service) as client:
+            return await client.frontier(profile, "latency", objective="kl")
+
+    assert asyncio.run(ask()).spend == front.spend
+
+
+def test_both_clients_follow_the_same_jobs(service: str) -> None:
+    async def ask() -> tuple[StoredAllocation, ...]:
+        async with AsyncClient(service) as client:
+            job = await client.submit(tiny(model="followed"), budgets={"effective_bits": 6.5})
+            events = [event async for event in client.events(job.id)]
+            assert events[-1].ended == await client.job(job.id)
+            with pytest.raises(ServiceError, match="answered 409"):
+                await client.cancel(job.id)
+            entry = await client.upload(tiny(model="followed"))
+            assert entry.model == "followed"
+            return await client.allocate_batch(tiny(model="followed"), [{"effective_bits": 6.5}])
+
+    (plan,) = asyncio.run(ask())
+    assert comparable(plan) == comparable(solve(tiny(model="followed"), budgets={"effective_bits": 6.5}))
 
 
 def test_a_gzipped_profile_is_the_same(http: httpx2.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +19,14 @@ from api.store.allocations import (
     allocation_answer,
     list_allocations,
 )
-from api.store.idempotency import answer_key, claim_key, release_key, take_over_key
+from api.store.idempotency import (
+    KEPT_S,
+    answer_key,
+    claim_key,
+    forget_keys,
+    release_key,
+    take_over_key,
+)
 from api.store.jobs import (
     CANCELLED,
     QUEUED,
@@ -250,6 +258,19 @@ def test_a_key_gives_its_answer_again(store: Store) -> None:
     before = claim_key(store, "me", "k", "h", "r2")
     assert before is not None
     assert (before.status, before.headers, before.answer) == (200, {"location": "/x"}, b"packed")
+
+
+def test_old_keys_are_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_key(store, "me", "old", "h", "r1")
+    assert forget_keys(store) == 0
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + KEPT_S + 1)
+    claim_key(store, "me", "new", "h", "r1")
+    assert claim_key(store, "me", "old", "other", "r1") is None  # as if it had never been used
+    monkeypatch.undo()
+    assert forget_keys(store) == 0
+    monkeypatch.setattr(time, "time", lambda: now + 3 * KEPT_S)
+    assert forget_keys(store) == 2
 
 
 def test_a_key_can_be_released_or_taken_over(store: Store) -> None:
