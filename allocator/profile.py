@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -181,7 +182,25 @@ class Profile(Strict):
         Returns:
             64 hexadecimal digits.
         """
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the profile, as :meth:`pydantic.BaseModel.model_copy` does; a copy has a digest of its own.
+
+        Args:
+            update: Fields to replace, not validated.
+            deep: Whether to copy what is inside as well.
+
+        Returns:
+            The copy.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_sha256", None)
+        return copied
 
 
 def load_profile(source: Profile | Mapping[str, object] | str | bytes | Path) -> Profile:

@@ -132,19 +132,27 @@ def run_solver(
     """
     entry, why = find_solver(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
-    watching = None if progress is None else _watching(compiled, progress, start)
-    outcome = solve_in_order(
-        compiled, entry.load(), Effort(request.gap, request.time_limit_s, progress=watching)
-    )
+    tell = None if progress is None else watching(compiled, progress, start)
+    outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, request.time_limit_s, progress=tell))
     seconds = time.perf_counter() - start
     return outcome, SolverReport(
         name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
     )
 
 
-def _watching(
+def watching(
     compiled: Compiled, progress: Callable[[Progress], None], start: float
 ) -> Callable[[float | None, float], None]:
+    """Translate what a solver tells into amounts of the objective.
+
+    Args:
+        compiled: The compiled request.
+        progress: Told of better plans and bounds.
+        start: When the search began, by :func:`time.perf_counter`.
+
+    Returns:
+        For :class:`~allocator.solvers.outcome.Effort`.
+    """
     goal = compiled.objectives[0]
 
     def told(cost: float | None, bound: float) -> None:
@@ -177,7 +185,8 @@ def report_outcome(
     bound = objective.reported(outcome.bound) if np.isfinite(outcome.bound) else None
     frame = _Frame(outcome.status, objective.label, report, profile.digest(), installed_version("bitalloc"))
     if outcome.choice is None:
-        reach = achievable(compiled, request.time_limit_s) if outcome.status is Status.INFEASIBLE else {}
+        left_s = None if request.time_limit_s is None else max(request.time_limit_s - report.seconds, 1e-3)
+        reach = achievable(compiled, left_s) if outcome.status is Status.INFEASIBLE else {}
         return frame.allocation(bound=bound, achievable=reach)
     assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
     certificate = certify(profile, request, assignment, fusions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from allocator.allocation import Allocation, SolverReport
 from allocator.compile import Compiled, compile_problem, with_rows
@@ -12,12 +13,18 @@ from allocator.errors import Fault, InvalidInputError, pointer
 from allocator.limits import resolve_limits
 from allocator.profile import Profile, load_profile
 from allocator.request import Amount, Request, make_request
-from allocator.solve import report_outcome, solve_compiled
+from allocator.solve import Progress, report_outcome, solve_compiled, watching
 from allocator.solvers import find_solver
 from allocator.solvers.exact import Prepared, prepare, solve_prepared
 from allocator.solvers.outcome import Effort
 
 Budgets = Mapping[str, Amount]
+
+
+class Plan(Protocol):
+    """Solves one request after the other."""
+
+    def __call__(self, asked: Request, progress: Callable[[Progress], None] | None = None) -> Allocation: ...  # noqa: D102
 
 
 def solve_many(
@@ -70,10 +77,10 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
     """
     find_solver(request.solver)
     requests = [_with_budgets(profile, request, item, at) for at, item in enumerate(budgets)]
-    plan: Callable[[Request], Allocation] | None = None
+    plan: Plan | None = None
     for asked in requests:
         if plan is None:
-            plan = _planner(profile, asked)
+            plan = planner(profile, asked)
         yield plan(asked)
 
 
@@ -88,25 +95,44 @@ def _with_budgets(profile: Profile, request: Request, budgets: Budgets, at: int)
     return asked
 
 
-def _planner(profile: Profile, first: Request) -> Callable[[Request], Allocation]:
+def planner(profile: Profile, first: Request) -> Plan:
+    """Do once what requests about a profile share.
+
+    Args:
+        profile: The profile.
+        first: One of them; the others may differ in budgets, gap and time limit.
+
+    Returns:
+        Solves such requests, each as if it were alone.
+
+    Raises:
+        InvalidInputError: The request does not fit the profile.
+    """
     compiled = compile_problem(profile, first)
     entry, why = find_solver(first.solver).chosen(compiled.problem)
     prepared = prepare(compiled.problem) if entry.name == "exact" and len(compiled.objectives) == 1 else None
 
-    def plan(asked: Request) -> Allocation:
+    def plan(asked: Request, progress: Callable[[Progress], None] | None = None) -> Allocation:
         limited = with_rows(compiled, resolve_limits(profile, asked))
         if limited is None:
-            return solve_compiled(compile_problem(profile, asked), asked)
+            return solve_compiled(compile_problem(profile, asked), asked, progress)
         if prepared is None:
-            return solve_compiled(limited, asked)
-        return _from_prepared(limited, prepared, asked, why)
+            return solve_compiled(limited, asked, progress)
+        return _from_prepared(limited, prepared, asked, why, progress)
 
     return plan
 
 
-def _from_prepared(compiled: Compiled, prepared: Prepared, asked: Request, why: str | None) -> Allocation:
+def _from_prepared(
+    compiled: Compiled,
+    prepared: Prepared,
+    asked: Request,
+    why: str | None,
+    progress: Callable[[Progress], None] | None,
+) -> Allocation:
     start = time.perf_counter()
-    effort = Effort(asked.gap, asked.time_limit_s)
+    tell = None if progress is None else watching(compiled, progress, start)
+    effort = Effort(asked.gap, asked.time_limit_s, progress=tell)
     outcome = solve_prepared(prepared, compiled.problem.limit, effort)
     report = SolverReport(
         name="exact",

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from allocator import Profile
 from api.descriptions import spread
+from api.openapi_keys import describe_keys
 from api.operations.comparison import ComparisonRequest
 from api.operations.explanation import ExplanationRequest
 from api.operations.export import ExportRequest
@@ -79,6 +80,7 @@ def describe(app: FastAPI) -> None:
         for name, definition in schema["$defs"].items():
             found.setdefault(name, definition)
         spread(found)
+        describe_keys(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -46,11 +46,21 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    server: Annotated[
+        str | None,
+        typer.Option(envvar="BITALLOC_SERVER", metavar="URL", help="Let this service plan (`solve` only)."),
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="BITALLOC_API_KEY", metavar="KEY", help="Key of that service.", show_envvar=True),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     del version
+    context.obj = solve.Server(server, api_key)
 
 
 def main() -> None:

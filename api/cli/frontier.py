@@ -76,7 +76,7 @@ def command(
         if path is not None:
             require_writable(path)
     if plot is not None:
-        require("matplotlib", "demo")
+        require("matplotlib", "plot")
     wanted = [amount(text) for text in at] if at else points
     loaded = load_profile(profile)
     front = frontier(loaded, resource, wanted, **request.model_dump())

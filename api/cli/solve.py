@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator import Allocation, Reach, Usage, export_mps, load_profile, solve_request
+from allocator import Allocation, Profile, Reach, Request, Usage, export_mps, load_profile, solve_request
+from allocator.errors import require
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -34,7 +36,21 @@ from api.cli.parsing import write
 _LISTED = 60
 
 
+@dataclass(frozen=True)
+class Server:
+    """Who plans.
+
+    Attributes:
+        url: A service; None plans in this process.
+        api_key: Its key, where it asks for one.
+    """
+
+    url: str | None = None
+    api_key: str | None = None
+
+
 def command(
+    context: typer.Context,
     profile: ProfileFile,
     budget: Budgets = None,
     objective: Objectives = None,
@@ -57,6 +73,8 @@ def command(
 
     Example: `bitalloc solve out/profile.json -o embedding_distance -b effective_bits=3.25 --pin "*.query=int8-g64"`
 
+    `bitalloc --server http://127.0.0.1:8000 solve …` lets a service plan; it keeps profile and plan.
+
     Ends with 1 when no plan keeps the budgets; the message then says what each budget would have to be.
     """  # noqa: DOC501 - the docstring is the help text
     request = asked(
@@ -74,7 +92,7 @@ def command(
     loaded = load_profile(profile)
     if mps is not None:
         write(mps, export_mps(loaded, **request.model_dump()).text)
-    allocation = solve_request(loaded, request)
+    allocation = _planned(context.obj, loaded, request)
     document = allocation.model_dump_json(indent=2)
     if out is not None:
         write(out, document + "\n")
@@ -84,6 +102,18 @@ def command(
         show(allocation, Console(soft_wrap=True, markup=False))
     if allocation.assignment is None:
         raise typer.Exit(1)
+
+
+def _planned(server: Server, profile: Profile, request: Request) -> Allocation:
+    if server.url is None:
+        return solve_request(profile, request)
+    require("httpx2", "client")
+    from api.client import Client
+
+    asked = {name: getattr(request, name) for name in request.model_fields_set}
+    with Client(server.url, api_key=server.api_key) as client:
+        answer = client.allocate(profile, **asked)
+    return Allocation.model_validate(answer.model_dump(exclude={"id"}))
 
 
 def show(allocation: Allocation, console: Console) -> None:

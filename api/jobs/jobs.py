@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import time
 from collections.abc import Callable
 from typing import Self, TypeVar
+
+from sqlalchemy import Connection
 
 from allocator import BitallocError
 from api.blocking import blocking
@@ -46,6 +49,8 @@ _RETRY_S = 1.0
 #: A job can reach a service before its row does.
 _ROW_COMES_WITHIN_S = 5.0
 T = TypeVar("T")
+#: Answers the client, in the transaction that keeps the job.
+Accept = Callable[[Connection, StoredJob], None]
 
 
 class Jobs:
@@ -89,47 +94,63 @@ class Jobs:
         run.attach(asyncio.ensure_future(doing))
         return run
 
-    async def keep_going(self, run: Run) -> StoredJob:
+    async def check(self, owner: str, body: bytes) -> None:
+        """Refuse a request that is plainly wrong, before it becomes a job.
+
+        Args:
+            owner: Whose it is.
+            body: The body of the request.
+        """
+        task = Task("check", body, {}, profiles_for(owner, self._store))
+        await self._pool.run(task, self._settings.max_time_limit_s)
+
+    async def keep_going(self, run: Run, accept: Accept) -> None:
         """Make a job of a solve, so that it is finished whatever happens to this service.
 
         Args:
             run: The solve, which goes on; where there are too many jobs already, it begins anew when it is its turn.
-
-        Returns:
-            The job.
+            accept: Called in the transaction that keeps the job.
         """
         await self._opened.wait()
         if len(self._here) >= self._settings.jobs:
             await run.end()
-            return await self.submit(run.owner, run.body, run.id)
-        job = self._row(run, RUNNING)
+            await self.submit(run.owner, run.body, run.id, accept)
+            return
         self._here[run.id] = run
         self._pool.resize(+1)  # those who come next find as many workers as before
         try:
-            await blocking(add_job, self._store, job, await blocking(gzip.compress, run.body, _LEVEL))
-            await blocking(self._queue.start, run.id)
+            await self._keep(run, RUNNING, self._queue.start, accept)
         except BaseException:
             self._forget(run)
             await run.end()
             raise
-        return job
 
-    async def submit(self, owner: str, body: bytes, identifier: str) -> StoredJob:
+    async def submit(self, owner: str, body: bytes, identifier: str, accept: Accept) -> None:
         """Queue a job.
 
         Args:
             owner: Whose it is.
             body: The body of its request.
             identifier: Its id.
-
-        Returns:
-            The job.
+            accept: Called in the transaction that keeps the job.
         """
         await self._opened.wait()
-        job = self._row(Run(identifier, owner, body), QUEUED)
-        await blocking(add_job, self._store, job, await blocking(gzip.compress, body, _LEVEL))
-        await blocking(self._queue.put, identifier)
-        return job
+        await self._keep(Run(identifier, owner, body), QUEUED, self._queue.put, accept)
+
+    async def _keep(self, run: Run, state: str, hand_over: Callable[[str], None], accept: Accept) -> None:
+        # First the queue, then the row with the answer to the client: a job that was accepted is always in the queue,
+        # and one in the queue without a row was never accepted, and is dropped.
+        started_at = made_at(run.id) if state == RUNNING else None
+        job = StoredJob(run.id, run.owner, state, self.replica, None, None, 0, started_at, None)
+        request = await blocking(gzip.compress, run.body, _LEVEL)
+        await blocking(hand_over, run.id)
+
+        def keep() -> None:
+            with self._store.writing() as connection:
+                add_job(connection, job, request)
+                accept(connection, job)
+
+        await blocking(keep)
 
     async def cancel(self, identifier: str) -> bool:
         """Cancel a job; where its solver runs here, it is gone afterwards, elsewhere within a second.
@@ -155,10 +176,6 @@ class Jobs:
             await blocking(self._queue.cancel, identifier)
         return True
 
-    def _row(self, run: Run, state: str) -> StoredJob:
-        started_at = made_at(run.id) if state == RUNNING else None
-        return StoredJob(run.id, run.owner, state, self.replica, None, None, 0, started_at, None)
-
     def _forget(self, run: Run) -> None:
         if self._here.pop(run.id, None) is not None:
             self._pool.resize(-1)
@@ -173,10 +190,11 @@ class Jobs:
         # False where it has to go on elsewhere.
         if self._closing:
             return False
+        job = await self._found(identifier)
         run = self._here.get(identifier)
-        if run is None:
-            run = await self._begun(identifier)
-        if run is None:
+        if job is not None and run is None:
+            run = await self._begun(job)
+        if job is None or run is None:
             return True
         try:
             await self._follow(run)
@@ -187,20 +205,20 @@ class Jobs:
         finally:
             self._forget(run)
 
-    async def _begun(self, identifier: str) -> Run | None:
-        for _ in range(int(_ROW_COMES_WITHIN_S / _NEWS_S)):
+    async def _found(self, identifier: str) -> StoredJob | None:
+        until = time.monotonic() + _ROW_COMES_WITHIN_S
+        while True:
             job = await self._patiently(lambda: find_job(self._store, identifier))
-            if job is not None:
-                break
-            await asyncio.sleep(_NEWS_S)
-        else:
-            return None
-        request = await self._patiently(lambda: begin_job(self._store, identifier, self.replica))
+            if job is not None or time.monotonic() > until:
+                return job
+            await asyncio.sleep(_NEWS_S / 10)
+
+    async def _begun(self, job: StoredJob) -> Run | None:
+        request = await self._patiently(lambda: begin_job(self._store, job.id, self.replica))
         if request is None:
             return None
-        body = await blocking(gzip.decompress, request)
-        run = self.begin(job.owner, body, identifier)
-        self._here[identifier] = run
+        run = self.begin(job.owner, await blocking(gzip.decompress, request), job.id)
+        self._here[job.id] = run
         self._pool.resize(+1)
         return run
 

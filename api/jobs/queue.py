@@ -1,4 +1,4 @@
-"""The queue: DBOS Transact, on SQLite or PostgreSQL; ``docs/service.md`` says why.
+"""The queue: DBOS Transact, on SQLite or PostgreSQL; ``docs/jobs.md`` says why.
 
 DBOS keeps each job as a workflow, hands every queued one to exactly one service, and puts the workflows of a service
 that is gone back into the queue. It allows one instance in a process.

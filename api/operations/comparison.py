@@ -15,6 +15,7 @@ from allocator.request import Goals
 from allocator.schema import Name, Strict
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.operations.time_limit import sharing
 from api.wire import ProfileRequest
 
 
@@ -100,8 +101,9 @@ def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> 
     Returns:
         The comparison.
     """
-    first = _side(profile, request, asked.first, "first")
-    second = _side(profile, request, asked.second, "second")
+    each = sharing(request, 2)
+    first = _side(profile, each, asked.first, "first")
+    second = _side(profile, each, asked.second, "second")
     both = first.assignment is not None and second.assignment is not None
     layers = differing(profile, first.assignment or {}, second.assignment or {}) if both else ()
     return ComparisonAnswer(

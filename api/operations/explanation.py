@@ -11,11 +11,17 @@ from allocator.errors import pointer
 from allocator.patterns import matching
 from allocator.schema import Name
 from api.operations.body import pointing_into_body
+from api.operations.time_limit import sharing
 from api.wire import ProfileRequest
+
+#: The plan, the simple rules, the reasons or the conflict, the resamples: each within the request's limit.
+_PARTS = 4
 
 
 class ExplanationRequest(ProfileRequest):
     """A profile, what is asked of it, and what is explained besides the plan itself.
+
+    The time limit holds for the whole answer, a quarter of it for the plan.
 
     Attributes:
         layers: Names or globs of the layers whose formats to explain.
@@ -52,4 +58,4 @@ def explanation(profile: Profile, request: Request, asked: ExplanationRequest) -
     if faults:
         raise InvalidInputError(*faults)
     with pointing_into_body():
-        return explain_request(profile, request, asked.layers, asked.resamples, asked.seed)
+        return explain_request(profile, sharing(request, _PARTS), asked.layers, asked.resamples, asked.seed)

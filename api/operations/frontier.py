@@ -9,9 +9,11 @@ from pydantic import Field
 from allocator import Allocation, Frontier, Profile, Request, frontier, sweep
 from allocator.request import Amount
 from allocator.schema import Name, Strict
+from allocator.solvers import Deadline
 from allocator.tables import WEIGHT_BYTES
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.operations.time_limit import sharing
 from api.wire import ProfileRequest
 
 #: Exact points of one front; each is a solve and a whole plan in the answer.
@@ -20,6 +22,8 @@ MAX_POINTS = 64
 
 class FrontierRequest(ProfileRequest):
     """A profile, what is asked of it, and what is traded against the objective.
+
+    The time limit holds for the whole answer: each point has its share, and baselines get what is left.
 
     Attributes:
         resource: What is traded: a resource, a cost, or ``effective_bits``.
@@ -71,7 +75,7 @@ class FrontierAnswer(Strict):
         price: What a unit of spend buys in each step, falling.
         knee: Number of steps to the plan where the front bends most.
         exact: Proved plans at the budgets that were asked for.
-        baselines: Method to what it reaches under the same budgets.
+        baselines: Method to what it reaches under the same budgets, as many of them as there was time for.
         profile_sha256: The profile.
         version: Version of bitalloc.
     """
@@ -107,11 +111,14 @@ def trade_off(profile: Profile, request: Request, asked: FrontierRequest) -> Fro
     Returns:
         The front.
     """
+    deadline = Deadline(request.time_limit_s)
+    points = () if asked.points == 0 else asked.points
+    count = points if isinstance(points, int) else max(len(points), 1)
+    each = sharing(request, count)
     with pointing_into_body():
-        points = () if asked.points == 0 else asked.points
-        front = frontier(profile, asked.resource, points, **request.model_dump())
+        front = frontier(profile, asked.resource, points, **each.model_dump())
         reached = {
-            method: _reached(profile, request.model_copy(update={"solver": method}), front)
+            method: _reached(profile, each.model_copy(update={"solver": method}), front, deadline)
             for method in asked.baselines
         }
     return described(front, profile, reached)
@@ -143,15 +150,19 @@ def described(
     )
 
 
-def _reached(profile: Profile, request: Request, front: Frontier) -> tuple[Reached, ...]:
+def _reached(profile: Profile, request: Request, front: Frontier, deadline: Deadline) -> tuple[Reached, ...]:
     limits = [
         usage.limit
         for plan in front.exact
         if (usage := plan.usage.get(front.resource)) is not None and usage.limit is not None
     ]
     plans = sweep(profile, request, [{front.resource: limit} for limit in limits])
-    return tuple(
-        Reached(budget=limit, spend=plan.usage[front.resource].used, objective=plan.objective)
-        for limit, plan in zip(limits, plans, strict=True)
-        if plan.objective is not None
-    )
+    found = []
+    for limit in limits:
+        if deadline.passed():
+            break
+        plan = next(plans)
+        if plan.objective is not None:
+            spend = plan.usage[front.resource].used
+            found.append(Reached(budget=limit, spend=spend, objective=plan.objective))
+    return tuple(found)

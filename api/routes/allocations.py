@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy import Connection
 
 from api.blocking import blocking
 from api.examples import ALLOCATIONS
@@ -23,6 +24,7 @@ from api.routes.prefer import Preferred, Wait
 from api.store import Store, new_id
 from api.store.allocations import add_allocations, allocation_answer, list_allocations
 from api.store.ids import made_at
+from api.store.jobs import StoredJob
 from api.wire import (
     AllocationBatch,
     AllocationEntry,
@@ -72,8 +74,16 @@ async def allocate(
 
 
 async def _planned(body: bytes, owner: str, shared: Resources, wait: Wait, settle: Settle) -> Response:
+    accepted: list[Response] = []
+
+    def accept(connection: Connection, job: StoredJob) -> None:
+        headers = {"location": f"/v1/jobs/{job.id}", "retry-after": "1"} | wait.headers
+        accepted.append(Response(job_details(job).model_dump_json(), 202, headers, JSON))
+        settle(connection, accepted[0])
+
     if wait.seconds == 0:
-        job = await shared.jobs.submit(owner, body, new_id())
+        await shared.jobs.check(owner, body)
+        await shared.jobs.submit(owner, body, new_id(), accept)
     else:
         run = shared.jobs.begin(owner, body)
         await asyncio.wait({run.future}, timeout=wait.seconds)
@@ -82,11 +92,8 @@ async def _planned(body: bytes, owner: str, shared: Resources, wait: Wait, settl
             response = Response(run.future.result().parts[0], media_type=JSON, headers=where)
             await blocking(_keep, shared.store, owner, run.future.result(), response, settle)
             return response
-        job = await shared.jobs.keep_going(run)
-    headers = {"location": f"/v1/jobs/{job.id}", "retry-after": "1"} | wait.headers
-    response = Response(job_details(job).model_dump_json(), 202, headers, JSON)
-    await blocking(_settled, shared.store, response, settle)
-    return response
+        await shared.jobs.keep_going(run, accept)
+    return accepted[0]
 
 
 @router.get("/allocations", summary="List what was planned, newest first", responses=_ERRORS)
@@ -121,9 +128,4 @@ async def allocation(
 def _keep(store: Store, owner: str, done: Done, response: Response, settle: Settle) -> None:
     with store.writing() as connection:
         add_allocations(connection, owner, stored_rows(done))
-        settle(connection, response)
-
-
-def _settled(store: Store, response: Response, settle: Settle) -> None:
-    with store.writing() as connection:
         settle(connection, response)

@@ -53,17 +53,16 @@ class StoredJob:
 _COLUMNS = tuple(jobs.c[name] for name in StoredJob.__dataclass_fields__)
 
 
-def add_job(store: Store, job: StoredJob, request: bytes) -> None:
+def add_job(connection: Connection, job: StoredJob, request: bytes) -> None:
     """Keep a job.
 
     Args:
-        store: The database.
+        connection: In a transaction.
         job: The job.
         request: The body as it came, gzipped.
     """
     values = vars(job) | {"progress": _text(job.progress), "problem": None, "request": request}
-    with store.writing() as connection:
-        connection.execute(insert(jobs).values(values))
+    connection.execute(insert(jobs).values(values))
 
 
 def find_job(store: Store, identifier: str, owner: str | None = None) -> StoredJob | None:

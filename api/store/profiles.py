@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from api.store.database import Store
 from api.store.ids import new_id
@@ -50,21 +51,18 @@ def put_profile(
     Returns:
         What is stored, and whether it is new.
     """
-    with store.writing() as connection:
-        row = connection.execute(select(*_COLUMNS).where(*_mine(owner, sha256)).with_for_update()).first()
-        if row is not None:
-            return _stored(row), False
-        stored = StoredProfile(sha256, new_id(), summary, size_bytes)
-        values = {
-            "owner": owner,
-            "sha256": sha256,
-            "added": stored.added,
-            "summary": json.dumps(summary),
-            "size_bytes": size_bytes,
-            "body": body,
-        }
-        connection.execute(insert(profiles).values(values))
-        return stored, True
+    stored = StoredProfile(sha256, new_id(), summary, size_bytes)
+    values = vars(stored) | {"owner": owner, "summary": json.dumps(summary), "body": body}
+    try:
+        with store.writing() as connection:
+            connection.execute(insert(profiles).values(values))
+    except IntegrityError:
+        with store.reading() as connection:
+            row = connection.execute(select(*_COLUMNS).where(*_mine(owner, sha256))).first()
+        if row is None:  # deleted a moment ago
+            return put_profile(store, owner, sha256, summary, size_bytes, body)
+        return _stored(row), False
+    return stored, True
 
 
 def has_profile(store: Store, owner: str, sha256: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a worker keeps at hand: the profiles that it parsed last."""
+"""What a worker keeps at hand: the profiles that it parsed last, and what planning with them begins with."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from allocator import Profile, load_profile
+from allocator import Allocation, Profile, Request, load_profile
+from allocator.solve import Progress
+from allocator.sweep import Plan, planner
 from api.json_limits import JsonLimits
 
 #: Table entries of all profiles kept, some 200 MB of Python objects.
 _MOST_ENTRIES = 4_000_000
+#: Kinds of requests for which a profile is kept compiled: same pins and budgets of the same names, say.
+_MOST_PLANNERS = 4
+Tell = Callable[[Progress], None]
+
+
+@dataclass
+class _Kept:
+    profile: Profile
+    entries: int
+    planners: OrderedDict[str, Plan]
 
 
 class Desk:
@@ -24,7 +36,7 @@ class Desk:
 
     def __init__(self, most_entries: int = _MOST_ENTRIES) -> None:
         self._most_entries = most_entries
-        self._profiles: OrderedDict[str, tuple[Profile, int]] = OrderedDict()
+        self._profiles: OrderedDict[str, _Kept] = OrderedDict()
 
     def find(self, sha256: str) -> Profile | None:
         """Look a profile up.
@@ -38,7 +50,7 @@ class Desk:
         if sha256 not in self._profiles:
             return None
         self._profiles.move_to_end(sha256)
-        return self._profiles[sha256][0]
+        return self._profiles[sha256].profile
 
     def keep(self, sha256: str, profile: Profile) -> None:
         """Put a profile here.
@@ -48,12 +60,33 @@ class Desk:
             profile: The profile.
         """
         tables = len(profile.costs) + len(profile.resources) + 1
-        self._profiles[sha256] = profile, tables * len(profile.layers) * len(profile.formats)
+        entries = tables * len(profile.layers) * len(profile.formats)
+        self._profiles[sha256] = _Kept(profile, entries, OrderedDict())
         while len(self._profiles) > 1 and self._weight() > self._most_entries:
             self._profiles.popitem(last=False)
 
+    def solve(self, sha256: str, request: Request, tell: Tell | None = None) -> Allocation:
+        """Plan with a profile that is here; what such requests share is done once.
+
+        Args:
+            sha256: Its digest.
+            request: The request.
+            tell: Told of better plans and bounds.
+
+        Returns:
+            The allocation.
+        """
+        kept = self._profiles[sha256]
+        shared = request.model_dump_json(exclude={"budgets", "gap", "time_limit_s"})
+        kind = f"{sorted(request.budgets)} {shared}"
+        plan = kept.planners.pop(kind, None) or planner(kept.profile, request)
+        kept.planners[kind] = plan
+        if len(kept.planners) > _MOST_PLANNERS:
+            kept.planners.popitem(last=False)
+        return plan(request, tell)
+
     def _weight(self) -> int:
-        return sum(weight for _, weight in self._profiles.values())
+        return sum(kept.entries * (1 + len(kept.planners)) for kept in self._profiles.values())
 
 
 @dataclass(frozen=True)

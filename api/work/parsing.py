@@ -11,7 +11,7 @@ from allocator.errors import faults_of
 from api.json_limits import JsonLimits
 from api.work.json_body import decoded
 
-_NO_OBJECT = Fault("", "expected a JSON object that holds a profile and what is asked of it")
+_NO_OBJECT = Fault("", "expected a JSON object with the fields of the request")
 M = TypeVar("M", bound=BaseModel)
 #: Faults that are told at most, and one more that says that there are others.
 _MOST_FAULTS = 101

@@ -27,6 +27,16 @@ def test_survives_a_round_trip_through_json() -> None:
     assert load_profile(profile.model_dump_json()).digest() == profile.digest()
 
 
+def test_the_digest_is_kept_and_no_part_of_the_profile() -> None:
+    profile, other = load_profile(profile_json()), load_profile(profile_json())
+    written = profile.model_dump_json()
+    assert profile.digest() == profile.digest() == other.digest()
+    assert profile == load_profile(written)
+    assert profile.model_dump_json() == written
+    assert profile.model_copy(update={"model": "other"}).digest() != profile.digest()
+    assert profile.model_copy(deep=True).digest() == profile.digest()
+
+
 def test_the_digest_tells_profiles_apart() -> None:
     assert load_profile(profile_json()).digest() != load_profile(profile_json(model="other")).digest()
 

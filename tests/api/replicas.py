@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,7 +40,10 @@ class Replica:
             env=os.environ | environment,
         )
         assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().split()[-1]
+        line = self.process.stdout.readline()
+        announced = re.search(r"serving on (http://\S+)", line)
+        assert announced, line
+        self.url = announced[1]
         self.http = httpx2.Client(base_url=self.url, timeout=60)
 
     def kill(self) -> None:

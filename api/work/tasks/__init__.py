@@ -14,6 +14,7 @@ Answer = tuple[Mapping[str, Any], list[bytes]]
 TASKS: Mapping[str, str] = {
     "profile": "api.work.tasks.profile",
     "allocate": "api.work.tasks.allocate",
+    "check": "api.work.tasks.check",
     "operate": "api.work.tasks.operate",
 }
 

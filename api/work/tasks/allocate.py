@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
@@ -19,6 +20,8 @@ from api.work.parsing import parsed
 from api.work.tasks import Answer
 
 _LEVEL = 1
+Tell = Callable[[Progress], None]
+Solve = Callable[[PlanRequest, Tell], Allocation]
 
 
 def run(work: Work) -> Answer:
@@ -39,6 +42,7 @@ def run(work: Work) -> Answer:
     rows: list[dict[str, Any]] = []
     answers: list[bytes] = []
     deadline = Deadline(work.options["max_time_limit_s"])
+    solve = _solver(work, profile)
     for at, more in enumerate(budgets):
         limit_s = min(request.time_limit_s or math.inf, deadline.left_s() or math.inf)
         fields = {"budgets": dict(request.budgets) | more, "time_limit_s": limit_s}
@@ -46,7 +50,7 @@ def run(work: Work) -> Answer:
         def tell(progress: Progress, at: int = at) -> None:
             work.tell(vars(progress) | {"plan": at, "plans": len(budgets)})
 
-        plan = _planned(profile, request.model_copy(update=fields), at, asked, tell)
+        plan = _planned(solve, request.model_copy(update=fields), at, asked, tell)
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
         answers.append(stored.model_dump_json().encode())
         rows.append(_facts(stored, len(profile.layers)))
@@ -54,6 +58,15 @@ def run(work: Work) -> Answer:
     kept = asked.model_dump_json(exclude={"profile"}, exclude_unset=True).encode()
     parts = [body, *(gzip.compress(part, _LEVEL, mtime=0) for part in (kept, *answers))]
     return {"rows": rows}, parts
+
+
+def _solver(work: Work, profile: Profile) -> Solve:
+    # A profile that came before may come again and again: what its requests share is then done once.
+    sha256 = profile.digest()
+    if work.desk.find(sha256) is not None:
+        return partial(work.desk.solve, sha256)
+    work.desk.keep(sha256, profile)
+    return partial(solve_request, profile)
 
 
 def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
@@ -88,14 +101,14 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
 
 
 def _planned(
-    profile: Profile,
+    solve: Solve,
     request: PlanRequest,
     at: int,
     asked: AllocationRequest,
-    tell: Callable[[Progress], None],
+    tell: Tell,
 ) -> Allocation:
     try:
-        return solve_request(profile, request, tell)
+        return solve(request, tell)
     except InvalidInputError as error:
         faults = list(map(in_body, error.faults))
         if asked.batch is not None:

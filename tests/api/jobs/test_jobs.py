@@ -153,12 +153,23 @@ def test_more_jobs_than_there_is_room_for_wait(replica: Replica, gate: Path) -> 
 
 
 def test_a_job_that_fails_says_why(replica: Replica) -> None:
-    for solver, kind, status in (("dying", "solver-crashed", 500), ("none", "invalid-input", 422)):
-        location = _job(replica, "respond-async", solver=solver)
+    wrong = {"solver": "exact", "budgets": {"weight": 1}}
+    for fields, kind, status in (({"solver": "dying"}, "solver-crashed", 500), (wrong, "invalid-input", 422)):
+        location = _job(replica, "respond-async", **fields)
         job = eventually(lambda at=location: (now := replica.http.get(at).json())["ended_at"] and now)
         assert job["state"] == "failed"
         assert job["problem"]["status"] == status
         assert job["problem"]["type"].endswith(kind)
+
+
+def test_what_is_plainly_wrong_does_not_become_a_job(replica: Replica) -> None:
+    now = {"prefer": "respond-async"}
+    for wrong, status in (
+        ({"profile": tiny(), "solver": "none"}, 422),
+        ({"profile": tiny(), "gap": 3}, 422),
+        ({"profile_id": "0" * 64}, 404),
+    ):
+        problem_of(replica.http.post(PATH, json=wrong, headers=now), status)
 
 
 def test_an_unknown_job_is_a_problem(replica: Replica) -> None:

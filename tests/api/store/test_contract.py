@@ -151,7 +151,8 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
 
 def _job(store: Store, replica: str = "r1", state: str = QUEUED) -> str:
     job = StoredJob(new_id(), "me", state, replica, None, None, 0, None, None)
-    add_job(store, job, b"asked")
+    with store.writing() as connection:
+        add_job(connection, job, b"asked")
     return job.id
 
 

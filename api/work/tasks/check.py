@@ -1,0 +1,25 @@
+"""Look at a request that will be planned later, so that what is plainly wrong is refused while the client listens."""
+
+from __future__ import annotations
+
+from allocator.solvers import find_solver
+from api.wire import AllocationRequest
+from api.work.desk import Work
+from api.work.parsing import parsed
+from api.work.tasks import Answer
+from api.work.tasks.allocate import wanted_profile
+
+
+def run(work: Work) -> Answer:
+    """Parse a request, find its solver and its profile.
+
+    Args:
+        work: Its body is an :class:`~api.wire.AllocationRequest`.
+
+    Returns:
+        Nothing.
+    """
+    asked = parsed(AllocationRequest, work.body, work.limits)
+    find_solver(asked.solver)
+    wanted_profile(work, asked)
+    return {}, []
