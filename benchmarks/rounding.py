@@ -1,4 +1,4 @@
-"""What better rounding is worth at the same bytes: on one layer, and on a trained Llama. ``python -m benchmarks.rounding``."""
+"""What better rounding is worth at equal bytes, on one layer and on a Llama: ``python -m benchmarks.rounding``."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from allocator import Allocation, Fault, InvalidInputError
+from allocator import Allocation, Fault, InvalidInputError, load_profile
 from allocator.errors import decoded, faults_of, require, unknown
 from api.cli.parsing import require_writable
 from quantize import Rounding, apply, formats_of
@@ -55,6 +55,12 @@ def command(
             help="Second moments of every layer's inputs, a file by `quantize.moments.write_moments`."
         ),
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Profile that the plan was made from: sizes of layers and units are checked against it."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what exists under the name of --out.")
     ] = False,
@@ -82,7 +88,12 @@ def command(
         raise InvalidInputError(Fault("--model", f"the {backend} backend needs the folder of a checkpoint"))
     if backend != "compressed-tensors":
         require_writable(path)
-    options = {"rounding": chosen, "moments": read_moments(moments) if moments else None, "force": force}
+    options: dict[str, Any] = {
+        "rounding": chosen,
+        "moments": read_moments(moments) if moments else None,
+        "force": force,
+    }
+    options["profile"] = load_profile(profile) if profile else None
     before, after = _made(allocation, backend, model, path, options)
     result = {"path": str(path), "bytes": after, f"{_ORIGINAL[backend]}_bytes": before}
     typer.echo(

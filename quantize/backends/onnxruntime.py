@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from allocator import Fault, InvalidInputError
+from allocator import Fault, InvalidInputError, Profile
 from allocator.errors import pointer, require
 from quantize.files import replacing, require_free
 from quantize.formats import Format
@@ -28,7 +28,7 @@ from quantize.onnx_convolutions import Span, convolution
 from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
 from quantize.onnx_graph import add_initializer, add_widened, attribute, drop_unused
 from quantize.packing import packed
-from quantize.plan import faults_at, require_layers
+from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding import Float32Array, Quantized, round_trip
 
 _WIDTHS = (2, 4, 8)
@@ -45,6 +45,7 @@ def apply(
     path: str | Path,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
+    profile: Profile | None = None,
     spans: Mapping[str, Span] | None = None,
     force: bool = False,
 ) -> Path:
@@ -57,6 +58,7 @@ def apply(
         path: File to write; it appears whole or not at all.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
         spans: Convolution to what its inputs and outputs span, from :func:`quantize.onnx_spans.observed_spans`; with
             them it computes in 8 bits, without them only its weights are stored in 8.
         force: Whether an earlier file may be replaced.
@@ -85,7 +87,8 @@ def apply(
         for layer, use, target in uses
         for fault in faults_at(layer, use.weight, target, _unsupported(target, convolves=use.convolves))
     ]
-    faults += moment_faults({layer: use.weight.shape for layer, use, _ in uses}, plan, rounding, moments)
+    shapes = {layer: use.weight.shape for layer, use, _ in uses}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*dict.fromkeys(faults))
     for layer, use, target in uses:

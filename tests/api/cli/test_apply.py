@@ -194,6 +194,17 @@ def test_errors_are_made_up_for_with_the_moments_of_a_file(
     assert Path("model.gguf").read_bytes() == Path("python.gguf").read_bytes()
 
 
+def test_a_model_of_other_sizes_than_the_profiled_one_is_refused(
+    bitalloc: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("llama")
+    profile = tiny(layers=[{"name": name, "parameters": 7} for name in LLAMA])
+    (folder / "profile.json").write_text(json.dumps(profile))
+    arguments = ["--backend", "gguf", "--model", _llama(folder), "--profile", folder / "profile.json"]
+    words = "/assignment/model.layers.0.mlp.down_proj: the profile has 7 weights, the model (64, 96)"
+    _refused(bitalloc("apply", _plan(tmp_path, **LLAMA), *arguments), tmp_path, words)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
