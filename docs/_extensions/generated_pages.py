@@ -47,7 +47,6 @@ def _write_pages(app: Sphinx) -> None:
             _write(folder / "packages" / f"{name}.rst", package_page(package, name))
     document = create_app(Settings()).openapi()
     _write(folder / "command_line.md", command_line())
-    _write(folder / "openapi.json", json.dumps(document, indent=1) + "\n")
     _write(folder / "http.md", http(document))
 
 
@@ -113,7 +112,7 @@ def http(document: Mapping[str, Any]) -> str:
         A page.
     """
     lines = ["# HTTP", "", document["info"]["description"].strip(), ""]
-    lines += ["The same as a file: [openapi.json](openapi.json).", ""]
+    lines += ["The same as a file: [openapi.json](../openapi.json).", ""]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             lines += [f"## `{method.upper()} {path}`", "", *_operation(operation)]
