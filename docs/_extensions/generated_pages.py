@@ -42,6 +42,8 @@ def _write_pages(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     for room in ROOMS:
         for package in sorted({path.parent for path in (ROOT / room).rglob("*.py")}):
+            if "migrations" in package.parts:
+                continue  # alembic runs these; they cannot be imported
             name = ".".join(package.relative_to(ROOT).parts)
             _write(folder / "packages" / f"{name}.rst", package_page(package, name))
     _write(
