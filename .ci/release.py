@@ -130,7 +130,7 @@ def tried(package: Path, *, index: bool = True) -> dict[str, object]:
         python = Path(folder) / "venv" / "bin" / "python"
         shared = [] if index else ["--system-site-packages"]
         run([sys.executable, "-m", "venv", *shared, str(python.parents[1])])
-        alone = [] if index else ["--no-deps", "--no-build-isolation"]
+        alone = [] if index else ["--no-deps", "--no-build-isolation", "--ignore-installed"]
         pins = ["-c", str(ROOT / "constraints.txt")]
         paths = (
             {}

@@ -16,6 +16,7 @@ import numpy as np
 from allocator.hull import Hull, build_hull
 from allocator.master import Master
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost, masked_spend
+from allocator.solvers.outcome import NEVER, Deadline
 
 _MAX_EVALUATIONS = 500
 _LARGEST_BOX = 1e8
@@ -51,12 +52,13 @@ class _Cut:
     choice: IntArray  # (U,)
 
 
-def maximise_dual(problem: Problem, hull: Hull | None = None) -> Dual:
+def maximise_dual(problem: Problem, hull: Hull | None = None, deadline: Deadline = NEVER) -> Dual:
     """Maximise the Lagrangian dual.
 
     Args:
         problem: The problem.
         hull: For one limit, its hull where it is known already; the value of the limit may differ.
+        deadline: When to stop with the best multipliers so far, under several limits.
 
     Returns:
         Multipliers, bound, and the work it took.
@@ -80,7 +82,7 @@ def maximise_dual(problem: Problem, hull: Hull | None = None) -> Dual:
         return Dual(free.multipliers, free.value, lagrangian.evaluations, free.choice)
     if problem.limits == 1:
         return _on_hull(lagrangian, build_hull(problem) if hull is None else hull)
-    return _by_cutting_planes(lagrangian, free)
+    return _by_cutting_planes(lagrangian, free, deadline)
 
 
 class _Lagrangian:
@@ -150,7 +152,7 @@ def _on_hull(lagrangian: _Lagrangian, hull: Hull) -> Dual:
     return Dual(cut.multipliers, cut.value, lagrangian.evaluations, plan)
 
 
-def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut) -> Dual:
+def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut, deadline: Deadline) -> Dual:
     # Kelley's method: the cuts seen so far are an upper model of L, and a small linear program finds its highest
     # point. Multipliers are searched in a box, in units of (range of costs / range of spends).
     unit, scale = lagrangian.unit, lagrangian.cost_range
@@ -160,7 +162,7 @@ def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut) -> Dual:
         far = lagrangian.thriftiest(row)
         model.cut((far.cost - free.cost) / scale, far.slope * unit / scale)
     best, kept, box = free, None, 1.0
-    while lagrangian.evaluations < _MAX_EVALUATIONS:
+    while lagrangian.evaluations < _MAX_EVALUATIONS and not deadline.passed():
         cut = lagrangian.cut(model.multipliers * unit)
         best = max(best, cut, key=lambda item: item.value)
         if (cut.slope <= 0).all() and (kept is None or cut.cost < kept.cost):

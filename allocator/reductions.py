@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.problem import BoolArray, IntArray, Problem
+from allocator.problem import BoolArray, IntArray, Problem, masked_spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +57,26 @@ def fix_single_options(problem: Problem, available: BoolArray) -> Reduction:
         return whole
 
     return Reduction(smaller, undo, float(problem.cost[rows, columns].sum()))
+
+
+def fitting_options(problem: Problem) -> BoolArray:
+    """Leave out options that break a limit even where all other units spend their least.
+
+    A huge gain that never fits would otherwise set the scale of all prices and drown the gains that do.
+
+    Args:
+        problem: The problem.
+
+    Returns:
+        (U, F) the options that can be in a plan; a unit without one proves that there is no plan.
+    """
+    if problem.limits == 0:
+        return problem.available
+    spend = masked_spend(problem)
+    more = spend - spend.min(axis=2, keepdims=True)  # (R, U, F)
+    least = spend.min(axis=2)  # (R, U)
+    rounding = 1e-12 * (np.abs(least).sum(axis=1) + np.abs(problem.limit))
+    room = problem.limit - least.sum(axis=1) + rounding
+    within: BoolArray = (more <= room[:, None, None]).all(axis=0)
+    kept: BoolArray = problem.available & within
+    return kept

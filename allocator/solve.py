@@ -185,7 +185,8 @@ def report_outcome(
     bound = objective.reported(outcome.bound) if np.isfinite(outcome.bound) else None
     frame = _Frame(outcome.status, objective.label, report, profile.digest(), installed_version("bitalloc"))
     if outcome.choice is None:
-        reach = achievable(compiled, request.time_limit_s) if outcome.status is Status.INFEASIBLE else {}
+        left_s = None if request.time_limit_s is None else max(request.time_limit_s - report.seconds, 1e-3)
+        reach = achievable(compiled, left_s) if outcome.status is Status.INFEASIBLE else {}
         return frame.allocation(bound=bound, achievable=reach)
     assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
     certificate = certify(profile, request, assignment, fusions)

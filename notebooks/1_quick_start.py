@@ -85,7 +85,7 @@ why = explain(profile, **request)
 
 # %%
 source = export_encoder(encoder, tokenizer, OUT / "model-fp32.onnx", [layer.name for layer in profile.layers])
-packed = apply(source, plan, "onnxruntime", path=OUT / "model.onnx")
+packed = apply(source, plan, "onnxruntime", path=OUT / "model.onnx", force=True)
 f"{source.stat().st_size / 1e6:.1f} MB → {packed.stat().st_size / 1e6:.1f} MB"
 
 # %% [markdown]
@@ -96,7 +96,7 @@ f"{source.stat().st_size / 1e6:.1f} MB → {packed.stat().st_size / 1e6:.1f} MB"
 # %%
 task = RetrievalTask.of(evaluation, tokenizer, partial(encode, encoder))
 uniform = solve(profile, **request, solver="uniform")
-plain = apply(source, uniform, "onnxruntime", path=OUT / "uniform.onnx")
+plain = apply(source, uniform, "onnxruntime", path=OUT / "uniform.onnx", force=True)
 measured = {
     "original": task.evaluate(partial(encode, encoder)),
     "the plan": task.evaluate(onnx_encoder(packed)),

@@ -85,7 +85,7 @@ uniform = solve(profile, objective=COST, budgets={"effective_bits": 4.25}, solve
 
 
 def measured(made):
-    file = apply(source, made, "onnxruntime", path=OUT / "model.onnx")
+    file = apply(source, made, "onnxruntime", path=OUT / "model.onnx", force=True)
     return {
         "predicted": made.objective,
         "torchao": task.evaluate(partial(encode, apply(encoder, made, "torchao"))).distance,

@@ -7,11 +7,16 @@ of its own; and (rows,) for a table whose entries are looked up that many times,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from allocator import Fault, InvalidInputError
+from allocator.errors import pointer
+from quantize.checkpoint import Tensor, stored_tensors, write_tensors
+from quantize.files import replacing
 from quantize.formats import flat_shape
 
 #: Layer → second moment of its inputs.
@@ -79,3 +84,43 @@ def output_errors(change: NDArray[np.floating], moment: NDArray[np.float64]) -> 
     flat = np.asarray(change, dtype=np.float64).reshape(len(change), -1)
     errors: NDArray[np.float64] = ((flat @ moment) * flat).sum(axis=1)
     return errors
+
+
+def read_moments(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Read the moments of a model, without torch.
+
+    Args:
+        path: A safetensors file of layer → moment, as :func:`write_moments` writes it.
+
+    Returns:
+        Layer → moment.
+
+    Raises:
+        InvalidInputError: The file cannot be read.
+    """
+    found = stored_tensors(path)
+    faults = [
+        Fault(pointer(("moments", name)), f"expected double precision (F64), got {tensor.dtype}")
+        for name, tensor in found.items()
+        if tensor.dtype != "F64"
+    ]
+    if faults:
+        raise InvalidInputError(*faults)
+    return {
+        name: np.frombuffer(tensor.read(), dtype=np.float64).reshape(tensor.shape)
+        for name, tensor in found.items()
+    }
+
+
+def write_moments(path: Path, moments: Moments) -> None:
+    """Keep the moments of a model.
+
+    Args:
+        path: File to write or replace.
+        moments: Layer → moment.
+    """
+    arrays = {layer: np.asarray(moment, dtype=np.float64) for layer, moment in moments.items()}
+    with replacing(path) as partial:
+        write_tensors(
+            partial, {name: Tensor("F64", array.shape, array.tobytes()) for name, array in arrays.items()}
+        )

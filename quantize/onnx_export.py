@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Key of the file's metadata: a JSON object, layer name → names of the nodes that compute with its weight.
 LAYERS_KEY = "bitalloc.layers"
 #: Where the weight stands among the inputs of a node.
-WEIGHT_INPUT = {"Gather": 0, "MatMul": 1, "Gemm": 1}
+WEIGHT_INPUT = {"Gather": 0, "MatMul": 1, "Gemm": 1, "Conv": 1}
 
 
 def export_onnx(
@@ -42,7 +42,7 @@ def export_onnx(
         model: The module in evaluation mode, called with ``inputs`` as keyword arguments; it must return one tensor.
         inputs: Example inputs by name.
         path: File to write.
-        layers: Module paths that a plan may name: Linear and Embedding.
+        layers: Module paths that a plan may name: Linear, Embedding and convolutions.
         dynamic: Input name to {dimension: name} of the dimensions that vary; inputs left out have a fixed shape.
         output: Name of the output.
 
@@ -111,7 +111,7 @@ def _require_modules(model: nn.Module, layers: Sequence[str]) -> None:
 def _nodes_of_layers(model: nn.Module, graph: Any, layers: Sequence[str]) -> dict[str, list[str]]:  # noqa: ANN401
     # The exporter notes on each node which modules it came from; the numbers tell the weight from other inputs.
     numpy_helper = require("onnx.numpy_helper", "onnx")
-    tensors = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    tensors = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) > 1}
     scopes = [(node, _scopes(node)) for node in graph.node if node.op_type in WEIGHT_INPUT]
     found: dict[str, list[str]] = {}
     for layer in layers:
@@ -142,7 +142,7 @@ def _scopes(node: Any) -> set[str]:  # noqa: ANN401
 
 
 def _same(stored: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> bool:
-    return np.array_equal(stored, weight) or np.array_equal(stored, weight.T)
+    return np.array_equal(stored, weight) or (weight.ndim == 2 and np.array_equal(stored, weight.T))
 
 
 def _forget_sources(graph: Any) -> None:  # noqa: ANN401

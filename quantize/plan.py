@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
-from allocator import Allocation, Fault, InvalidInputError
+from allocator import Allocation, Fault, InvalidInputError, Profile
 from allocator.errors import pointer, unknown
 from quantize.formats import Format, parse_format
 from quantize.fused import expert_blocks, fused_groups
@@ -83,6 +84,40 @@ def require_whole_units(plan: Mapping[str, Format], known: Iterable[str]) -> Non
             faults.append(Fault(pointer(("assignment", unit)), detail))
     if faults:
         raise InvalidInputError(*faults)
+
+
+def profile_faults(
+    plan: Mapping[str, Format], shapes: Mapping[str, Sequence[int]], profile: Profile | None
+) -> list[Fault]:
+    """Collect where a model is not the one that was profiled, and units that the plan splits.
+
+    Args:
+        plan: Layer name to format.
+        shapes: Layer name to shape of its weight in the model.
+        profile: What the plan was made from; None checks nothing.
+
+    Returns:
+        One fault per layer whose weights are not as many, and per layer that is apart from its unit.
+    """
+    if profile is None:
+        return []
+    faults = []
+    units: dict[str, list[str]] = {}
+    for row in profile.layers:
+        if row.unit is not None:
+            units.setdefault(row.unit, []).append(row.name)
+        if row.name in plan and row.parameters not in {None, math.prod(shapes[row.name])}:
+            shape = tuple(shapes[row.name])
+            detail = f"the profile has {row.parameters} weights, the model {shape}; it is another model"
+            faults.append(Fault(pointer(("assignment", row.name)), detail))
+    for unit, layers in units.items():
+        found = {layer: plan[layer].name if layer in plan else "nothing" for layer in layers}
+        for layer in layers[1:]:
+            if found[layer] != found[layers[0]]:
+                first = f"{layers[0]!r} has {found[layers[0]]}"
+                detail = f"unit {unit!r} shares one format; {first}, this layer {found[layer]}"
+                faults.append(Fault(pointer(("assignment", layer)), detail))
+    return faults
 
 
 def faults_at(layer: str, weight: Float32Array, target: Format, unsupported: str | None) -> list[Fault]:

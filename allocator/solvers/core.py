@@ -141,8 +141,13 @@ class Core:
             plan_of: Builds the plan of an index.
         """
         rivals = (cost <= self.cost + self.rounding.cost).nonzero()[0]
-        if rivals.size:
-            rivals = rivals[(spend[rivals] <= self.slack).all(axis=1)]
+        if rivals.size == 0:
+            return
+        over = (spend[rivals] - self.slack).max(axis=1)
+        doubtful = rivals[(over > 0) & (spend[rivals] <= self.slack + self.rounding.spend).all(axis=1)]
+        for index in doubtful[np.argsort(cost[doubtful], kind="stable")[:_MOST_RIVALS]].tolist():
+            self._take(plan_of(index))  # whether it keeps the limits depends on how its sum is rounded
+        rivals = rivals[over <= 0]
         if rivals.size == 0:
             return
         rivals = rivals[cost[rivals] <= cost[rivals].min() + self.rounding.cost]
@@ -151,7 +156,7 @@ class Core:
             rivals = rivals[amounts <= amounts.min() + self.rounding.spend[row]]
         for index in rivals[:_MOST_RIVALS].tolist():
             self._take(plan_of(index))
-        self.all_rivals &= rivals.size <= _MOST_RIVALS
+        self.all_rivals &= max(rivals.size, doubtful.size) <= _MOST_RIVALS
 
     def _take(self, choice: IntArray) -> None:
         # The sums of a whole plan are rounded otherwise than those of its steps, so they decide.

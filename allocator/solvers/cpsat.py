@@ -36,7 +36,10 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
         model.add_exactly_one(taken[index] for index in np.flatnonzero(scaled.unit == unit))
     for row, limit in zip(scaled.spend, scaled.limit, strict=True):
         grid = _grid(row, scaled)
-        weights, most = np.rint(row / grid).astype(np.int64), int(np.floor(limit / grid))
+        # Rounded spends leave more room, never less, so that infeasible stays a proof; plans are checked afterwards.
+        spare = 0 if grid == 1.0 else 1
+        weights = np.floor(row / grid).astype(np.int64) - spare
+        most = int(np.floor(limit / grid)) + spare
         model.add(cp_model.LinearExpr.weighted_sum(taken, weights.tolist()) <= most)
     grid = _grid(scaled.cost, scaled)
     prices = np.rint(scaled.cost / grid).astype(np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 from allocator.dual import Dual, maximise_dual
 from allocator.hull import Hull, build_hull
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.reductions import fitting_options
 from allocator.solvers.core import Expansion
 from allocator.solvers.core_mip import solve_core
 from allocator.solvers.expanding_core import expand_core
@@ -87,7 +88,12 @@ def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Out
     """
     problem = replace(prepared.problem, limit=limit)
     deadline = Deadline(effort.time_limit_s)
-    dual = maximise_dual(problem, prepared.hull)
+    fitting = fitting_options(problem)
+    if not fitting.any(axis=1).all():
+        return infeasible({"dual_evaluations": 0})
+    whole = np.array_equal(fitting, problem.available)
+    problem = replace(problem, available=fitting)
+    dual = maximise_dual(problem, prepared.hull if whole else None, deadline)
     return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
 
 
@@ -99,10 +105,10 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         plan = _thriftiest_of_the_cheapest(problem)
         if problem.feasible(plan):
             return found(problem, plan, dual.bound, work, canonical=True)
-    outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual), dual.bound, work)
+    outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual, deadline), dual.bound, work)
     for kind, size in _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS:
         effort.tell(problem, outcome.choice, outcome.bound)
-        if _settled(problem, outcome, effort.gap) or (deadline.passed() and outcome.work is not work):
+        if _settled(problem, outcome, effort.gap) or deadline.passed():
             break
         asked = replace(effort, time_limit_s=deadline.left_s())
         if kind == "nodes":
@@ -111,6 +117,8 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         assert size is not None
         search = expand_core if kind == "states" else meet_in_the_middle
         outcome = _extended(problem, outcome, search(problem, dual, outcome.choice, asked, size))
+    if outcome.work is work and outcome.choice is not None:  # no time for any of them
+        outcome = found(problem, outcome.choice, dual.bound, work)
     return _break_ties(problem, dual, outcome)
 
 
@@ -156,10 +164,10 @@ def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
     return first
 
 
-def _start(problem: Problem, dual: Dual) -> IntArray | None:
+def _start(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None:
     if problem.limits == 1:
         return dual.choice
     lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)  # (U, F)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
-    plan = repair(problem, dual.choice, reduced)
-    return improve(problem, plan) if problem.feasible(plan) else None
+    plan = repair(problem, dual.choice, reduced, deadline)
+    return improve(problem, plan, deadline) if problem.feasible(plan) else None

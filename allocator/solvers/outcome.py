@@ -108,6 +108,10 @@ class Deadline:
         return None if self._end is None else max(self._end - time.monotonic(), 1e-3)
 
 
+#: For work that may take as long as it takes.
+NEVER = Deadline(None)
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What a solver found and what it proved.

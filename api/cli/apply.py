@@ -5,45 +5,112 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from allocator import Allocation, Fault, InvalidInputError
+from allocator import Allocation, Fault, InvalidInputError, load_profile
 from allocator.errors import decoded, faults_of, require, unknown
 from api.cli.parsing import require_writable
-from quantize import formats_of
+from quantize import Rounding, apply, formats_of
 from quantize.backends import onnxruntime
+from quantize.files import require_free
+from quantize.moments import read_moments
 
-_BACKENDS = ("onnxruntime",)
+_BACKENDS = ("onnxruntime", "compressed-tensors", "gguf")
+_OUT = {"onnxruntime": "model.onnx", "compressed-tensors": "packed", "gguf": "model.gguf"}
+_ORIGINAL = {"onnxruntime": "fp32", "compressed-tensors": "checkpoint", "gguf": "checkpoint"}
 
 
 def command(
     plan: Annotated[Path, typer.Argument(help="Allocation, as written by `bitalloc solve --out`.")],
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("model.onnx"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File or folder to write; model.onnx, packed/ or model.gguf when absent."),
+    ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Folder of the transformers encoder; all-MiniLM-L6-v2 when absent.")
+        Path | None,
+        typer.Option(
+            help="Folder of the model: a transformers encoder for `onnxruntime` (all-MiniLM-L6-v2 when absent), any "
+            "safetensors checkpoint for `compressed-tensors`, a Llama's for `gguf`."
+        ),
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="Runtime to write for: `onnxruntime` (2, 4 and 8 bits, fp16).")
+        str,
+        typer.Option(
+            help="Runtime to write for: `onnxruntime` (2, 4 and 8 bits, fp16), `compressed-tensors` (1 to 8 bits, for "
+            "vLLM, SGLang and transformers) or `gguf` (int4-g32, int5-g32, int8-g32, mxfp4, fp16, bf16, for llama.cpp)."
+        ),
     ] = "onnxruntime",
+    rounding: Annotated[
+        str,
+        typer.Option(
+            help="How codes are chosen: `nearest`, `scale_search` (the scale of each group with the least squared "
+            "error) or `gptq` (errors are made up for by later columns; needs --moments)."
+        ),
+    ] = "nearest",
+    moments: Annotated[
+        Path | None,
+        typer.Option(
+            help="Second moments of every layer's inputs, a file by `quantize.moments.write_moments`."
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Profile that the plan was made from: sizes of layers and units are checked against it."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what exists under the name of --out.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
     ] = False,
 ) -> None:
-    """Quantize a sentence encoder as a plan says.
+    """Quantize a model as a plan says; see docs/backends.md.
 
     Example: `bitalloc apply plan.json --out model.onnx`
+    Example: `bitalloc apply plan.json --backend gguf --model path/to/llama --rounding scale_search`
 
     The torchao backend makes a module in memory rather than a file: use `quantize.apply` from Python.
     """  # noqa: DOC501 - the docstring is the help text
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
     allocation = read_allocation(plan)
-    onnxruntime.require_supported(formats_of(allocation))
-    require_writable(out)
+    formats = formats_of(allocation)
+    chosen = Rounding(rounding)
+    path = out or Path(_OUT[backend])
+    require_free(path, force=force)
+    if backend == "onnxruntime":
+        onnxruntime.require_supported(formats)
+    elif model is None:
+        raise InvalidInputError(Fault("--model", f"the {backend} backend needs the folder of a checkpoint"))
+    if backend != "compressed-tensors":
+        require_writable(path)
+    options: dict[str, Any] = {
+        "rounding": chosen,
+        "moments": read_moments(moments) if moments else None,
+        "force": force,
+    }
+    options["profile"] = load_profile(profile) if profile else None
+    before, after = _made(allocation, backend, model, path, options)
+    result = {"path": str(path), "bytes": after, f"{_ORIGINAL[backend]}_bytes": before}
+    typer.echo(
+        json.dumps(result)
+        if as_json
+        else f"{path}: {after:,} bytes, {before / after:.1f} times smaller than {_ORIGINAL[backend]}"
+    )
+
+
+def _made(
+    allocation: Allocation, backend: str, model: Path | None, path: Path, options: dict[str, Any]
+) -> tuple[int, int]:
+    if backend != "onnxruntime":
+        apply(model, allocation, backend, path=path, **options)
+        assert model is not None
+        return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
-    from quantize import apply
     from sensitivity.text_encoder import load_text_encoder
     from sensitivity.text_export import export_encoder
 
@@ -51,14 +118,13 @@ def command(
     with tempfile.TemporaryDirectory() as folder:
         layers = list(allocation.assignment or {})
         source = export_encoder(encoder, tokenizer, Path(folder) / "fp32.onnx", layers)
-        apply(source, allocation, backend, path=out)
-        before, after = source.stat().st_size, out.stat().st_size
-    result = {"path": str(out), "bytes": after, "fp32_bytes": before}
-    typer.echo(
-        json.dumps(result)
-        if as_json
-        else f"{out}: {after:,} bytes, {before / after:.1f} times smaller than fp32"
-    )
+        apply(source, allocation, backend, path=path, **options)
+        return source.stat().st_size, path.stat().st_size
+
+
+def _weights_bytes(path: Path) -> int:
+    files = path.glob("*.safetensors") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def read_allocation(path: Path) -> Allocation:

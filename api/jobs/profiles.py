@@ -19,7 +19,7 @@ def profiles_for(owner: str, store: Store) -> Profiles:
         store: The database.
 
     Returns:
-        For :attr:`api.work.Task.profiles`.
+        For ``api.work.Task.profiles``.
     """
 
     async def hand_out(sha256: str, known: bool) -> bytes:

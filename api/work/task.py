@@ -22,7 +22,7 @@ class Task:
     """Work for a worker.
 
     Attributes:
-        name: Key of :data:`api.work.tasks.TASKS`.
+        name: Key of ``api.work.tasks.TASKS``.
         body: The body of the request, as it came.
         options: What else the task needs to know.
         profiles: Hands out stored profiles.

@@ -66,7 +66,7 @@ def inline(url: str, profile: dict[str, Any]) -> Requests:
         Makes them.
     """
     start = b'{"profile":' + json.dumps(profile).encode() + b',"budgets":{"effective_bits":'
-    return lambda number: post(url, PATH, start + b"%.9f}}" % _bits(number))
+    return lambda number: post(url, PATH, start + b"%.9f}}" % _bits(number), ["Prefer: wait=60"])
 
 
 def by_id(url: str, profile: dict[str, Any]) -> Requests:

@@ -92,7 +92,11 @@ def running(module: Sequence[str], probe: str) -> Iterator[Running]:
             yield Running(match[0], process, time.perf_counter() - began)
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            try:
+                process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 def _wait(url: str) -> None:

@@ -21,7 +21,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import Fault, InvalidInputError
+from allocator import Fault, InvalidInputError, Profile
 from quantize.checkpoint import Stored, Tensor, load_weight, stored_tensors, stored_weights, write_tensors
 from quantize.exports import export
 from quantize.files import replacing_folder, require_free
@@ -29,7 +29,7 @@ from quantize.formats import Format
 from quantize.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.moments import Moments
 from quantize.packing import packed
-from quantize.plan import faults_at, require_layers, require_whole_units
+from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
 from quantize.rounding import Quantized, round_trip
 
 _FLOATS: dict[str, tuple[str, Any]] = {
@@ -46,6 +46,7 @@ def apply(
     path: str | Path,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
+    profile: Profile | None = None,
     force: bool = False,
 ) -> Path:
     """Write a packed copy of a checkpoint.
@@ -57,6 +58,7 @@ def apply(
         path: Folder to write; it appears whole or not at all. Other files of the checkpoint (tokenizer, …) are copied.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
         force: Whether an earlier folder may be replaced.
 
     Returns:
@@ -72,7 +74,7 @@ def apply(
     weights = stored_weights(source)
     require_layers(plan, weights)
     require_whole_units(plan, weights)
-    _require_storable(plan, weights, rounding, moments)
+    _require_storable(plan, weights, rounding, moments, profile)
     config |= _quantization(plan, weights)
     with replacing_folder(Path(path)) as folder:
         _copy_others(source, folder)
@@ -103,7 +105,11 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _require_storable(
-    plan: Mapping[str, Format], weights: Mapping[str, Stored], rounding: Rounding, moments: Moments | None
+    plan: Mapping[str, Format],
+    weights: Mapping[str, Stored],
+    rounding: Rounding,
+    moments: Moments | None,
+    profile: Profile | None,
 ) -> None:
     faults = [
         fault
@@ -112,7 +118,8 @@ def _require_storable(
             layer, load_weight(weights[layer]), target, _unsupported(weights[layer].shape, target)
         )
     ]
-    faults += moment_faults({layer: weights[layer].shape for layer in plan}, plan, rounding, moments)
+    shapes = {layer: weights[layer].shape for layer in plan}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*faults)
 

@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import InvalidInputError
+from allocator import InvalidInputError, Profile
 from allocator.errors import require
 from quantize.files import replacing, require_free
 from quantize.formats import Format
@@ -27,7 +27,7 @@ from quantize.llama_checkpoint import Source, read_config, sources, write_facts
 from quantize.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.moments import Moments
 from quantize.packing import packed
-from quantize.plan import faults_at, require_layers
+from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding import Float32Array, Quantized, round_trip
 from quantize.scaled_floats import scaled
 
@@ -49,6 +49,7 @@ def apply(
     path: str | Path,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
+    profile: Profile | None = None,
     force: bool = False,
 ) -> Path:
     """Write a Llama checkpoint as a GGUF file.
@@ -60,6 +61,7 @@ def apply(
         path: File to write; it appears whole or not at all. It holds no vocabulary.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
         force: Whether an earlier file may be replaced.
 
     Returns:
@@ -83,7 +85,8 @@ def apply(
         for layer, target in plan.items()
         for fault in faults_at(layer, weights[layer].load(), target, _unsupported(weights[layer], target))
     ]
-    faults += moment_faults({layer: weights[layer].stored.shape for layer in plan}, plan, rounding, moments)
+    shapes = {layer: weights[layer].stored.shape for layer in plan}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*faults)
     with replacing(Path(path)) as partial:

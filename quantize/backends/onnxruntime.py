@@ -1,6 +1,7 @@
 """ONNX Runtime: packed 2, 4 and 8-bit weights, node by node, in one file.
 
-``MatMul`` and ``Gemm`` become ``MatMulNBits``, ``Gather`` becomes ``GatherBlockQuantized``. Codes and scales are those
+``MatMul`` and ``Gemm`` become ``MatMulNBits``, ``Gather`` becomes ``GatherBlockQuantized``, and ``Conv`` gets 8-bit
+weights, and inputs and outputs where their spans are known, between QDQ nodes. Codes and scales are those
 of :mod:`quantize.rounding`, packed here, so that the file runs exactly what the tables were measured with. Scales are
 stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
 """
@@ -16,17 +17,18 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from allocator import Fault, InvalidInputError
+from allocator import Fault, InvalidInputError, Profile
 from allocator.errors import pointer, require
 from quantize.files import replacing, require_free
 from quantize.formats import Format
 from quantize.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.moments import Moments
+from quantize.onnx_convolutions import Span, convolution
 from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
+from quantize.onnx_graph import add_initializer, add_widened, attribute, drop_unused
 from quantize.packing import packed
-from quantize.plan import faults_at, require_layers
+from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding import Float32Array, Quantized, round_trip
 
 _WIDTHS = (2, 4, 8)
@@ -43,17 +45,22 @@ def apply(
     path: str | Path,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
+    profile: Profile | None = None,
+    spans: Mapping[str, Span] | None = None,
     force: bool = False,
 ) -> Path:
     """Write a quantized copy of an ONNX file made by :func:`quantize.onnx_export.export_onnx`.
 
     Args:
         model: The file to start from; it is not changed.
-        plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of a power of two of at least 16, fp16
-            or fp32.
+        plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of a power of two of at least 16; int8
+            for convolutions; fp16 or fp32.
         path: File to write; it appears whole or not at all.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
+        spans: Convolution to what its inputs and outputs span, from :func:`quantize.onnx_spans.observed_spans`; with
+            them it computes in 8 bits, without them only its weights are stored in 8.
         force: Whether an earlier file may be replaced.
 
     Returns:
@@ -78,16 +85,16 @@ def apply(
     faults = [
         fault
         for layer, use, target in uses
-        for fault in faults_at(layer, use.weight, target, _unsupported(target))
+        for fault in faults_at(layer, use.weight, target, _unsupported(target, convolves=use.convolves))
     ]
-    faults += moment_faults({layer: use.weight.shape for layer, use, _ in uses}, plan, rounding, moments)
+    shapes = {layer: use.weight.shape for layer, use, _ in uses}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*dict.fromkeys(faults))
     for layer, use, target in uses:
-        _replace(
-            graph.graph, use, target, partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
-        )
-    _drop_unused(graph.graph)
+        round_to = partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
+        _replace(graph.graph, use, target, round_to, (spans or {}).get(layer))
+    drop_unused(graph.graph)
     if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
         graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
     with replacing(Path(path)) as unfinished:
@@ -107,7 +114,7 @@ def require_supported(plan: Mapping[str, Format]) -> None:
     faults = [
         Fault(pointer(("assignment", layer)), reason)
         for layer, target in plan.items()
-        if (reason := _unsupported(target))
+        if (reason := _unsupported(target)) and _unsupported(target, convolves=True)
     ]
     if faults:
         raise InvalidInputError(*faults)
@@ -118,10 +125,15 @@ class _Use:
     node: Any
     name: str  # of the initializer
     weight: Float32Array  # rows are outputs (or entries), as everywhere outside ONNX
+    transposed: bool  # whether the file has it the other way round
 
     @property
     def gathers(self) -> bool:
         return bool(self.node.op_type == "Gather")
+
+    @property
+    def convolves(self) -> bool:
+        return bool(self.node.op_type == "Conv")
 
 
 def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
@@ -133,11 +145,14 @@ def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
     raise InvalidInputError(Fault("/model", detail))
 
 
-def _unsupported(target: Format) -> str | None:
+def _unsupported(target: Format, *, convolves: bool = False) -> str | None:
     if target.floating:
         return None if target.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {target.name}"
     if target.activation_bits < 16:
         return f"the onnxruntime backend has no {target.name}"
+    if convolves:
+        only = f"ONNX Runtime runs convolutions with int8 (one scale per output), fp16 or fp32, not {target.name!r}"
+        return None if target.name == "int8" else only
     group = target.group_size or 0
     if target.bits not in _WIDTHS or not target.symmetric:
         return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {target.name!r} is not one of them"
@@ -151,27 +166,29 @@ def _use(graph: Any, node: Any) -> _Use:  # noqa: ANN401
 
     name = node.input[WEIGHT_INPUT[node.op_type]]
     stored = numpy_helper.to_array(next(item for item in graph.initializer if item.name == name))
-    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not _attribute(node, "transB", 0))
-    return _Use(node, name, np.ascontiguousarray(stored.T) if transposed else stored)
+    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0))
+    return _Use(node, name, np.ascontiguousarray(stored.T) if transposed else stored, transposed)
 
 
-def _attribute(node: Any, name: str, default: float) -> float:  # noqa: ANN401
-    from onnx import helper
-
-    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
-
-
-def _replace(graph: Any, use: _Use, target: Format, round_to: _RoundTo) -> None:  # noqa: ANN401
+def _replace(
+    graph: Any,  # noqa: ANN401
+    use: _Use,
+    target: Format,
+    round_to: _RoundTo,
+    span: Span | None,
+) -> None:
     if target.name == "fp32":
         return
-    made = (
-        _narrowed(graph, use, target)
-        if target.floating
-        else _quantized(graph, use, target, round_to(use.weight, target))
-    )
+    if target.floating:
+        made = [_narrowed(graph, use, target)]
+    elif use.convolves:
+        made = convolution(graph, use.node, round_to(use.weight, target), span)
+    else:
+        made = [_quantized(graph, use, target, round_to(use.weight, target))]
     position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
     del graph.node[position]
-    graph.node.insert(position, made)
+    for node in reversed(made):
+        graph.node.insert(position, node)
 
 
 def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
@@ -179,8 +196,8 @@ def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
 
     half, single = f"{use.name}.{target.name}", f"{use.name}.{target.name}.widened"
     stored = round_trip(use.weight, target)
-    as_before = stored if use.gathers or _attribute(use.node, "transB", 0) else np.ascontiguousarray(stored.T)
-    _add_widened(graph, as_before.astype(np.float16), half, single)
+    as_before = np.ascontiguousarray(stored.T) if use.transposed else stored
+    add_widened(graph, as_before.astype(np.float16), half, single)
     node = NodeProto()
     node.CopyFrom(use.node)
     node.input[WEIGHT_INPUT[node.op_type]] = single
@@ -200,8 +217,8 @@ def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any
         blocks = blocks.reshape(rows, -1)[
             :, : -(-width * target.bits // 8)
         ]  # Gather wants rows without padding
-    _add_initializer(graph, blocks, codes)
-    _add_widened(graph, rounded.scales, f"{stem}.half", scales)
+    add_initializer(graph, blocks, codes)
+    add_widened(graph, rounded.scales, f"{stem}.half", scales)
     name, outputs = use.node.name, list(use.node.output)
     attributes = {"domain": _MICROSOFT, "bits": target.bits, "block_size": rounded.codes.shape[2]}
     if use.gathers:
@@ -212,26 +229,3 @@ def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any
     inputs = [use.node.input[0], codes, scales, *(["", "", *bias] if bias else [])]
     shape = {"N": rows, "K": width, "accuracy_level": _ACCURACY_LEVEL}
     return helper.make_node("MatMulNBits", inputs, outputs, name, **shape, **attributes)
-
-
-def _add_widened(graph: Any, half: NDArray[np.float16], stored: str, widened: str) -> None:  # noqa: ANN401
-    from onnx import TensorProto, helper
-
-    if _add_initializer(graph, half, stored):
-        cast = helper.make_node("Cast", [stored], [widened], name=f"{widened}.cast", to=TensorProto.FLOAT)
-        graph.node.insert(0, cast)
-
-
-def _add_initializer(graph: Any, array: NDArray[Any], name: str) -> bool:  # noqa: ANN401
-    from onnx import numpy_helper
-
-    if any(item.name == name for item in graph.initializer):
-        return False
-    graph.initializer.append(numpy_helper.from_array(array, name))
-    return True
-
-
-def _drop_unused(graph: Any) -> None:  # noqa: ANN401
-    read = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
-    for tensor in [item for item in graph.initializer if item.name not in read]:
-        graph.initializer.remove(tensor)

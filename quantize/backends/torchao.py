@@ -12,12 +12,12 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from allocator import Fault, InvalidInputError
+from allocator import Fault, InvalidInputError, Profile
 from allocator.errors import pointer, require
 from quantize.formats import Format, flat_shape
 from quantize.methods import NEAREST, Rounding, moment_faults
 from quantize.moments import Moments
-from quantize.plan import faults_at, require_layers
+from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.torchao_weights import MICROSCALED, config, narrow, store
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def apply(
     *,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
+    profile: Profile | None = None,
 ) -> nn.Module:
     """Quantize a copy of a model with ``FqnToConfig``.
 
@@ -40,6 +41,7 @@ def apply(
             weight. Modules that share a weight stay tied.
         rounding: How codes are chosen.
         moments: Module path to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
 
     Returns:
         A quantized copy, ready to run.
@@ -56,7 +58,7 @@ def apply(
     faults += _split_ties(modules, plan)
     if not faults:
         shapes = {name: tuple(modules[name].weight.shape) for name in plan}
-        faults = moment_faults(shapes, plan, rounding, moments)
+        faults = moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*faults)
     changed = copy.deepcopy(model)

@@ -200,4 +200,6 @@ def most_common(formats: Iterable[Format]) -> Format:
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, (dict, list)):  # their text may be endless: YAML names a part many times
+        return f"{type(value).__name__} of {len(value)}"
     return "nothing" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"

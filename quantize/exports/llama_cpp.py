@@ -33,9 +33,9 @@ OWN = {
         ("q6_k", 6, 16, True), ("iq1_s", 1, 32, True), ("iq1_m", 1, 16, True), ("iq2_xxs", 2, 32, True),
         ("iq2_xs", 2, 16, True), ("iq2_s", 2, 16, True), ("iq3_xxs", 3, 32, True), ("iq3_s", 3, 32, True),
         ("iq4_nl", 4, 32, True), ("iq4_xs", 4, 32, True), ("tq1_0", 1, 256, True), ("tq2_0", 2, 256, True),
-        ("mxfp4", 4, 32, True), ("nvfp4", 4, 16, True),
+        ("nvfp4", 4, 16, True),
     )
-}  # fmt: skip
+} | {"mxfp4": parse_format("mxfp4")}  # fmt: skip
 #: Part of a module path → part of a tensor name, for the Llama and BERT families.
 _PARTS = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",

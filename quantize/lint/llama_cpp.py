@@ -53,7 +53,7 @@ def blocks(case: Case) -> Iterator[Finding]:
     """
     for layer, target in case.formats.items():
         shape = case.model.shapes.get(layer)
-        if shape is None or target.floating:
+        if shape is None or target.plain:
             continue
         block = 32 if target.name in _TWINS else _SHORT.get(target.name, 256)
         _, row = flat_shape(shape)

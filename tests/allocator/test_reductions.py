@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from allocator.problem import masked_cost
-from allocator.reductions import fix_single_options
+from allocator.reductions import fitting_options, fix_single_options
 from tests.allocator.problems import brute_force, make, random_problem
 
 
@@ -36,3 +39,19 @@ def test_the_optimum_survives_reduction_and_undo() -> None:
             choice = smaller.undo(np.array(best.choice))
             assert problem.feasible(choice)
             assert np.isclose(problem.objective(choice), best.objective + smaller.fixed_cost)
+
+
+@pytest.mark.parametrize("limits", [0, 1, 2, 3])
+def test_an_option_left_out_is_in_no_plan(limits: int) -> None:
+    rng = np.random.default_rng(limits)
+    gone = 0
+    for _ in range(60):
+        problem = random_problem(rng, limits=limits)
+        fitting = fitting_options(problem)
+        gone += int((problem.available & ~fitting).sum())
+        best = brute_force(problem)
+        if not fitting.any(axis=1).all():
+            assert best is None
+            continue
+        assert best == brute_force(replace(problem, available=fitting))
+    assert gone or limits == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -127,3 +128,19 @@ def test_uniform_without_a_fitting_format_says_no_solution_rather_than_infeasibl
     allocation = solve(profile_json(resources=resources), budgets={"b": 3}, solver="uniform")
     assert allocation.status is Status.NO_SOLUTION
     assert solve(profile_json(resources=resources), budgets={"b": 3}).status is Status.OPTIMAL
+
+
+def test_what_an_infeasible_request_could_reach_is_searched_in_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+    module = import_module("allocator.solve")
+
+    def nothing(_: object, time_limit_s: float) -> dict[str, object]:
+        asked.append(time_limit_s)
+        return {}
+
+    monkeypatch.setattr(module, "achievable", nothing)
+    plan = solve(profile_json(), objective="kl", budgets={"weight_bytes": 1}, time_limit_s=60.0)
+    assert plan.status is Status.INFEASIBLE
+    assert asked == [60.0 - plan.solver.seconds]

@@ -63,6 +63,14 @@ def test_every_error_is_a_problem() -> None:
                 assert set(response["content"]) == {MEDIA_TYPE}, (method, path, status)
 
 
+def test_keys_are_documented_where_they_may_be_needed() -> None:
+    assert len(DOCUMENT["components"]["securitySchemes"]) == 2
+    for method, path, operation in operations():
+        guarded = path.startswith("/v1")
+        assert ("security" in operation) == guarded, (method, path)
+        assert ({"401", "429"} <= set(operation["responses"])) == guarded, (method, path)
+
+
 def test_every_field_is_described() -> None:
     for name, schema in DOCUMENT["components"]["schemas"].items():
         assert "Attributes:" not in schema.get("description", ""), name

@@ -16,7 +16,10 @@ import httpx2
 import pytest
 
 from allocator import BitallocError
+from api.keys.table import create_key
 from api.server import ServerError, running_server, serve
+from api.settings import load_settings
+from api.store import open_store
 
 
 @pytest.fixture
@@ -35,7 +38,11 @@ def test_a_port_in_use_is_refused_with_what_to_do(taken: int) -> None:
     assert announced == []
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
+def test_an_address_of_another_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITALLOC_DATA_DIR", str(tmp_path))
+    store = open_store(load_settings())
+    create_key(store, "somebody")  # without keys, no other address than this machine's own would be tried
+    store.close()
     # 192.0.2.0/24 is reserved for documentation (RFC 5737), so no machine has it.
     with pytest.raises(ServerError, match=r"cannot listen on 192\.0\.2\.1:0: Cannot assign"):
         serve("192.0.2.1", 0, print)

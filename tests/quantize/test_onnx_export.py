@@ -108,7 +108,7 @@ def test_layers_that_do_not_occur_in_the_graph_are_refused_and_an_earlier_file_s
     detail = "/layers/idle: no node of the exported graph computes with its weight; leave it out"
     with pytest.raises(InvalidInputError, match=detail) as caught:
         exported(Partial(), path, ["embed", "idle", "conv"])
-    assert [fault.pointer for fault in caught.value.faults] == ["/layers/idle", "/layers/conv"]
+    assert [fault.pointer for fault in caught.value.faults] == ["/layers/idle"]
     assert path.read_bytes() == b"earlier"
     assert os.listdir(tmp_path) == ["model.onnx"]
 

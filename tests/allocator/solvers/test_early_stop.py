@@ -135,3 +135,20 @@ def test_the_core_stays_small() -> None:
 
 def test_the_module_under_test_is_the_one_that_exact_uses() -> None:
     assert exact.expand_core is expanding_core.expand_core
+
+
+@pytest.mark.parametrize("limits", [1, 2, 8])
+def test_no_time_at_all_gives_the_start_with_the_bound_so_far(
+    limits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = hard(limits=limits)
+    best = exact.solve(problem, Effort(time_limit_s=0.5))
+    monkeypatch.setattr(Deadline, "passed", lambda _: True)
+    stopped = exact.solve(problem, Effort(time_limit_s=0.5))
+    assert stopped.status in {Status.FEASIBLE, Status.NO_SOLUTION}
+    assert best.choice is not None
+    assert stopped.bound <= problem.objective(best.choice)
+    assert stopped.work.keys() == {"dual_evaluations"}
+    if stopped.choice is not None:
+        assert problem.feasible(stopped.choice)
+        assert stopped.bound <= problem.objective(stopped.choice)

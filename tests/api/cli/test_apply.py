@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from allocator import Allocation, InvalidInputError, solve
 from api.cli.apply import read_allocation
+from quantize import Rounding, apply
+from quantize.moments import write_moments
 from sensitivity.text_encoder import load_text_encoder
 from sensitivity.text_export import onnx_encoder
 from tests.api.conftest import Run
@@ -135,6 +138,86 @@ def test_a_backend_that_writes_no_files_is_refused(bitalloc: Run, tmp_path: Path
     done = bitalloc("apply", _plan(tmp_path, fc="int4-g64"), "--backend", backend)
     _refused(done, tmp_path, f"--backend: unknown file backend '{backend}'; ")
     assert "known: 'onnxruntime'" in done.err
+
+
+def _llama(folder: Path) -> Path:
+    from tests.quantize.models import tiny_llama
+
+    tiny_llama().save_pretrained(folder)
+    return folder
+
+
+LLAMA = {"model.layers.0.mlp.down_proj": "int4-g32", "model.layers.1.self_attn.o_proj": "int8-g32"}
+
+
+@pytest.mark.parametrize(("backend", "name"), [("gguf", "model.gguf"), ("compressed-tensors", "packed")])
+def test_a_checkpoint_becomes_a_file_for_a_server_and_is_replaced_only_by_force(
+    bitalloc: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, backend: str, name: str
+) -> None:
+    model, plan = _llama(tmp_path_factory.mktemp("llama")), _plan(tmp_path, **LLAMA)
+    arguments = ["apply", plan, "--backend", backend, "--model", model]
+    done = bitalloc(*arguments, "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    weights = tmp_path / name / "model.safetensors" if backend == "compressed-tensors" else tmp_path / name
+    assert result["path"] == name
+    assert result["bytes"] == weights.stat().st_size < result["checkpoint_bytes"]
+    before = weights.read_bytes()
+    again = bitalloc(*arguments, "--rounding", "scale_search")
+    assert (again.code, again.out) == (2, "")
+    assert (
+        f"/path: '{name}' exists; choose another name, or replace it with force=True (--force)" in again.err
+    )
+    assert weights.read_bytes() == before
+    forced = bitalloc(*arguments, "--rounding", "scale_search", "--force")
+    smaller = f"{result['checkpoint_bytes'] / len(before):.1f}"
+    assert forced.out == f"{name}: {len(before):,} bytes, {smaller} times smaller than checkpoint\n"
+    assert weights.read_bytes() != before  # other codes, as many bytes
+
+
+def test_errors_are_made_up_for_with_the_moments_of_a_file(
+    bitalloc: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model, plan = _llama(tmp_path_factory.mktemp("llama")), _plan(tmp_path, **LLAMA)
+    arguments = ["apply", plan, "--backend", "gguf", "--model", model, "--rounding", "gptq"]
+    _refused(
+        bitalloc(*arguments), tmp_path, "/moments/model.layers.0.mlp.down_proj: gptq needs the second moment"
+    )
+    inputs = {
+        layer: np.random.default_rng(0).normal(size=(99, row))
+        for layer, row in zip(LLAMA, (96, 64), strict=True)
+    }
+    seconds = {layer: values.T @ values for layer, values in inputs.items()}
+    write_moments(tmp_path / "moments.safetensors", seconds)
+    assert bitalloc(*arguments, "--moments", "moments.safetensors").code == 0
+    apply(model, LLAMA, "gguf", path=tmp_path / "python.gguf", rounding=Rounding("gptq"), moments=seconds)
+    assert Path("model.gguf").read_bytes() == Path("python.gguf").read_bytes()
+
+
+def test_a_model_of_other_sizes_than_the_profiled_one_is_refused(
+    bitalloc: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("llama")
+    profile = tiny(layers=[{"name": name, "parameters": 7} for name in LLAMA])
+    (folder / "profile.json").write_text(json.dumps(profile))
+    arguments = ["--backend", "gguf", "--model", _llama(folder), "--profile", folder / "profile.json"]
+    words = "/assignment/model.layers.0.mlp.down_proj: the profile has 7 weights, the model (64, 96)"
+    _refused(bitalloc("apply", _plan(tmp_path, **LLAMA), *arguments), tmp_path, words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rounding", "gptqq"], "/rounding/method: unknown rounding 'gptqq'; did you mean 'gptq'"),
+        (["--backend", "gguf"], "--model: the gguf backend needs the folder of a checkpoint"),
+        (["--out", "plan.json"], "/path: 'plan.json' exists; choose another name"),
+        (["--moments", "plan.json"], "plan.json' is no safetensors file"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    bitalloc: Run, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    _refused(bitalloc("apply", _plan(tmp_path, fc="int4-g64"), *arguments), tmp_path, words)
 
 
 def test_a_folder_that_is_no_model_is_refused(bitalloc: Run, tmp_path: Path) -> None:

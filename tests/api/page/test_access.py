@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.api.page.conftest import Heard, settled
+from api.keys.table import create_key
+from api.server import running_server
+from api.settings import Settings
+from api.store import open_store
+from tests.api.page.conftest import Heard, settled, visiting
 
 NAMELESS = """() => {
     const named = (node) => node.labels?.length || node.ariaLabel || node.getAttribute("aria-labelledby")
@@ -146,6 +151,25 @@ def test_a_key_is_sent_and_kept_nowhere(page: Page, heard: Heard) -> None:
     assert page.evaluate("() => [localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
     page.reload()
     assert page.input_value("#key") == ""
+
+
+def test_a_service_with_keys_asks_for_one(
+    browser: Browser, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard.expected = True  # the browser logs every answer of 401
+    monkeypatch.setenv("BITALLOC_DATA_DIR", str(tmp_path))
+    store = open_store(Settings())
+    _, secret = create_key(store, "a visitor")
+    store.close()
+    with running_server() as url, visiting(browser, url, heard) as page:
+        expect(page.get_by_label("Key of this service")).to_be_visible()
+        page.fill("#key", "ba_wrong")
+        page.click("#example")
+        expect(page.get_by_role("alert")).to_contain_text("this key is unknown or revoked")
+        page.fill("#key", secret)
+        page.click("#example")
+        settled(page)
+        expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_a_telephone_shows_everything_without_scrolling_sideways(browser: Browser, service: str) -> None:

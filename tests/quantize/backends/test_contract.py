@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator import InvalidInputError
+from allocator import InvalidInputError, Profile, load_profile
 from quantize import BACKENDS, Rounding, apply, parse_format, restored, round_trip
 from quantize.rounding import Float32Array
 from tests.quantize.backends.drivers import Backend, CompressedTensors, Gguf, OnnxRuntime, TorchAo
@@ -199,6 +199,35 @@ def test_a_moment_of_another_layer_is_refused(backend: Backend) -> None:
         rounding=Rounding("gptq"),
         moments=given,
     )
+
+
+def profiled(backend: Backend, sizes: dict[str, int]) -> Profile:
+    first, second, third = backend.layers
+    layers = [
+        {"name": name, "parameters": sizes.get(name, backend.original_weight(name).size), "unit": unit}
+        for name, unit in ((first, None), (second, "pair"), (third, "pair"))
+    ]
+    formats = {name: {"weight_bits": 4} for name, _ in backend.widths}
+    costs = {"kl": {"values": [[0.0] * len(formats)] * 3}}
+    return load_profile({"formats": formats, "layers": layers, "costs": costs, "resources": {}})
+
+
+def test_a_model_of_other_sizes_than_the_profiled_one_is_refused(backend: Backend) -> None:
+    second, third = backend.layers[1:]
+    plan = dict.fromkeys(backend.layers, backend.widths[1][0])
+    other = profiled(backend, {second: 7, third: 8})
+    match = f"(?s)/assignment/{second}: the profile has 7 weights, the model .*/assignment/{third}: the profile has 8"
+    refused(backend, plan, match, profile=other)
+    backend.apply(plan, profile=profiled(backend, {}))
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_a_plan_that_splits_a_unit_is_refused(backend: Backend, partial: bool) -> None:
+    _, second, third = backend.layers
+    (finer, _), (finest, _) = backend.widths[1:]
+    plan = {second: finer} if partial else {second: finer, third: finest}
+    said = f"/assignment/{third}: unit 'pair' shares one format; '{second}' has {finer}, this layer "
+    refused(backend, plan, said + ("nothing" if partial else finest), profile=profiled(backend, {}))
 
 
 # What is in the way

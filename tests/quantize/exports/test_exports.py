@@ -311,3 +311,16 @@ def test_the_python_of_the_page_runs() -> None:
     page = (Path(__file__).parents[3] / "docs" / "exports.md").read_text("utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     exec(block, {})
+
+
+def test_inputs_that_are_rounded_as_they_come_are_a_loss() -> None:
+    done = export({"up": "int8-dynamic", "down": "int4-g32"}, "compressed-tensors")
+    (loss,) = done.losses
+    assert (loss.layer, loss.wanted, loss.instead) == ("up", "int8-dynamic", "int8")
+    assert "says nothing of inputs that are rounded as they come" in loss.reason
+
+
+def test_small_floats_are_left_alone_with_a_loss_where_a_target_lacks_them() -> None:
+    plan = {"model.layers.0.mlp.up_proj": "mxfp4", "model.layers.0.mlp.down_proj": "int4-g32"}
+    assert export(plan, "llama.cpp").losses == ()
+    assert "up_proj" in export(plan, "compressed-tensors").losses[0].layer

@@ -65,7 +65,7 @@ def test_every_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         "/scores.csv: line 4: expected a number as cost, got 'one'",
         "/scores.csv: line 5: expected a finite number as cost, got 'inf'",
         "/scores.csv: line 6: unknown format 'q7'; known: int1 … int8 and uint1 … uint8, each with -g<size> for groups "
-        "(int4-g64), fp16, bf16, fp32; or give its bits in a column of that name",
+        "(int4-g64), fp16, bf16, fp32, fp8-e4m3, mxfp8, mxfp4, int8-dynamic; or give its bits in a column of that name",
         "/scores.csv: line 7: expected more than 0 and at most 64 bits, got 99.0",
         "/scores.csv: line 8: expected a layer and a format, got an empty field",
         "/scores.csv: line 9: expected a size of at least 0 bytes, got -2.0",

@@ -242,3 +242,12 @@ def test_an_allocation_is_linted() -> None:
 def test_unknown_runtimes_are_refused_by_name() -> None:
     with pytest.raises(InvalidInputError, match="/runtime: unknown runtime 'vlm'; did you mean 'vllm'"):
         lint_plan({}, "vlm")
+
+
+def test_four_bit_floats_need_whole_blocks_in_llama_cpp() -> None:
+    shapes = {**SHAPES, f"{BLOCK}.mlp.down_proj": (256, 500)}
+    findings = lint_plan(_plan(mlp__down_proj="mxfp4"), "llama.cpp", Model(shapes, ()))
+    assert [(found.rule, found.layers) for found in findings] == [
+        ("group-sizes", (f"{BLOCK}.mlp.down_proj",))
+    ]
+    assert lint_plan(_plan(mlp__down_proj="mxfp4"), "llama.cpp", MODEL) == ()
