@@ -1,0 +1,68 @@
+"""`bitalloc refine` and `bitalloc verify`, on a small real encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from allocator import Allocation, solve
+from tests.api.conftest import Run
+
+
+@pytest.fixture
+def profile(bitalloc: Run, tiny_encoder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "profile.json"
+    options = ["--count", "4", "--tables", "embedding_distance", "--formats", "int2-g64,int4-g64,int8-g64"]
+    assert bitalloc("profile", "--model", tiny_encoder, "--out", path, *options).code == 0
+    return path
+
+
+def test_a_refined_plan_is_measured_and_passes_the_gate(
+    bitalloc: Run, tiny_encoder: Path, tmp_path: Path, profile: Path
+) -> None:
+    plan, report = tmp_path / "plan.json", tmp_path / "report.md"
+    measuring = ["--model", tiny_encoder, "--count", "4"]
+    budget = ["-o", "embedding_distance", "-b", "effective_bits=3.5"]
+    options = ["--max-evaluations", "8", "--journal", tmp_path / "journal", "--out", plan]
+    done = bitalloc("refine", profile, *budget, *measuring, *options, "--json")
+    assert (done.code, done.err) == (0, "")
+    result = json.loads(done.out)
+    assert result["losses"]["refined"] <= min(
+        result["losses"][name] for name in ("start", "uniform", "greedy")
+    )
+    allocation = Allocation.model_validate_json(plan.read_bytes())
+    assert allocation.solver.name == "refine"
+    assert bitalloc("refine", profile, *budget, *measuring, *options, "--json").out == done.out
+
+    gate = ["--profile", profile, "-o", "embedding_distance", *measuring]
+    passed = bitalloc("verify", plan, *gate, "--out", report)
+    assert (passed.code, passed.err) == (0, "")
+    assert passed.out == report.read_text() != ""
+    rows = json.loads(report.with_suffix(".json").read_text())["rows"]
+    assert rows[0]["loss"] == pytest.approx(result["losses"]["refined"], rel=1e-9)
+
+    rule = {"pin": {"*.word_embeddings": "int8-g64"}, "allow": {"*.layer.*": ("int2-g64",)}}
+    bad = solve(profile, objective="embedding_distance", **rule)
+    plan.write_text(bad.model_dump_json())
+    failed = bitalloc("verify", plan, *gate)
+    assert failed.code == 1
+    assert "**Failed.**" in failed.out
+
+
+def test_a_budget_that_no_plan_keeps(bitalloc: Run, tiny_encoder: Path, profile: Path) -> None:
+    done = bitalloc(
+        "refine",
+        profile,
+        "-o",
+        "embedding_distance",
+        "-b",
+        "effective_bits=1",
+        "--model",
+        tiny_encoder,
+        "--count",
+        "4",
+    )
+    assert done.code == 2
+    assert "/budgets: no plan keeps every budget; effective_bits: asked for at most 1" in done.err
