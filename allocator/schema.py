@@ -13,11 +13,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# A hundred thousand products of two such numbers still add up to a finite one.
+_MOST = 1e150
 #: A finite number; strings and booleans are not numbers.
-Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-_MOST, le=_MOST)]
 #: A finite number of at least zero.
-Size = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Size = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=_MOST)]
 #: A count of things.
-Count = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 #: A name that is not empty.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +58,32 @@ def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields
     return solve_request(load_profile(profile), make_request(fields))
 
 
-def solve_request(profile: Profile, request: Request) -> Allocation:
+@dataclass(frozen=True)
+class Progress:
+    """How far a long search has come.
+
+    Attributes:
+        objective: Of the best plan so far; None before the first.
+        bound: No plan has a better objective; None where nothing is known yet.
+        gap: Distance between the two, relative to the larger.
+        seconds: Since the search began.
+    """
+
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    seconds: float
+
+
+def solve_request(
+    profile: Profile, request: Request, progress: Callable[[Progress], None] | None = None
+) -> Allocation:
     """Solve a validated request.
 
     Args:
         profile: The profile.
         request: The request.
+        progress: Told of better plans and bounds while the first objective is solved; it must return quickly.
 
     Returns:
         The allocation.
@@ -74,15 +94,18 @@ def solve_request(profile: Profile, request: Request) -> Allocation:
         CertificateError: The solver's plan contradicts the tables.
     """
     find_solver(request.solver)
-    return solve_compiled(compile_problem(profile, request), request)
+    return solve_compiled(compile_problem(profile, request), request, progress)
 
 
-def solve_compiled(compiled: Compiled, request: Request) -> Allocation:
+def solve_compiled(
+    compiled: Compiled, request: Request, progress: Callable[[Progress], None] | None = None
+) -> Allocation:
     """Solve a compiled request.
 
     Args:
         compiled: What :func:`~allocator.compile.compile_problem` made of the request.
         request: The request.
+        progress: Told of better plans and bounds.
 
     Returns:
         The allocation.
@@ -90,27 +113,47 @@ def solve_compiled(compiled: Compiled, request: Request) -> Allocation:
     Raises:
         CertificateError: The solver's plan contradicts the tables.
     """
-    outcome, report = run_solver(compiled, request)
+    outcome, report = run_solver(compiled, request, progress)
     return report_outcome(compiled, request, outcome, report)
 
 
-def run_solver(compiled: Compiled, request: Request) -> tuple[Outcome, SolverReport]:
+def run_solver(
+    compiled: Compiled, request: Request, progress: Callable[[Progress], None] | None = None
+) -> tuple[Outcome, SolverReport]:
     """Let the solver that a request names work on it.
 
     Args:
         compiled: The compiled request.
         request: The request.
+        progress: Told of better plans and bounds.
 
     Returns:
         What the solver claims, and who it is.
     """
     entry, why = find_solver(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
-    outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, request.time_limit_s))
+    watching = None if progress is None else _watching(compiled, progress, start)
+    outcome = solve_in_order(
+        compiled, entry.load(), Effort(request.gap, request.time_limit_s, progress=watching)
+    )
     seconds = time.perf_counter() - start
     return outcome, SolverReport(
         name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
     )
+
+
+def _watching(
+    compiled: Compiled, progress: Callable[[Progress], None], start: float
+) -> Callable[[float | None, float], None]:
+    goal = compiled.objectives[0]
+
+    def told(cost: float | None, bound: float) -> None:
+        objective = None if cost is None else goal.reported(cost)
+        proved = goal.reported(bound) if np.isfinite(bound) else None
+        gap = None if objective is None or proved is None else relative_gap(objective, proved)
+        progress(Progress(objective, proved, gap, time.perf_counter() - start))
+
+    return told
 
 
 def report_outcome(

@@ -6,27 +6,17 @@ from importlib import metadata
 
 from fastapi import FastAPI
 
-from allocator.schema import Strict
-from api import allocations, problems
-from api.body_limit import BodyLimit
+from api import failures, openapi, problems
+from api.metrics import Metrics
+from api.middleware import stack
+from api.resources import lifespan
+from api.routes import allocations, jobs, operation, page, planning, profiles
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """
 Which layer of a neural network gets how many bits. Send a **profile** (what each format would cost and spend in each
 layer) and **budgets**; get back the best plan, with a bound that proves how good it is.
 """
-
-
-class Health(Strict):
-    """That the process is alive.
-
-    Attributes:
-        status: Always ``ok``.
-        version: Version of bitalloc.
-    """
-
-    status: str
-    version: str
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -40,15 +30,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = load_settings() if settings is None else settings
     version = metadata.version("bitalloc")
-    app = FastAPI(title="bitalloc", version=version, description=_DESCRIPTION)
+    app = FastAPI(
+        title="bitalloc",
+        version=version,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
+    )
     app.state.settings = settings
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.state.metrics = Metrics()
+    stack.install(app, settings, app.state.metrics)
     problems.install(app)
-    problems.describe(app)
-    app.include_router(allocations.router)
-
-    @app.get("/healthz", tags=["operation"], summary="Is the process alive?")
-    async def health() -> Health:
-        return Health(status="ok", version=version)
-
+    failures.install(app)
+    openapi.describe(app)
+    for routes in (operation, profiles, allocations, jobs, planning, page):
+        app.include_router(routes.router)
+    page.mount(app)
     return app

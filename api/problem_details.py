@@ -26,6 +26,7 @@ class ProblemDetails(Strict):
         status: HTTP status.
         detail: What happened, in one sentence.
         errors: The offending fields.
+        request_id: Names the request in the service's log; also in the header ``X-Request-ID``.
     """
 
     type: str
@@ -33,3 +34,4 @@ class ProblemDetails(Strict):
     status: int
     detail: str
     errors: tuple[FieldProblem, ...] = ()
+    request_id: str | None = None

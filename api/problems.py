@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,10 +14,78 @@ from starlette.exceptions import HTTPException
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.errors import faults_of
+from api.allowed import allowed_methods
+from api.middleware.request_id import current_request_id
 from api.problem_details import FieldProblem, ProblemDetails
 
-_LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+#: Offending fields that an answer lists, and characters that it tells of each.
+MOST_FAULTS = 100
+_MOST_CHARACTERS = 1000
+
+
+class ProblemError(HTTPException):
+    """An error answer, raised wherever it is noticed.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+        headers: Headers to send along.
+
+    Example:
+        >>> raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-profile", "no profile of this name is here")
+        Traceback (most recent call last):
+        api.problems.ProblemError: 404: no profile of this name is here
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        faults: Iterable[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.faults = tuple(faults)
+        super().__init__(status, detail, headers)
+
+
+def problem_response(error: ProblemError) -> JSONResponse:
+    """Build the answer that an error stands for.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The response.
+    """
+    status = HTTPStatus(error.status_code)
+    return problem(status, error.kind, str(error.detail), error.faults, error.headers)
+
+
+def details_of(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Fault] = ()) -> ProblemDetails:
+    """Describe an error.
+
+    Args:
+        status: HTTP status.
+        kind: Last part of the problem type.
+        detail: What happened.
+        faults: The offending fields.
+
+    Returns:
+        The problem document.
+    """
+    return ProblemDetails(
+        type=f"urn:bitalloc:problem:{kind}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        errors=tuple(map(_field, islice(faults, MOST_FAULTS))),
+        request_id=current_request_id(),
+    )
 
 
 def problem(
@@ -39,16 +107,24 @@ def problem(
     Returns:
         The response.
     """
-    body = ProblemDetails(
-        type=f"urn:bitalloc:problem:{kind}",
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        errors=tuple(FieldProblem(pointer=fault.pointer, detail=fault.detail) for fault in faults),
-    )
-    return JSONResponse(
-        body.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {})
-    )
+    body = details_of(status, kind, detail, faults).model_dump(mode="json")
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def invalid_input_details(faults: Iterable[Fault]) -> ProblemDetails:
+    """Describe content that cannot be used.
+
+    Args:
+        faults: The offending fields.
+
+    Returns:
+        The problem document.
+    """
+    listed = tuple(faults)
+    detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
+    if len(listed) > MOST_FAULTS:
+        detail = f"more than {MOST_FAULTS} fields of the request cannot be used; these are the first"
+    return details_of(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
 
 
 def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
@@ -60,9 +136,8 @@ def invalid_input(faults: Iterable[Fault]) -> JSONResponse:
     Returns:
         A 422 response.
     """
-    listed = tuple(faults)
-    detail = f"{len(listed)} field{'s' if len(listed) != 1 else ''} of the request cannot be used"
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, listed)
+    body = invalid_input_details(faults)
+    return JSONResponse(body.model_dump(mode="json"), status_code=body.status, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -85,10 +160,8 @@ def install(app: FastAPI) -> None:
         if entries[0]["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
             detail = "send a JSON object with Content-Type: application/json"
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
-        if entries[0]["loc"] == ("body",):
-            return invalid_input(
-                [Fault("", "expected a JSON object that holds a profile and what is asked of it")]
-            )
+        if entries[0]["loc"] == ("body",) and not isinstance(error.body, Mapping):
+            return invalid_input([Fault("", "expected a JSON object with the fields of the request")])
         return invalid_input(faults_of(entries, error.body, skip=1))
 
     @app.exception_handler(MissingPackageError)
@@ -96,18 +169,22 @@ def install(app: FastAPI) -> None:
         return problem(HTTPStatus.NOT_IMPLEMENTED, "missing-package", str(error))
 
     @app.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> JSONResponse:
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, ProblemError):
+            return problem_response(error)
         status = HTTPStatus(error.status_code)
+        wrong_method = status is HTTPStatus.METHOD_NOT_ALLOWED
+        headers = {"allow": allowed_methods(request)} if wrong_method else error.headers
         kind = status.phrase.lower().replace(" ", "-")
-        return problem(status, kind, str(error.detail), headers=error.headers)
+        return problem(status, kind, str(error.detail), headers=headers)
 
-    @app.exception_handler(Exception)
-    async def _(request: Request, error: Exception) -> JSONResponse:
-        _LOG.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-        detail = "the service failed; the operator's log has the reason"
-        # The server drops the connection after an unexpected error; saying so lets clients open another.
-        closing = {"connection": "close"}
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, headers=closing)
+
+def _field(fault: Fault) -> FieldProblem:
+    return FieldProblem(pointer=_short(fault.pointer), detail=_short(fault.detail))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
 def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -121,20 +198,3 @@ def answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
-
-
-def describe(app: FastAPI) -> None:
-    """Put the schema of error answers into the OpenAPI document.
-
-    Args:
-        app: The application.
-    """
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= schema.pop("$defs", {}) | {"ProblemDetails": schema}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

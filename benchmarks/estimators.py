@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,20 +17,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from allocator import InvalidInputError, Profile, solve
+from allocator import Profile, solve
 from allocator.problem import FloatArray
 from benchmarks.all_plans import Plan, all_plans, best_within, spent_bits
+from benchmarks.every_estimator import KL, Ranking, profile_with_everything, rankings
 from benchmarks.models import digits_cnn
 from benchmarks.models.cache import cached, one_thread, source
 from benchmarks.models.trained import Trained, kl_divergence
 from quantize import parse_format
-from sensitivity import ESTIMATORS, Estimator, gauss_newton, hessian_trace, kl, profile_model
 from sensitivity.progress import Bars
 from sensitivity.study import Progress, silent
 
 FORMATS = ("int2", "int3", "int4", "int5", "int8")
 BUDGETS = (2.25, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
-_KL = "kl"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +58,11 @@ def main(
     with one_thread(), Bars() as bars:
         truth = measured_plans(trained, FORMATS, on, bars)
         profile, refused = profile_with_everything(trained, FORMATS, bars)
-    results = compare(profile, truth, BUDGETS, refused)
-    Console(width=130).print(_shown(results, on))
+    results = compare(profile, truth, BUDGETS, refused, rankings(trained, FORMATS))
+    console = Console(width=130)
+    console.print(_shown(results, on))
+    for name, reason in results.refused.items():
+        console.print(f"{name} is not made for this model: {reason}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         found = {
@@ -105,50 +106,12 @@ def measured_plans(
     return plans
 
 
-def profile_with_everything(
-    trained: Trained, formats: Sequence[str], progress: Progress = silent
-) -> tuple[Profile, dict[str, str]]:
-    """Profile a model with every estimator there is.
-
-    Args:
-        trained: The model; profiled on its calibration batches.
-        formats: Columns.
-        progress: Told after every step.
-
-    Returns:
-        The profile, and for each estimator that the model is not made for, the reason.
-    """
-    profiles, refused = [], {}
-    for name, estimate in (ESTIMATORS | _bound(trained)).items():
-        try:
-            profiles.append(
-                profile_model(
-                    trained.model,
-                    trained.calibration,
-                    trained.loss,
-                    formats,
-                    {name: estimate},
-                    name=trained.name,
-                    progress=progress,
-                )
-            )
-        except InvalidInputError as error:
-            refused[name] = str(error)
-    costs = {name: values for profile in profiles for name, values in profile.costs.items()}
-    return profiles[0].model_copy(update={"costs": costs}), refused
-
-
-def _bound(trained: Trained) -> dict[str, Estimator]:
-    # Estimators that need more than a study, and a variant.
-    return {
-        "hessian_trace, 64 probes": partial(hessian_trace, probes=64),
-        "gauss_newton": partial(gauss_newton, outputs=trained.logits),
-        _KL: partial(kl, logits=trained.logits),
-    }
-
-
 def compare(
-    profile: Profile, truth: FloatArray, budgets: Sequence[float], refused: Mapping[str, str]
+    profile: Profile,
+    truth: FloatArray,
+    budgets: Sequence[float],
+    refused: Mapping[str, str],
+    ranked: Mapping[str, Ranking] | None = None,
 ) -> Results:
     """Solve for every table at every budget, and look the plans up.
 
@@ -157,18 +120,23 @@ def compare(
         truth: (F, …, F) measured KL of every plan.
         budgets: Effective bits.
         refused: Passed on.
+        ranked: Plans that come from no table.
 
     Returns:
         Measured KL of each plan over that of the optimum.
     """
     spent = spent_bits(profile)
     optimum = {bits: float(truth[best_within(truth, spent, bits)]) for bits in budgets}
-    methods = {name: (_KL, name) for name in ("uniform", "greedy")} | {
+    methods = {name: (KL, name) for name in ("uniform", "greedy")} | {
         name: (name, "exact") for name in profile.costs
     }
     regret = {
         method: [float(truth[plan_of(profile, objective, bits, solver)]) / optimum[bits] for bits in budgets]
         for method, (objective, solver) in methods.items()
+    }
+    regret |= {
+        name: [float(truth[_options(profile, plan(bits))]) / optimum[bits] for bits in budgets]
+        for name, plan in (ranked or {}).items()
     }
     return Results(optimum, regret, refused)
 
@@ -187,8 +155,12 @@ def plan_of(profile: Profile, objective: str, bits: float, solver: str = "exact"
     """
     allocation = solve(profile, objective=objective, budgets={"effective_bits": bits}, solver=solver)
     assert allocation.assignment is not None, allocation.advice
+    return _options(profile, allocation.assignment)
+
+
+def _options(profile: Profile, assignment: Mapping[str, str]) -> Plan:
     options = list(profile.formats)
-    return tuple(options.index(allocation.assignment[layer.name]) for layer in profile.layers)
+    return tuple(options.index(assignment[layer.name]) for layer in profile.layers)
 
 
 def _shown(results: Results, on: str) -> Table:
@@ -199,8 +171,6 @@ def _shown(results: Results, on: str) -> Table:
     )
     for method, row in sorted(results.regret.items(), key=lambda item: _geometric_mean(item[1])):
         shown.add_row(method, *(f"{value:.3f}" for value in row), f"{_geometric_mean(row):.3f}")
-    for method, reason in results.refused.items():
-        shown.add_row(method, reason)
     return shown
 
 

@@ -39,16 +39,17 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     limits = instance.limits(problem)
     if asked["solver"] != "exact":
         at = sorted({len(limits) * quarter // 4 for quarter in (1, 2, 3)})
-        seconds, (choice, says) = _timed(lambda: _whole(problem, [limits[index] for index in at], asked))
-        seconds *= len(limits) / len(at)
+        times, (choice, says) = _timed(lambda: _whole(problem, [limits[index] for index in at], asked))
+        times = tuple(each * len(limits) / len(at) for each in times)
     elif instance.supported:
-        seconds, (choice, says) = _timed(lambda: (build_hull(problem).plan(0), "supported"))
+        times, (choice, says) = _timed(lambda: (build_hull(problem).plan(0), "supported"))
     else:
-        seconds, (choice, says) = _timed(lambda: _exact(problem, limits))
+        times, (choice, says) = _timed(lambda: _exact(problem, limits))
     return {
         **asked,
         "missing": False,
-        "seconds": seconds,
+        "seconds": times[0],
+        "processor_s": times[1],
         "extrapolated": asked["solver"] != "exact" and len(limits) > 3,
         "says": says,
         "objective": None if choice is None or instance.supported else problem.objective(choice),
@@ -68,14 +69,21 @@ def _whole(problem: Problem, limits: list[FloatArray], asked: dict[str, Any]) ->
     return answers[-1]
 
 
-def _timed(run: Callable[[], Answer]) -> tuple[float, Answer]:
-    seconds: list[float] = []
+def _timed(run: Callable[[], Answer]) -> tuple[tuple[float, ...], Answer]:
+    # Medians of wall clock and processor time.
+    seconds: list[tuple[float, float]] = []
     while True:
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), _processor_s()
         answer = run()
-        seconds.append(time.perf_counter() - start)
-        if sum(seconds) > (_LEAST_S if len(seconds) >= _RUNS else _MOST_S):
-            return statistics.median(seconds), answer
+        seconds.append((time.perf_counter() - start, _processor_s() - spent))
+        if sum(wall for wall, _ in seconds) > (_LEAST_S if len(seconds) >= _RUNS else _MOST_S):
+            return tuple(statistics.median(each) for each in zip(*seconds, strict=True)), answer
+
+
+def _processor_s() -> float:
+    # CBC is a process of its own.
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _peak_mb() -> float:

@@ -24,6 +24,10 @@ _Seeds = Annotated[int, typer.Option(help="Seeds of each search.", min=1)]
 _Evaluations = Annotated[int, typer.Option(help="Plans that each search may measure.", min=4)]
 
 
+_Bits = Annotated[str, typer.Option(help="Budgets, effective bits.")]
+_ALL_BITS = ",".join(f"{bits:g}" for bits in quality_models.BUDGETS)
+
+
 @app.command()
 def optimum(seeds: _Seeds = 3, out: _Out = None) -> None:
     """Regret against the true optimum: the digits network, all 15,625 plans measured."""
@@ -35,17 +39,23 @@ def optimum(seeds: _Seeds = 3, out: _Out = None) -> None:
 
 
 @app.command()
-def language(evaluations: _Evaluations = 60, seeds: _Seeds = 1, out: _Out = None) -> None:
+def language(
+    evaluations: _Evaluations = 60, seeds: _Seeds = 1, bits: _Bits = _ALL_BITS, out: _Out = None
+) -> None:
     """The small Llama: KL and perplexity at equal bytes."""
     with one_thread():
-        _models(quality_models.language(evaluations, seeds), out, "language")
+        budgets = tuple(map(float, bits.split(",")))
+        _models(budgets, quality_models.language(budgets, evaluations, seeds), out, "language")
 
 
 @app.command()
-def encoder(evaluations: _Evaluations = 40, seeds: _Seeds = 1, out: _Out = None) -> None:
+def encoder(
+    evaluations: _Evaluations = 40, seeds: _Seeds = 1, bits: _Bits = _ALL_BITS, out: _Out = None
+) -> None:
     """all-MiniLM-L6-v2: embedding distance and recall@1 at equal bytes."""
     with one_thread():
-        _models(quality_models.encoder(evaluations, seeds), out, "encoder")
+        budgets = tuple(map(float, bits.split(",")))
+        _models(budgets, quality_models.encoder(budgets, evaluations, seeds), out, "encoder")
 
 
 @app.command()
@@ -56,9 +66,11 @@ def speed(evaluations: _Evaluations = 20, out: _Out = None) -> None:
     _write(out, "speed", result)
 
 
-def _models(tables: Mapping[str, Mapping[str, Sequence[float]]], out: Path | None, name: str) -> None:
+def _models(
+    budgets: Sequence[float], tables: Mapping[str, Mapping[str, Sequence[float]]], out: Path | None, name: str
+) -> None:
     for title, rows in tables.items():
-        _show(title, quality_models.BUDGETS, rows, None, name)
+        _show(title, budgets, rows, None, name)
     _write(out, name, tables)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -32,10 +32,11 @@ Plan = Mapping[str, str]
 Tables = dict[str, dict[str, list[float]]]
 
 
-def language(evaluations: int, seeds: int) -> Tables:
+def language(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
     """The small Llama.
 
     Args:
+        budgets: Effective bits.
         evaluations: Plans that each search may measure.
         seeds: Seeds of each search; means are reported.
 
@@ -67,13 +68,14 @@ def language(evaluations: int, seeds: int) -> Tables:
         "KL on held-out text, nats": measures[1],
         "perplexity on held-out text": perplexity,
     }
-    return _compared(profile, measures[0], reports, evaluations, seeds)
+    return _compared(profile, measures[0], reports, budgets, evaluations, seeds)
 
 
-def encoder(evaluations: int, seeds: int) -> Tables:
+def encoder(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
     """all-MiniLM-L6-v2.
 
     Args:
+        budgets: Effective bits.
         evaluations: Plans that each search may measure.
         seeds: Seeds of each search; means are reported.
 
@@ -81,8 +83,8 @@ def encoder(evaluations: int, seeds: int) -> Tables:
         Embedding distance on the pairs that searches see, distance and recall@1 on held-out pairs.
     """
     model, tokenizer = load_text_encoder(max_tokens=48)
-    pairs = docstring_pairs(400)
-    seen, held_out = pair_batches(tokenizer, pairs[0:64:2], 16), pairs[1:400:2]
+    pairs = docstring_pairs(200)
+    seen, held_out = pair_batches(tokenizer, pairs[0:32:2], 16), pairs[1:200:2]
     tables: dict[str, Estimator] = {
         _OBJECTIVE: partial(
             measured, name=_OBJECTIVE, outputs=encode, distance=cosine_distance, meaning="1 - cosine"
@@ -110,7 +112,7 @@ def encoder(evaluations: int, seeds: int) -> Tables:
         "embedding distance on held-out pairs": partial(quality, 0),
         "recall@1 on held-out pairs": partial(quality, 1),
     }
-    return _compared(profile, measure, reports, evaluations, seeds)
+    return _compared(profile, measure, reports, budgets, evaluations, seeds)
 
 
 def _profile(
@@ -127,11 +129,12 @@ def _compared(
     profile: Profile,
     measure: Callable[[Plan], float],
     reports: Mapping[str, Callable[[Plan], float]],
+    budgets: Sequence[float],
     evaluations: int,
     seeds: int,
 ) -> Tables:
     found: Tables = {title: {} for title in reports}
-    for bits in BUDGETS:
+    for bits in budgets:
         plans = _plans(profile, measure, bits, evaluations, seeds)
         for method, chosen in plans.items():
             for title, report in reports.items():

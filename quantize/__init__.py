@@ -5,7 +5,24 @@
 
 from quantize.backends import BACKENDS, apply
 from quantize.formats import Format, parse_format
+from quantize.methods import METHODS, NEAREST, Rounding, restored, rounded
+from quantize.moments import Moments
 from quantize.plan import formats_of
 from quantize.rounding import Quantized, quantize, round_trip
 
-__all__ = ["BACKENDS", "Format", "Quantized", "apply", "formats_of", "parse_format", "quantize", "round_trip"]
+__all__ = [
+    "BACKENDS",
+    "METHODS",
+    "NEAREST",
+    "Format",
+    "Moments",
+    "Quantized",
+    "Rounding",
+    "apply",
+    "formats_of",
+    "parse_format",
+    "quantize",
+    "restored",
+    "round_trip",
+    "rounded",
+]

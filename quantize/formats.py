@@ -2,12 +2,15 @@
 
 A format is known by its name, which is also its column in a Profile:
 
-=============  ===================================================================================
+================  ================================================================================
 ``int4-g64``   4-bit signed codes, one scale per 64 weights of a row, symmetric around zero
 ``uint4-g64``  4-bit unsigned codes, one scale and one zero point per 64 weights of a row
 ``int8``       8-bit signed codes, one scale per row
 ``fp16``       half precision, nothing to scale; likewise ``bf16`` and ``fp32``
-=============  ===================================================================================
+``fp8-e4m3``   8-bit floats, one scale in single precision per row
+``mxfp4``      4-bit floats (e2m1), one power of two per 32 weights (OCP Microscaling 1.0); likewise ``mxfp8`` (e4m3)
+``int8-dynamic``  ``int8``, whose layers also round their inputs to 8 bits as they come
+================  ================================================================================
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from allocator import Format as ProfileFormat
 _FLOATS = {"fp16": 16, "bf16": 16, "fp32": 32}
 _INTEGER = re.compile(r"(?P<unsigned>u?)int(?P<bits>[1-8])(?:-g(?P<group>[1-9][0-9]{0,5}))?")
 _SCALE_BITS = 16
+#: Floating-point codes with scales: bits of a code, weights that share a scale, bits of the scale.
+_SCALED = {"fp8-e4m3": (8, None, 32), "mxfp8": (8, 32, 8), "mxfp4": (4, 32, 8)}
+DYNAMIC = "int8-dynamic"
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class Format:
     Attributes:
         name: As it stands in a Profile.
         bits: Bits of one code.
-        floating: Whether the codes are floating-point numbers; these have no scales.
+        floating: Whether the codes are floating-point numbers.
         symmetric: Whether zero is stored as code 0; asymmetric formats also store zero points.
         group_size: Weights of a row that share one scale; None for the whole row.
+        scale_bits: Bits of a scale; 0 where there are none.
+        activation_bits: Bits of the inputs that are multiplied with the weights; 16 leaves them as they are.
     """
 
     name: str
@@ -42,6 +50,13 @@ class Format:
     floating: bool = False
     symmetric: bool = True
     group_size: int | None = None
+    scale_bits: int = _SCALE_BITS
+    activation_bits: int = 16
+
+    @property
+    def plain(self) -> bool:
+        """Whether weights are stored as they are, in some floating-point type."""
+        return self.name in _FLOATS
 
     def groups(self, row: int) -> tuple[int, int]:
         """Split a row into groups; the last one is padded.
@@ -74,11 +89,11 @@ class Format:
             138
         """
         rows, row = flat_shape(shape)
-        if self.floating:
+        if self.plain:
             return rows * row * self.bits // 8
         groups, size = self.groups(row)
         codes = groups * math.ceil(size * self.bits / 8)
-        scales = groups * _SCALE_BITS // 8
+        scales = groups * self.scale_bits // 8
         zeros = 0 if self.symmetric else math.ceil(groups * self.bits / 8)
         return rows * (codes + scales + zeros)
 
@@ -91,7 +106,7 @@ class Format:
         return ProfileFormat(
             weight_bits=self.bits,
             group_size=self.group_size,
-            activation_bits=32 if self.name == "fp32" else 16,
+            activation_bits=32 if self.name == "fp32" else self.activation_bits,
         )
 
 
@@ -111,7 +126,8 @@ def parse_format(name: str) -> Format:
     """Look a format up by name.
 
     Args:
-        name: ``int1`` … ``int8`` or ``uint1`` … ``uint8``, with ``-g<size>`` for groups; ``fp16``, ``bf16``, ``fp32``.
+        name: ``int1`` … ``int8`` or ``uint1`` … ``uint8``, with ``-g<size>`` for groups; ``fp16``, ``bf16``, ``fp32``;
+            ``fp8-e4m3``, ``mxfp8``, ``mxfp4``, ``int8-dynamic``.
 
     Returns:
         The format.
@@ -124,10 +140,22 @@ def parse_format(name: str) -> Format:
         3.25
     """
     if name in _FLOATS:
-        return Format(name, _FLOATS[name], floating=True)
+        return Format(name, _FLOATS[name], floating=True, scale_bits=0)
+    if name in _SCALED:
+        bits, size, scale = _SCALED[name]
+        return Format(name, bits, floating=True, group_size=size, scale_bits=scale)
+    if name == DYNAMIC:
+        return Format(name, 8, activation_bits=8)
     match = _INTEGER.fullmatch(name)
     if match is None:
-        known = "int1 … int8 and uint1 … uint8, each with -g<size> for groups (int4-g64), fp16, bf16, fp32"
+        known = ", ".join(
+            [
+                "int1 … int8 and uint1 … uint8, each with -g<size> for groups (int4-g64)",
+                *_FLOATS,
+                *_SCALED,
+                DYNAMIC,
+            ]
+        )
         raise InvalidInputError(Fault("/formats", f"unknown format {name!r}; known: {known}"))
     group = match["group"]
     return Format(

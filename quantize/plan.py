@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.errors import pointer, unknown
 from quantize.formats import Format, parse_format
+from quantize.fused import expert_blocks, fused_groups
 from quantize.rounding import Float32Array, refusal
 
 
@@ -54,6 +55,32 @@ def require_layers(plan: Mapping[str, Format], known: Iterable[str]) -> None:
         for layer in plan
         if layer not in have
     ]
+    if faults:
+        raise InvalidInputError(*faults)
+
+
+def require_whole_units(plan: Mapping[str, Format], known: Iterable[str]) -> None:
+    """Refuse a plan that splits what runtimes make one layer of: fused projections, and experts of a block.
+
+    Args:
+        plan: Layer name to format.
+        known: Names of the layers of the model.
+
+    Raises:
+        InvalidInputError: Layers of one unit have different formats, or only some of them have one; every such unit is
+            named.
+    """
+    names = list(known)
+    faults = []
+    for unit, layers in (fused_groups(names) | expert_blocks(names)).items():
+        formats = {layer: plan[layer].name if layer in plan else "nothing" for layer in layers}
+        if len(set(formats.values())) > 1:
+            shown = ", ".join(
+                f"{layer.removeprefix(unit.rpartition('.')[0] + '.')} {name}"
+                for layer, name in formats.items()
+            )
+            detail = f"these layers become one at load and need one format, got {shown}; plan them as a unit"
+            faults.append(Fault(pointer(("assignment", unit)), detail))
     if faults:
         raise InvalidInputError(*faults)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
 from quantize.formats import Format, flat_shape
+from quantize.scaled_floats import scaled
 
 Float32Array: TypeAlias = NDArray[np.float32]
 _SMALLEST = np.finfo(np.float32).smallest_normal
@@ -77,19 +78,34 @@ def quantize(weight: Float32Array, target: Format) -> Quantized:
         ([[[1, 0, 0, 0]]], [[2.0, 0.0, 0.0, 0.0]])
     """
     _require_storable(weight, target)
-    groups = _grouped(weight, target)  # (rows, groups, size)
+    groups = grouped(weight, target)  # (rows, groups, size)
+    scales, zeros = full_range(groups, target)
+    least, most = code_range(target)
+    inverse = np.float32(1.0) / scales
+    codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
+    shape = tuple(weight.shape)
+    return Quantized(codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), shape)
+
+
+def full_range(groups: Float32Array, target: Format) -> tuple[Float32Array, Float32Array]:
+    """Scales and zero points that just span each group, in single precision.
+
+    Args:
+        groups: (rows, groups, size) weights.
+        target: An integer format.
+
+    Returns:
+        (rows, groups) scales, none of them zero, and (rows, groups) whole zero points.
+    """
     low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
-    least, most = _codes(target)
+    least, most = code_range(target)
     if target.symmetric:
         scales = np.maximum(-low, high) / np.float32((most - least) / 2)
     else:
         scales = (high - low) / np.float32(most - least)
     scales = np.maximum(scales, _SMALLEST)
-    inverse = np.float32(1.0) / scales
-    zeros = np.zeros_like(scales) if target.symmetric else np.rint(-low * inverse)
-    codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
-    shape = tuple(weight.shape)
-    return Quantized(codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), shape)
+    zeros = np.zeros_like(scales) if target.symmetric else np.rint(-low * (np.float32(1.0) / scales))
+    return scales, zeros
 
 
 def round_trip(weight: Float32Array, target: Format) -> Float32Array:
@@ -113,6 +129,8 @@ def round_trip(weight: Float32Array, target: Format) -> Float32Array:
     if not target.floating:
         return quantize(weight, target).dequantize()
     _require_storable(weight, target)
+    if not target.plain:
+        return scaled(weight, target).dequantize()
     return weight.astype(_FLOATS[target.name]).astype(np.float32)
 
 
@@ -134,15 +152,17 @@ def refusal(weight: Float32Array, target: Format) -> str | None:
     if not np.isfinite(weight).all():
         return "holds NaN or infinity; it cannot be quantized"
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
+    if target.floating and not target.plain:
+        return None
     if target.floating:
         largest, most = max(-low, high), _LARGEST[target.name]
         if largest > most:
             return f"weights reach {largest:g}, beyond the {most:g} of {target.name}; use bf16 or fp32 for this layer"
         return None
-    least, most_code = _codes(target)
+    least, most_code = code_range(target)
     largest_scale = 2 * max(-low, high) / (most_code - least)
     if largest_scale > _LARGEST["fp16"] and not target.symmetric:
-        groups = _grouped(weight, target).astype(np.float64)
+        groups = grouped(weight, target).astype(np.float64)
         spans = np.maximum(groups.max(axis=2), 0) - np.minimum(groups.min(axis=2), 0)
         largest_scale = float(spans.max()) / (most_code - least)
     if largest_scale > _LARGEST["fp16"]:
@@ -158,13 +178,35 @@ def _require_storable(weight: Float32Array, target: Format) -> None:
         raise InvalidInputError(Fault("/weight", reason))
 
 
-def _codes(target: Format) -> tuple[int, int]:
+def code_range(target: Format) -> tuple[int, int]:
+    """The least and the greatest code of an integer format.
+
+    Args:
+        target: An integer format.
+
+    Returns:
+        Both ends, included.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> code_range(parse_format("int4")), code_range(parse_format("uint4"))
+        ((-8, 7), (0, 15))
+    """
     if target.symmetric:
         return -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
     return 0, 2**target.bits - 1
 
 
-def _grouped(weight: Float32Array, target: Format) -> Float32Array:
+def grouped(weight: Float32Array, target: Format) -> Float32Array:
+    """See a weight as groups that share a scale.
+
+    Args:
+        weight: The weight.
+        target: Its format.
+
+    Returns:
+        (rows, groups, size), the last group of a row padded with zeros.
+    """
     rows, row = flat_shape(weight.shape)
     count, size = target.groups(row)
     flat = np.ascontiguousarray(weight, dtype=np.float32).reshape(rows, row)

@@ -17,6 +17,7 @@ from sensitivity.estimators import (
     weight_error,
     zd,
 )
+from sensitivity.input_moments import input_moments
 from sensitivity.layers import discover
 from sensitivity.profile_model import profile_model
 from sensitivity.profile_recipe import profile_recipe
@@ -39,6 +40,7 @@ __all__ = [
     "fisher",
     "gauss_newton",
     "hessian_trace",
+    "input_moments",
     "kl",
     "lim",
     "loss",

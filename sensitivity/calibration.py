@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
+from allocator.errors import pointer
+from sensitivity.finite import where_not_finite
 
 #: Whatever the loss function takes: a tensor, a mapping or a sequence of tensors.
 Batch: TypeAlias = Any
@@ -32,7 +35,8 @@ def collect(batches: Iterable[Batch]) -> tuple[Batch, ...]:
     kept = tuple(batches)
     if not kept:
         raise InvalidInputError(Fault("/batches", "expected at least one calibration batch, got none"))
-    again = kept if isinstance(batches, Sequence) else tuple(batches)
+    # Only of lists and tuples is it known that they give the same twice; a sequence may augment what it gives.
+    again = kept if isinstance(batches, (list, tuple)) else tuple(batches)
     if digest(again) != digest(kept):
         detail = "two passes over the batches differ; turn off shuffling and augmentation, or pass a list"
         raise InvalidInputError(Fault("/batches", detail))
@@ -60,8 +64,8 @@ def digest(value: Batch) -> str:
     return sha.hexdigest()
 
 
-def check_deterministic(model: nn.Module, batches: Sequence[Batch], loss_fn: LossFunction) -> None:
-    """Evaluate the first batch twice and refuse a model whose losses differ.
+def check_losses(model: nn.Module, batches: Sequence[Batch], loss_fn: LossFunction) -> None:
+    """Evaluate every batch once, the first twice, and refuse what no table can be made from.
 
     Args:
         model: The model.
@@ -69,12 +73,33 @@ def check_deterministic(model: nn.Module, batches: Sequence[Batch], loss_fn: Los
         loss_fn: Losses of a batch, one per sample.
 
     Raises:
-        InvalidInputError: The losses differ, are not finite, or are not one number per sample.
+        InvalidInputError: A batch has no samples, its losses are not finite (names the batch and the layer) or not one
+            number per sample, or those of the first batch differ from one time to the next.
     """
     with torch.no_grad():
-        first, second = (sample_losses(model, batches[0], loss_fn) for _ in range(2))
-    if not torch.isfinite(first).all():
-        raise InvalidInputError(Fault("/loss_fn", "the loss of the first batch is NaN or infinite"))
+        for index, batch in enumerate(batches):
+            losses = _losses_of(model, batch, loss_fn, index)
+            if not torch.isfinite(losses).all():
+                place = where_not_finite(model, partial(loss_fn, model, batch))
+                detail = f"the loss is NaN or infinite: {place}"
+                raise InvalidInputError(Fault(pointer(("batches", index)), detail))
+            if index == 0:
+                _require_equal(losses, sample_losses(model, batch, loss_fn))
+
+
+def _losses_of(model: nn.Module, batch: Batch, loss_fn: LossFunction, index: int) -> Tensor:
+    try:
+        return sample_losses(model, batch, loss_fn)
+    except InvalidInputError as error:
+        where = pointer(("batches", index))
+        faults = (
+            Fault(where if fault.pointer == "/batches" else fault.pointer, fault.detail)
+            for fault in error.faults
+        )
+        raise InvalidInputError(*faults) from error
+
+
+def _require_equal(first: Tensor, second: Tensor) -> None:
     if not torch.equal(first, second):
         worst = (first - second).abs().max().item()
         detail = (

@@ -10,35 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.stats import kendalltau, spearmanr
-
-from allocator import CostTable, Fault, InvalidInputError, Profile, Status, solve, total
+from allocator import Fault, InvalidInputError, Profile, Status, solve, total
+from allocator.agreement import Agreement, agreement
 from allocator.errors import unknown
-from allocator.problem import FloatArray
+
+__all__ = ["Agreement", "Comparison", "Plan", "compare"]
 
 #: Budgets of one plan, as :func:`allocator.solve` takes them.
 Budgets = Mapping[str, float | str]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Rank agreement of a table with the reference.
-
-    Attributes:
-        table: Name of the table.
-        kendall: Kendall's τ-b over all entries; 1 for the same order. None where a table is constant.
-        spearman: Spearman's ρ over all entries.
-        kendall_of_layers: Mean over formats of τ-b over the layers: the order of formats, on which every table
-            agrees, plays no part in it.
-        spearman_of_layers: Likewise ρ.
-    """
-
-    table: str
-    kendall: float | None
-    spearman: float | None
-    kendall_of_layers: float | None
-    spearman_of_layers: float | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +105,7 @@ def compare(
         plan for chosen in budgets for plan in _plans(profile, [reference, *others], chosen, time_limit_s)
     ]
     measured = profile.costs[reference]
-    agreements = tuple(_agreement(name, profile.costs[name], measured) for name in others)
+    agreements = tuple(agreement(name, profile.costs[name], measured) for name in others)
     return Comparison(reference, agreements, tuple(plans))
 
 
@@ -162,33 +141,3 @@ def _excess(profile: Profile, reference: str, cost: float | None, least: float |
     if cost is None or least is None or least <= 0:
         return None
     return least / cost - 1 if profile.costs[reference].better == "higher" else cost / least - 1
-
-
-def _agreement(name: str, table: CostTable, reference: CostTable) -> Agreement:
-    first, second = _signed(table), _signed(reference)
-    present = ~np.isnan(first) & ~np.isnan(second)
-    pairs = [(first[rows, column], second[rows, column]) for column, rows in enumerate(present.T)]
-    return Agreement(
-        name,
-        _rank(kendalltau, first[present], second[present]),
-        _rank(spearmanr, first[present], second[present]),
-        _mean([_rank(kendalltau, *pair) for pair in pairs]),
-        _mean([_rank(spearmanr, *pair) for pair in pairs]),
-    )
-
-
-def _signed(table: CostTable) -> FloatArray:
-    values = np.array(table.values, dtype=float)
-    return -values if table.better == "higher" else values
-
-
-def _rank(measure: object, first: FloatArray, second: FloatArray) -> float | None:
-    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None  # a constant has no order
-    assert callable(measure)
-    return float(measure(first, second).statistic)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

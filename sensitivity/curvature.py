@@ -148,13 +148,19 @@ def _require_dependent(made: Tensor, where: str, what: str) -> None:
 
 
 def _signs(like: Tensor, seed: int, *parts: object) -> Tensor:
-    generator = torch.Generator().manual_seed(derived_seed(seed, "hessian_trace", *parts))
-    signs = torch.randint(0, 2, like.shape, generator=generator, dtype=torch.int8)
-    return (signs * 2 - 1).to(like)
+    # One bit for each sign: drawing a byte or more for each would take as long as half of a backward pass.
+    generator = np.random.default_rng(derived_seed(seed, "hessian_trace", *parts))
+    drawn = np.frombuffer(generator.bytes(-(-like.numel() // 8)), dtype=np.uint8)
+    bits = torch.from_numpy(np.unpackbits(drawn, count=like.numel())).reshape(like.shape)
+    return bits.to(like).mul_(2).sub_(1)
 
 
 def _dot(first: Tensor, second: Tensor) -> float:
-    return float((first * second).sum(dtype=torch.float64))
+    # Rows are summed up in single precision at least, and sums of rows in double.
+    precise = torch.promote_types(first.dtype, torch.float32)
+    rows = first.to(precise).reshape(len(first), 1, -1)  # (rows, 1, n)
+    products = torch.bmm(rows, second.to(precise).reshape(len(first), -1, 1))
+    return float(products.sum(dtype=torch.float64))
 
 
 def _finite(study: Study, forms: FloatArray, what: str) -> FloatArray:

@@ -34,12 +34,14 @@ class _Run:
         starts: When it started.
         ends: When it ended.
         new: Whether what it gave was new tensors, for each end.
+        sizes: Bytes of what it gave, for each end.
         inputs: Tensors that went in, with their versions, while it runs.
     """
 
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     new: list[bool] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     inputs: list[tuple[Tensor, int]] = field(default_factory=list)
 
 
@@ -79,6 +81,7 @@ class Prefix:
             run = runs[module]
             run.ends.append(next(clock))
             run.new.append(_is_new(output, run.inputs))
+            run.sizes.append(sum(item.numel() * item.element_size() for item in _tensors(output)))
             run.inputs.clear()
 
         try:
@@ -105,6 +108,19 @@ class Prefix:
         missing = set(wanted) - before.keys()
         if missing:
             self._collect(missing, batch, run)
+
+    def kept_bytes(self, changing: Sequence[nn.Module], batch: int) -> int:
+        """How much :meth:`prepare` keeps.
+
+        Args:
+            changing: The modules that will compute differently.
+            batch: Index of the batch, traced before.
+
+        Returns:
+            Bytes.
+        """
+        runs = self._runs[batch]
+        return sum(runs[module].sizes[0] for module in self._finished_before(changing, batch))
 
     @contextmanager
     def replaying(self, batch: int) -> Iterator[None]:
@@ -189,8 +205,11 @@ def _version(tensor: Tensor) -> int:
 def _is_new(output: object, before: list[tuple[Tensor, int]]) -> bool:
     if not _is_plain(output) or any(_version(item) != version for item, version in before):
         return False
-    inputs = {item.untyped_storage().data_ptr() for item, _ in before}
-    return all(item.untyped_storage().data_ptr() not in inputs for item in _tensors(output))
+    try:
+        inputs = {item.untyped_storage().data_ptr() for item, _ in before}
+        return all(item.untyped_storage().data_ptr() not in inputs for item in _tensors(output))
+    except NotImplementedError:  # inside a loss function that is vectorised by torch.vmap
+        return False
 
 
 def _is_plain(output: object) -> bool:

@@ -10,12 +10,13 @@ from torch import nn
 from allocator import Fault, InvalidInputError, Profile, Provenance
 from allocator.errors import unknown
 from allocator.tables import WEIGHT_BYTES
-from quantize import parse_format
+from quantize import NEAREST, Rounding, parse_format
 from sensitivity.assembly import chosen_resources, estimated, layers_of, rules_of, spent
-from sensitivity.calibration import Batch, LossFunction, check_deterministic, collect, digest
+from sensitivity.calibration import Batch, LossFunction, check_losses, collect, digest
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.resources import Resource
-from sensitivity.rows import find_rows
+from sensitivity.room import require_room
+from sensitivity.rows import ExpertRef, Row, find_rows
 from sensitivity.shapes import ShapeRule
 from sensitivity.study import Estimator, Progress, Study, silent
 from sensitivity.tasks import Engine, begin, serial
@@ -38,6 +39,7 @@ def profile_model(
     resources: Sequence[str] | Mapping[str, Resource] = (WEIGHT_BYTES,),
     units: str | UnitRule = "none",
     shape_rules: Sequence[ShapeRule] = (),
+    rounding: Rounding = NEAREST,
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
@@ -59,6 +61,8 @@ def profile_model(
         units: Which rows share a format: ``none``, ``vllm``, ``shared_input``, ``tied_input``, or a function from a
             study to row → unit.
         shape_rules: Formats that do not fit; they become nulls with a reason in the provenance.
+        rounding: How weights are rounded: the rounding that will be shipped. What it needs to know of the data comes
+            from ``batches``; see :func:`sensitivity.input_moments.input_moments`.
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
@@ -67,7 +71,8 @@ def profile_model(
         A profile with one cost table per estimator and one resource table per resource.
 
     Raises:
-        InvalidInputError: The model, the data, a format or an estimator cannot be used.
+        InvalidInputError: The model, the data, a format or an estimator cannot be used, or needs more memory than there
+            is; said before any table is begun.
 
     Example:
         >>> import torch
@@ -84,16 +89,20 @@ def profile_model(
     spending = chosen_resources(resources)
     chosen = _chosen(estimators, spending)
     layers, others = find_rows(model, rows, exclude)
+    _require_roundable(others, rounding)
     kept = collect(batches)
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        check_deterministic(model, kept, loss_fn)
-        study = Study(model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others)
+        check_losses(model, kept, loss_fn)
+        study = Study(
+            model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others, rounding=rounding
+        )
         begin(study)
         rules = rules_of(study, units, shape_rules)
         tables, notes = spent(study, spending, rules)
         described = layers_of(study, rules)
+        require_room(study, chosen)
         costs = estimated(study, chosen, rules)
     finally:
         for module in training:
@@ -108,9 +117,19 @@ def profile_model(
             data_sha256=digest(kept),
             seed=seed,
             versions={item: metadata.version(item) for item in _VERSIONED},
-            notes=notes,
+            notes=notes if rounding == NEAREST else notes | {"/costs": f"weights rounded with {rounding}"},
         ),
     )
+
+
+def _require_roundable(others: Sequence[Row], rounding: Rounding) -> None:
+    stacked = [row.name for row in others if isinstance(row, ExpertRef)]
+    if stacked and rounding != NEAREST:
+        detail = (
+            f"experts in stacks, such as {stacked[0]!r}, are rounded to nearest only, got {rounding.method!r}; profile "
+            "inside split_experts(model), which makes them layers"
+        )
+        raise InvalidInputError(Fault("/rounding", detail))
 
 
 def distinct(formats: Sequence[str]) -> Sequence[str]:

@@ -24,8 +24,9 @@ from sensitivity.calibration import LossFunction
 from sensitivity.layers import LayerRef
 from sensitivity.propagation import weight_of
 from sensitivity.relevance_rewrites import multi_head_attention_forward
+from sensitivity.rounding_error import weight_change
 from sensitivity.samples import by_sample, require_use, sample_count
-from sensitivity.study import Study, rounded
+from sensitivity.study import Study, weight_in
 from sensitivity.tasks import Key
 
 #: Functions that use the weights of layers out of sight.
@@ -49,7 +50,7 @@ def _weight_errors(study: Study, key: Key) -> FloatArray:
     (layer,) = (item for item in study.layers if item.name == key[0])
     weight = layer.weight.detach().double()
     norm = float(weight.square().sum())
-    squares = [float((rounded(layer, target) - weight).square().sum()) for target in study.formats]
+    squares = [float((weight_in(study, layer, target) - weight).square().sum()) for target in study.formats]
     return _ratio(np.array(squares), np.array(norm))
 
 
@@ -73,7 +74,7 @@ def output_errors(study: Study, counted: LossFunction) -> FloatArray:
 
 def _output_errors(study: Study, key: Key, *, counted: LossFunction) -> FloatArray:
     (target,) = (item for item in study.formats if item.name == key[0])
-    changes = [rounded(layer, target) - layer.weight.detach() for layer in study.layers]
+    changes = [weight_change(study, layer, target) for layer in study.layers]
     samples = []
     for index, batch in enumerate(study.batches):
         with torch.inference_mode(), Comparing(study.layers, changes) as seen:

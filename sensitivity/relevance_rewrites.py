@@ -27,7 +27,7 @@ def layer_norm(
     """``torch.nn.functional.layer_norm``.
 
     Args:
-        input: (…, *normalized_shape)
+        input: (…, N), N standing for ``normalized_shape``
         normalized_shape: Trailing dimensions to normalise over.
         weight: Scale.
         bias: Shift.
@@ -47,7 +47,7 @@ def rms_norm(
     """``torch.nn.functional.rms_norm``.
 
     Args:
-        input: (…, *normalized_shape)
+        input: (…, N), N standing for ``normalized_shape``
         normalized_shape: Trailing dimensions to normalise over.
         weight: Scale.
         eps: Added to the mean square.

@@ -9,20 +9,21 @@ from torch import Tensor
 from allocator.problem import FloatArray
 from quantize import Format
 from sensitivity.layers import LayerRef
-from sensitivity.study import Study, rounded
+from sensitivity.study import Study, weight_in
 
 
-def weight_change(layer: LayerRef, target: Format) -> Tensor:
+def weight_change(study: Study, layer: LayerRef, target: Format) -> Tensor:
     """What rounding adds to a weight.
 
     Args:
+        study: Says how to round.
         layer: The layer.
         target: The format.
 
     Returns:
         ΔW = Q(W) − W, like ``layer.weight``.
     """
-    return rounded(layer, target) - layer.weight.detach()
+    return weight_in(study, layer, target) - layer.weight.detach()
 
 
 def squared_errors(study: Study) -> FloatArray:
@@ -36,7 +37,7 @@ def squared_errors(study: Study) -> FloatArray:
     """
     return np.array(
         [
-            [_sum_of_squares(weight_change(layer, target)) for target in study.formats]
+            [_sum_of_squares(weight_change(study, layer, target)) for target in study.formats]
             for layer in study.layers
         ]
     )

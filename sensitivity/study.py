@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.errors import pointer
 from allocator.problem import FloatArray
-from quantize import Format, round_trip
+from quantize import NEAREST, Format, Rounding, restored, round_trip
+from quantize.rounding import Float32Array
 from sensitivity.calibration import Batch, LossFunction
+from sensitivity.input_moments import input_moments
 from sensitivity.layers import LayerRef
 from sensitivity.tasks import Engine, serial
 
@@ -59,6 +62,7 @@ class Study:
         engine: Computes the pieces that estimators cut their work into.
         memo: What the pieces of one stage share within one process; see :func:`once`.
         others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
+        rounding: How weights of layers are rounded; estimators call :func:`weight_in`.
     """
 
     model: nn.Module
@@ -71,6 +75,7 @@ class Study:
     engine: Engine = serial
     memo: dict[Hashable, Any] = field(default_factory=dict)
     others: tuple[Row, ...] = ()
+    rounding: Rounding = NEAREST
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -122,7 +127,7 @@ def require_layers_only(study: Study, name: str) -> None:
 
 
 def rounded(layer: LayerRef, target: Format) -> Tensor:
-    """The weight of a layer as it will be in a format, with the rounding that backends use.
+    """The weight of a layer rounded to nearest, as the backends do by themselves.
 
     Args:
         layer: The layer.
@@ -130,17 +135,49 @@ def rounded(layer: LayerRef, target: Format) -> Tensor:
 
     Returns:
         A tensor like ``layer.weight``.
+    """
+    return changed_weight(layer, lambda plain: round_trip(plain, target))
+
+
+def changed_weight(layer: LayerRef, change: Callable[[Float32Array], Float32Array]) -> Tensor:
+    """Change a copy of a weight as numbers in single precision.
+
+    Args:
+        layer: The layer.
+        change: Weight in, weight of the same shape out.
+
+    Returns:
+        A tensor like ``layer.weight``.
 
     Raises:
-        InvalidInputError: The weight cannot be stored in the format; names the layer.
+        InvalidInputError: ``change`` refuses the weight; names the layer.
     """
     weight = layer.weight.detach()
     plain = weight.to(torch.float32).cpu().numpy()
     try:
-        return torch.from_numpy(round_trip(plain, target)).to(weight)
+        return torch.from_numpy(change(plain)).to(weight)
     except InvalidInputError as error:
         where = pointer(("layers", layer.name))
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error
+
+
+def weight_in(study: Study, layer: LayerRef, target: Format) -> Tensor:
+    """The weight of a layer as it will be in a format, with the rounding of the study.
+
+    Args:
+        study: Says how to round. Roundings that look at the data get the second moments of what goes into the layer in
+            the original model, so that no weight may be replaced at the time of the call.
+        layer: The layer.
+        target: The format.
+
+    Returns:
+        A tensor like ``layer.weight``.
+    """
+    if study.rounding == NEAREST:
+        return rounded(layer, target)
+    gather = partial(input_moments, study.model, study.batches, study.loss_fn, study.layers)
+    moment = once(study, "input moments", gather).get(layer.name)
+    return changed_weight(layer, lambda plain: restored(plain, target, study.rounding, moment))
 
 
 @contextmanager

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from allocator import Limit, Request, load_profile
@@ -24,12 +29,59 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
 def shell(script: str, folder: Path) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["bash", "-euo", "pipefail", "-c", script]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextmanager
+def in_background(script: str, folder: Path) -> Iterator[None]:
+    """A block that ends in ``&``: a service, which is stopped with all its children at the end."""
+    command = ["bash", "-euc", script.rstrip().removesuffix("&")]
+    (port,) = re.findall(r"--port (\d+)", script)
+    running = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True)
+    try:
+        transport = httpx2.HTTPTransport(retries=8)  # waits 0.5, 1, 2, … seconds between attempts
+        with httpx2.Client(transport=transport, timeout=30) as client:
+            assert client.get(f"http://127.0.0.1:{port}/healthz").is_success
+        yield
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.wait(timeout=30)
+
+
+def run_page(page: str, folder: Path, changes: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a page of the documentation from top to bottom, in the current folder.
+
+    ``bash`` blocks are run, ``python`` blocks that begin with the name of a file are written there, all others share
+    one namespace, which is returned. Blocks in any other language (``console``: what a test cannot or should not do)
+    are left alone.
+    """
+    text = (ROOT / page).read_text("utf-8")
+    for old, new in (changes or {}).items():
+        assert old in text, old
+        text = text.replace(old, new)
+    names: dict[str, Any] = {}
+    with ExitStack() as stack:
+        for language, block in re.findall(
+            r"^```(bash|python)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL
+        ):
+            file = re.match(r"# (\w+\.py)\n", block)
+            if language == "bash" and block.rstrip().endswith("&"):
+                stack.enter_context(in_background(block, folder))
+            elif language == "bash":
+                shell(block, folder)
+            elif file:
+                (folder / file[1]).write_text(block)
+            else:
+                exec(block, names)
+    return names
 
 
 @pytest.fixture
@@ -67,10 +119,10 @@ def test_the_python_calls_run(
     assert "optimal" in capsys.readouterr().out
 
 
-def test_the_planning_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    page = (ROOT / "docs" / "planning.md").read_text("utf-8")
-    exec("\n".join(blocks(page, "python")), {})
+def test_the_service_page_runs() -> None:
+    page = (ROOT / "docs" / "service.md").read_text("utf-8")
+    with running_server() as url:
+        exec("\n".join(blocks(page, "python")).replace(PORT_IN_README, url), {})
 
 
 def test_every_make_target_in_the_documents_exists() -> None:
@@ -80,9 +132,12 @@ def test_every_make_target_in_the_documents_exists() -> None:
 
 
 def test_relative_links_lead_somewhere() -> None:
-    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text("utf-8")):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        if "packages" in document.parts or "_build" in document.parts:
+            continue
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+            if "reference/" not in link:  # written by the build, which checks such links
+                assert (document.parent / link).exists(), f"{document.name}: {link}"
 
 
 def test_the_profile_page_shows_a_valid_profile_and_names_every_field() -> None:

@@ -2,8 +2,8 @@ r"""The continuous relaxation: bits as real numbers under the law :math:`c_u 2^{
 
 Where the table follows the law the value of the real-valued bits bounds every plan from below. The Lagrangian dual of
 the table is never lower (a hull of points on a convex curve lies above the curve), so that the dual is the bound that
-comes with the plan, whether or not the law holds; the continuous value is what :func:`allocator.continuous_plan`
-reports beside it.
+comes with the plan, whether or not the law holds; the continuous value is what
+:func:`allocator.convex_plan.continuous_plan` reports beside it.
 """
 
 from __future__ import annotations

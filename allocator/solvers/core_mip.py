@@ -14,7 +14,6 @@ import numpy as np
 from allocator.dual import Dual
 from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost
 from allocator.reductions import fix_single_options
-from allocator.solvers import highs
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
 from allocator.status import Status
 
@@ -39,6 +38,8 @@ def solve_core(
     Returns:
         The plan, with the number of free units and of branch-and-bound nodes.
     """
+    from allocator.solvers import highs  # scipy.optimize takes longer to import than most plans to solve
+
     deadline = Deadline(effort.time_limit_s)
     reduced = _reduced_costs(problem, dual)
     core, nodes = _FIRST_CORE, 0
@@ -53,6 +54,7 @@ def solve_core(
             candidate = smaller.undo(outcome.choice)
             if incumbent is None or problem.objective(candidate) < problem.objective(incumbent):
                 incumbent = candidate
+                effort.tell(problem, incumbent, dual.bound)
         unfinished = outcome.status not in {Status.OPTIMAL, Status.INFEASIBLE} and effort.gap == 0
         if whole or unfinished or deadline.passed():
             proved = whole and outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from ortools.sat.python import cp_model
 
@@ -47,7 +49,8 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     solver.parameters.relative_gap_limit = effort.gap
     if effort.time_limit_s is not None:
         solver.parameters.max_time_in_seconds = effort.time_limit_s
-    status = solver.solve(model)
+    watching = None if effort.progress is None else _Watching(scaled, grid, rounding.sum(), effort.progress)
+    status = solver.solve(model, watching)
     work = {"branches": int(solver.num_branches)}
     if status == cp_model.INFEASIBLE:
         return infeasible(work)
@@ -58,6 +61,23 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     if choice is None or not problem.feasible(choice):
         return Outcome(Status.NO_SOLUTION, None, bound, work)
     return found(problem, choice, bound, work)
+
+
+class _Watching(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]  # ortools has no types
+    def __init__(
+        self,
+        scaled: ScaledProblem,
+        grid: float,
+        rounding: float,
+        progress: Callable[[float | None, float], None],
+    ) -> None:
+        super().__init__()
+        self._report: Callable[[float, float], None] = lambda cost, bound: progress(
+            scaled.unscale(cost * grid), scaled.unscale((bound - rounding) * grid)
+        )
+
+    def on_solution_callback(self) -> None:
+        self._report(self.objective_value, self.best_objective_bound)
 
 
 def _grid(row: FloatArray, scaled: ScaledProblem) -> float:

@@ -10,36 +10,30 @@ import numpy as np
 from allocator.dual import Dual, maximise_dual
 from allocator.hull import Hull, build_hull
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.solvers.core import Expansion
 from allocator.solvers.core_mip import solve_core
 from allocator.solvers.expanding_core import expand_core
+from allocator.solvers.halves import meet_in_the_middle
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible, relative_gap
 from allocator.solvers.repair import improve, repair
 from allocator.solvers.ties import canonical_plan
 from allocator.status import Status
 
+#: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
+#: expanding core that keep so many, and MIPs on the core with so many nodes. Mostly few plans are within reach of the
+#: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
+#: several.
 _Steps: TypeAlias = tuple[tuple[str, int | None], ...]
-
-#: How the search goes on after a first narrow pass, until the plan is proved: passes of the expanding core that keep so
-#: many states, and MIPs on the core with so many nodes. One limit needs few states, thanks to dominance. With several,
-#: a wide gap means too many states for the passes, and a narrow one over many units too many nodes for the MIP.
-_FIRST_WIDTH = 500
-_ONE_LIMIT: _Steps = (("states", 3_000), ("states", 3_000_000), ("nodes", None))
-_NARROW_GAP: _Steps = (
-    ("states", 10_000),
-    ("states", 50_000),
+_ONE_LIMIT: _Steps = (("halves", 20_000), ("states", 3_000), ("states", 3_000_000), ("nodes", None))
+_SEVERAL_LIMITS: _Steps = (
+    ("halves", 1_000_000),
+    ("states", 500),
     ("nodes", 500),
-    ("states", 1_000_000),
-    ("nodes", None),
-)
-_WIDE_GAP: _Steps = (
-    ("nodes", 500),
-    ("states", 10_000),
+    ("halves", 3_000_000),
     ("states", 50_000),
     ("states", 1_000_000),
     ("nodes", None),
 )
-#: Distance between incumbent and bound, relative to the bound, that counts as wide.
-_WIDE = 6e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,34 +100,30 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         if problem.feasible(plan):
             return found(problem, plan, dual.bound, work, canonical=True)
     outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual), dual.bound, work)
-    if problem.limits == 1:
-        steps = _ONE_LIMIT
-    else:
-        outcome = _by_states(problem, dual, outcome, Effort(effort.gap, deadline.left_s()), _FIRST_WIDTH)
-        steps = _WIDE_GAP if _gap(problem, outcome) > _WIDE else _NARROW_GAP
-    for kind, size in steps:
+    for kind, size in _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS:
+        effort.tell(problem, outcome.choice, outcome.bound)
         if _settled(problem, outcome, effort.gap) or (deadline.passed() and outcome.work is not work):
             break
-        asked = Effort(effort.gap, deadline.left_s())
-        if kind == "states":
-            assert size is not None
-            outcome = _by_states(problem, dual, outcome, asked, size)
-        else:
+        asked = replace(effort, time_limit_s=deadline.left_s())
+        if kind == "nodes":
             outcome = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
+            continue
+        assert size is not None
+        search = expand_core if kind == "states" else meet_in_the_middle
+        outcome = _extended(problem, outcome, search(problem, dual, outcome.choice, asked, size))
     return _break_ties(problem, dual, outcome)
 
 
-def _by_states(problem: Problem, dual: Dual, before: Outcome, effort: Effort, width: int) -> Outcome:
-    core = expand_core(problem, dual, before.choice, effort, width)
-    work = {name: before.work.get(name, 0) + count for name, count in core.work.items()}
-    for peak in ("peak_states", "core_units"):
-        work[peak] = max(before.work.get(peak, 0), core.work[peak])
+def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
+    work = {name: before.work.get(name, 0) + count for name, count in found_more.work.items()}
+    for peak in ("peak_states", "core_units", "half_units"):
+        if peak in work:
+            work[peak] = max(before.work.get(peak, 0), found_more.work[peak])
     work = {**before.work, **work}
-    if core.choice is not None:
-        return found(problem, core.choice, core.bound, work, canonical=core.canonical)
-    return (
-        infeasible(work) if np.isposinf(core.bound) else Outcome(Status.NO_SOLUTION, None, core.bound, work)
-    )
+    bound = max(before.bound, found_more.bound)
+    if found_more.choice is not None:
+        return found(problem, found_more.choice, bound, work, canonical=found_more.canonical)
+    return infeasible(work) if np.isposinf(bound) else Outcome(Status.NO_SOLUTION, None, bound, work)
 
 
 def _gap(problem: Problem, outcome: Outcome) -> float:
@@ -149,7 +139,9 @@ def _settled(problem: Problem, outcome: Outcome, gap: float) -> bool:
 
 
 def _break_ties(problem: Problem, dual: Dual, outcome: Outcome) -> Outcome:
-    if outcome.status is not Status.OPTIMAL or outcome.choice is None or problem.limits > 1:
+    if outcome.status is not Status.OPTIMAL or outcome.choice is None:
+        return outcome
+    if outcome.canonical or problem.limits > 1:
         return outcome
     plan = canonical_plan(problem, dual, outcome.choice)
     return outcome if plan is None else replace(outcome, choice=plan, canonical=True)

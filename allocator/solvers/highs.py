@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
-from scipy.sparse import csr_array
 
 from allocator.problem import Problem
 from allocator.scaled import ScaledProblem
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
+from allocator.solvers.quiet import printing_to_stderr
 from allocator.status import Status
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 _ATTEMPTS = 4
 _INFEASIBLE = 2  # status of scipy.optimize.milp
@@ -53,6 +55,10 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
 
 def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
+    # scipy takes as long to import as all else together, and most solves never come here.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
     size = scaled.unit.size
     columns = np.arange(size)
     one_each = csr_array((np.ones(size), (scaled.unit, columns)), shape=(scaled.units, size))
@@ -64,10 +70,12 @@ def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
         "time_limit": effort.time_limit_s,
         "node_limit": effort.node_limit,
     }
-    # Mapping plans back from a presolved model, HiGHS writes to standard output, where JSON may be expected.
-    options: dict[str, Any] = {"presolve": False} | {
-        name: value for name, value in asked.items() if value is not None
-    }
-    return milp(
-        scaled.cost, integrality=np.ones(size), bounds=Bounds(0, 1), constraints=constraints, options=options
-    )
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    with printing_to_stderr():
+        return milp(
+            scaled.cost,
+            integrality=np.ones(size),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options=options,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,11 +60,25 @@ class Effort:
         gap: Relative distance to the optimum that is good enough.
         time_limit_s: Seconds to spend; None for as long as it takes.
         node_limit: Branch-and-bound nodes to spend on each MIP; None for as many as it takes.
+        progress: Told the cost of the best plan so far (None before the first) and the bound, whenever a long search
+            knows more; it must return quickly.
     """
 
     gap: float = 0.0
     time_limit_s: float | None = None
     node_limit: int | None = None
+    progress: Callable[[float | None, float], None] | None = None
+
+    def tell(self, problem: Problem, choice: IntArray | None, bound: float) -> None:
+        """Report how far a search has come.
+
+        Args:
+            problem: The problem.
+            choice: (U,) the best plan so far, if there is one.
+            bound: No plan costs less than this.
+        """
+        if self.progress is not None:
+            self.progress(None if choice is None else problem.objective(choice), float(bound))
 
 
 class Deadline:

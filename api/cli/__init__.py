@@ -21,6 +21,7 @@ from api.cli import (
     export,
     frontier,
     import_scores,
+    keys,
     lint,
     profile,
     refine,
@@ -50,6 +51,7 @@ app.command("export")(export.command)
 app.command("import")(import_scores.command)
 app.command("lint")(lint.command)
 app.command("serve")(serve.command)
+app.add_typer(keys.app, name="keys")
 
 
 def _version(wanted: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,7 @@ from api.cli.options import (
 )
 from api.cli.parsing import amount, require_writable, write
 from api.cli.solve import number
+from api.operations.frontier import described
 
 
 def command(
@@ -76,11 +76,11 @@ def command(
         if path is not None:
             require_writable(path)
     if plot is not None:
-        require("matplotlib", "demo")
+        require("matplotlib", "plot")
     wanted = [amount(text) for text in at] if at else points
     loaded = load_profile(profile)
     front = frontier(loaded, resource, wanted, **request.model_dump())
-    document = json.dumps(to_document(front))
+    document = described(front, loaded).model_dump_json()
     if out is not None:
         write(out, document + "\n")
     if plot is not None:
@@ -89,20 +89,6 @@ def command(
         typer.echo(document)
     else:
         _show(front, Console(soft_wrap=True, markup=False))
-
-
-def to_document(front: Frontier) -> dict[str, object]:
-    """A frontier as JSON holds it.
-
-    Args:
-        front: The frontier.
-
-    Returns:
-        Plain lists and numbers; ``exact`` holds allocations.
-    """
-    fields = dict(vars(front))
-    fields["exact"] = [answer.model_dump(mode="json") for answer in front.exact]
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
 
 
 def _draw(front: Frontier, profile: Profile, request: Request, path: Path) -> None:

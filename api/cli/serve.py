@@ -11,7 +11,7 @@ from allocator.errors import require
 
 def command(
     host: Annotated[
-        str, typer.Option(help="Address to bind; the service has no authentication yet.")
+        str, typer.Option(help="Address to bind; others than this machine's own need API keys.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind; 0 picks a free one.", min=0, max=65535)] = 8000,
 ) -> None:
@@ -19,8 +19,8 @@ def command(
 
     Example: `bitalloc serve --port 8000`
 
-    `POST /v1/allocations` plans; `/docs` shows the API with examples to try. Limits come from the environment:
-    `BITALLOC_MAX_BODY_BYTES`, `BITALLOC_MAX_TIME_LIMIT_S`.
+    `POST /v1/allocations` plans; `/docs` shows the API with examples to try. Without API keys (`bitalloc keys
+    create NAME`) it listens on this machine only. Settings come from the environment, see `docs/service.md`.
     """
     require("fastapi", "service")
     require("uvicorn", "service")

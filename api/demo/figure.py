@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from allocator import Profile, solve
 from api.demo.report import Report, Row
+from api.plots.canvas import BLUE, GREEN, STYLES, new_axes, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours from the Okabe-Ito palette; markers and dashes tell the methods apart in grey.
-_STYLES: dict[str, dict[str, Any]] = {
-    "uniform": {"color": "#999999", "marker": "s", "linestyle": ":"},
-    "greedy": {"color": "#E69F00", "marker": "^", "linestyle": "--"},
-    "bitalloc": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-}
+_METHODS = ("uniform", "greedy", "bitalloc")
 _CURVE_POINTS = 60
 
 
@@ -31,21 +27,16 @@ def draw_frontier(report: Report, profile: Profile, path: Path) -> None:
         profile: The profile they were planned from.
         path: PNG file to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = new_axes()
     _predicted(axes, profile)
-    for method, style in _STYLES.items():
+    for method in _METHODS:
         rows = [row for row in report.rows if row.method == method and row.backend == "torchao"]
-        axes.plot(*_points(rows), label=method, markersize=7, **style)
+        axes.plot(*_points(rows), label=method, markersize=7, **STYLES[method])
     packed = [row for row in report.rows if row.backend == "onnxruntime"]
     axes.plot(
         *_points(packed),
         "D",
-        color="#009E73",
+        color=GREEN,
         fillstyle="none",
         markersize=9,
         label="bitalloc, ONNX Runtime 2/4/8",
@@ -57,7 +48,7 @@ def draw_frontier(report: Report, profile: Profile, path: Path) -> None:
     axes.set_title(f"{report.model}: size against measured distance")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    save(axes, path)
 
 
 def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
@@ -76,7 +67,7 @@ def _predicted(axes: Axes, profile: Profile) -> None:
         assert plan.objective is not None
         sizes.append(plan.usage["weight_bytes"].used / 1e6)
         costs.append(plan.objective)
-    axes.plot(sizes, costs, color="#0072B2", alpha=0.3, linewidth=4, label="bitalloc, predicted by the table")
+    axes.plot(sizes, costs, color=BLUE, alpha=0.3, linewidth=4, label="bitalloc, predicted by the table")
 
 
 def _label_budgets(axes: Axes, rows: Sequence[Row]) -> None:

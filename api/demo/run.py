@@ -104,7 +104,8 @@ class _Clock:
 def _plans(
     profile: Profile, out: Path
 ) -> tuple[dict[tuple[float, str], Allocation], dict[float, Allocation]]:
-    plans, packed = {}, {}
+    plans: dict[tuple[float, str], Allocation] = {}
+    packed: dict[float, Allocation] = {}
     with running_server() as url, Client(url) as client:
         for bits in BUDGETS_BITS:
             fields = {"objective": OBJECTIVE, "budgets": {"effective_bits": bits}}
@@ -151,7 +152,7 @@ def _measure_onnx(
     query, original = tokenizer([_QUERY]), onnx_encoder(source)
     rows, fp32_ms = [], 0.0
     for step, (bits, plan) in enumerate(plans.items(), start=1):
-        path = apply(source, plan, "onnxruntime", path=out / f"model-{bits:g}-bits.onnx")
+        path = apply(source, plan, "onnxruntime", path=out / f"model-{bits:g}-bits.onnx", force=True)
         changed = onnx_encoder(path)
         ratio, fp32_ms = compare(changed, original, query)
         rows.append(

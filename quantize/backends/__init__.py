@@ -13,6 +13,8 @@ from quantize.plan import formats_of
 BACKENDS = {
     "torchao": "quantize.backends.torchao",
     "onnxruntime": "quantize.backends.onnxruntime",
+    "compressed-tensors": "quantize.backends.compressed_tensors",
+    "gguf": "quantize.backends.gguf",
 }
 
 
@@ -20,14 +22,15 @@ def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **opti
     """Quantize a model as a plan says.
 
     Args:
-        model: What the backend starts from: a ``torch.nn.Module`` (torchao) or the path of an exported ONNX file
-            (onnxruntime). It is not changed.
+        model: What the backend starts from: a ``torch.nn.Module`` (torchao), the path of an exported ONNX file
+            (onnxruntime), or a folder with a checkpoint (compressed-tensors, gguf). It is not changed.
         plan: An allocation, or layer name to format name.
-        backend: ``torchao`` or ``onnxruntime``.
-        **options: Options of the backend's own ``apply``.
+        backend: A name in :data:`BACKENDS`.
+        **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
+            (:class:`quantize.Rounding`).
 
     Returns:
-        What the backend makes: a module, or the path of a file.
+        What the backend makes: a module, or the path of a file or folder.
 
     Raises:
         InvalidInputError: The backend, a layer or a format is unknown, or the backend cannot run a format.

@@ -9,29 +9,42 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer, require
-from quantize.files import replacing
+from quantize.files import replacing, require_free
 from quantize.formats import Format
+from quantize.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.moments import Moments
 from quantize.onnx_export import LAYERS_KEY, WEIGHT_INPUT
+from quantize.packing import packed
 from quantize.plan import faults_at, require_layers
-from quantize.rounding import Float32Array, quantize, round_trip
+from quantize.rounding import Float32Array, Quantized, round_trip
 
 _WIDTHS = (2, 4, 8)
 _MICROSOFT = "com.microsoft"
 #: Accuracy level 4 computes with 8-bit activations; level 0 has no fast kernel for 2 and 8 bits.
 _ACCURACY_LEVEL = 4
+_RoundTo: TypeAlias = Callable[[Float32Array, Format], Quantized]
 
 
-def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) -> Path:
+def apply(
+    model: str | Path,
+    plan: Mapping[str, Format],
+    *,
+    path: str | Path,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+    force: bool = False,
+) -> Path:
     """Write a quantized copy of an ONNX file made by :func:`quantize.onnx_export.export_onnx`.
 
     Args:
@@ -39,15 +52,20 @@ def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) ->
         plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of a power of two of at least 16, fp16
             or fp32.
         path: File to write; it appears whole or not at all.
+        rounding: How codes are chosen.
+        moments: Layer name to second moment of its inputs, for roundings that use them.
+        force: Whether an earlier file may be replaced.
 
     Returns:
         ``path``.
 
     Raises:
-        InvalidInputError: A layer is not in the file, or ONNX Runtime cannot run its format; nothing was written.
+        InvalidInputError: The file exists, a layer is not in the model, its moment does not fit, or ONNX Runtime cannot
+            run its format; nothing was written.
         MissingPackageError: onnx is not installed.
     """
     onnx = require("onnx", "onnx")
+    require_free(Path(path), force=force)
     graph = onnx.load(os.fspath(model))
     layers = _layers(graph)
     require_layers(plan, layers)
@@ -62,15 +80,18 @@ def apply(model: str | Path, plan: Mapping[str, Format], *, path: str | Path) ->
         for layer, use, target in uses
         for fault in faults_at(layer, use.weight, target, _unsupported(target))
     ]
+    faults += moment_faults({layer: use.weight.shape for layer, use, _ in uses}, plan, rounding, moments)
     if faults:
         raise InvalidInputError(*dict.fromkeys(faults))
-    for _, use, target in uses:
-        _replace(graph.graph, use, target)
+    for layer, use, target in uses:
+        _replace(
+            graph.graph, use, target, partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
+        )
     _drop_unused(graph.graph)
     if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
         graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
-    with replacing(Path(path)) as partial:
-        onnx.save(graph, os.fspath(partial))
+    with replacing(Path(path)) as unfinished:
+        onnx.save(graph, os.fspath(unfinished))
     return Path(path)
 
 
@@ -90,28 +111,6 @@ def require_supported(plan: Mapping[str, Format]) -> None:
     ]
     if faults:
         raise InvalidInputError(*faults)
-
-
-def pack(codes: NDArray[np.int16], bits: int) -> NDArray[np.uint8]:
-    """Pack signed codes as ONNX Runtime reads them: offset to unsigned, the first code in the lowest bits.
-
-    Args:
-        codes: (…, size) codes of 2, 4 or 8 bits.
-        bits: Their width.
-
-    Returns:
-        (…, size · bits / 8) bytes.
-
-    Example:
-        >>> pack(np.array([-8, 7], dtype=np.int16), 4).tolist()
-        [240]
-    """
-    offset = (codes + 2 ** (bits - 1)).astype(np.uint8)
-    per_byte = 8 // bits
-    split = offset.reshape(*offset.shape[:-1], -1, per_byte)
-    shifts = (np.arange(per_byte) * bits).astype(np.uint8)
-    packed: NDArray[np.uint8] = np.bitwise_or.reduce(split << shifts, axis=-1).astype(np.uint8)
-    return packed
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +136,8 @@ def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
 def _unsupported(target: Format) -> str | None:
     if target.floating:
         return None if target.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {target.name}"
+    if target.activation_bits < 16:
+        return f"the onnxruntime backend has no {target.name}"
     group = target.group_size or 0
     if target.bits not in _WIDTHS or not target.symmetric:
         return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {target.name!r} is not one of them"
@@ -160,10 +161,14 @@ def _attribute(node: Any, name: str, default: float) -> float:  # noqa: ANN401
     return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
 
-def _replace(graph: Any, use: _Use, target: Format) -> None:  # noqa: ANN401
+def _replace(graph: Any, use: _Use, target: Format, round_to: _RoundTo) -> None:  # noqa: ANN401
     if target.name == "fp32":
         return
-    made = _narrowed(graph, use, target) if target.floating else _quantized(graph, use, target)
+    made = (
+        _narrowed(graph, use, target)
+        if target.floating
+        else _quantized(graph, use, target, round_to(use.weight, target))
+    )
     position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
     del graph.node[position]
     graph.node.insert(position, made)
@@ -182,20 +187,20 @@ def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
     return node
 
 
-def _quantized(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
+def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any:  # noqa: ANN401
     from onnx import helper
 
     # Two layers may share one initializer and still differ in format, so the format is part of the names.
     stem = f"{use.name}.{target.name}{'.gather' if use.gathers else ''}"
     codes, scales = f"{stem}.codes", f"{stem}.scales"
-    rounded = quantize(use.weight, target)
     rows, width = use.weight.shape
-    packed = pack(rounded.codes, target.bits)  # (rows, groups, bytes)
+    # ONNX Runtime reads unsigned codes around 2^(bits - 1).
+    blocks = packed(rounded.codes + 2 ** (target.bits - 1), target.bits)  # (rows, groups, bytes)
     if use.gathers:
-        packed = packed.reshape(rows, -1)[
+        blocks = blocks.reshape(rows, -1)[
             :, : -(-width * target.bits // 8)
         ]  # Gather wants rows without padding
-    _add_initializer(graph, packed, codes)
+    _add_initializer(graph, blocks, codes)
     _add_widened(graph, rounded.scales, f"{stem}.half", scales)
     name, outputs = use.node.name, list(use.node.output)
     attributes = {"domain": _MICROSOFT, "bits": target.bits, "block_size": rounded.codes.shape[2]}

@@ -59,7 +59,7 @@ def fit(
 
 
 def _native(formats: Mapping[str, Format]) -> str:
-    floats = Counter(target.name for target in formats.values() if target.floating)
+    floats = Counter(target.name for target in formats.values() if target.plain)
     return floats.most_common(1)[0][0] if floats else "fp16"
 
 
@@ -70,6 +70,9 @@ def _place(wanted: Format, target: Target, native: str) -> tuple[Format | None, 
     if wanted.floating:
         known = f"it leaves layers in the checkpoint's own precision, taken to be {native}"
         return None, "" if wanted.name == native else known
+    if wanted.activation_bits < 16:
+        without, reason = _place(parse_format(wanted.name.removesuffix("-dynamic")), target, native)
+        return without, reason or "it says nothing of inputs that are rounded as they come"
     if mask.has(wanted):
         return wanted, ""
     nearest = _nearest(wanted, target)

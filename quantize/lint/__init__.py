@@ -91,7 +91,7 @@ def lint_files(
     """Say what a runtime would trip over in a configuration, ours or anybody's.
 
     Args:
-        target: Whose configuration it is: a name in :data:`quantize.exports.EXPORTS`.
+        target: Whose configuration it is: a name in ``quantize.exports.EXPORTS``.
         files: File name → text.
         runtime: A name in :data:`RUNTIMES`.
         model: What is known of the model; files that name layers by pattern need it.

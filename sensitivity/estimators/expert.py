@@ -32,7 +32,7 @@ from quantize import Format
 from sensitivity.calibration import sample_losses
 from sensitivity.experts import SeparateExperts
 from sensitivity.layers import LayerRef
-from sensitivity.study import Study, once, replaced, require_layers_only, rounded, table
+from sensitivity.study import Study, once, replaced, require_layers_only, table, weight_in
 from sensitivity.tasks import Key
 
 
@@ -111,8 +111,10 @@ def _expert(study: Study, key: Key, *, power: float) -> FloatArray:
     with torch.no_grad():
         before = [_output(module, routed, index, batch) for batch in range(len(routed.tokens))]
         for column, target in enumerate(study.formats):
-            joint = _errors(module, layers, target, routed, index, before)  # (K,)
-            own = np.array([_errors(module, [layer], target, routed, index, before) for layer in layers])
+            # All before any is put in: a rounding may look at what goes through the original model.
+            changed = [(layer, weight_in(study, layer, target)) for layer in layers]
+            joint = _errors(module, changed, target, routed, index, before)  # (K,)
+            own = np.array([_errors(module, [one], target, routed, index, before) for one in changed])
             total = own.sum(axis=0)
             parts = np.divide(own, total, out=np.zeros_like(own), where=total > 0)
             costs[:, column] = importance * joint * parts
@@ -127,21 +129,20 @@ def _output(module: nn.Module, routed: _Routed, index: int, batch: int) -> Tenso
 
 def _errors(
     module: nn.Module,
-    layers: list[LayerRef],
+    changed: list[tuple[LayerRef, Tensor]],
     target: Format,
     routed: _Routed,
     index: int,
     before: list[Tensor],
 ) -> FloatArray:
     with ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(replaced(layer, rounded(layer, target)))
+        for layer, weight in changed:
+            stack.enter_context(replaced(layer, weight))
         after = [_output(module, routed, index, batch) for batch in range(len(before))]
     norms = [float((one.double() - two.double()).norm()) for one, two in zip(before, after, strict=True)]
-    for layer, norm in zip(layers, norms * len(layers), strict=False):
-        if not np.isfinite(norm):
-            where = f"layer {layer.name!r} in format {target.name!r}"
-            raise InvalidInputError(Fault("/batches", f"{where} gives an output that is not finite"))
+    if not np.isfinite(norms).all():
+        where = f"layer {changed[0][0].name!r} in format {target.name!r}"
+        raise InvalidInputError(Fault("/batches", f"{where} gives an output that is not finite"))
     return np.array(norms)
 
 

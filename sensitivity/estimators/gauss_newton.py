@@ -15,18 +15,15 @@ Source: N. Schraudolph, "Fast curvature matrix-vector products for second-order 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.problem import FloatArray
-from sensitivity.calibration import Batch
-from sensitivity.layers import LayerRef
 from sensitivity.output_metrics import (
     OutputFunction,
     OutputMetric,
@@ -38,6 +35,7 @@ from sensitivity.prefix import Prefix
 from sensitivity.rounding_error import weight_change
 from sensitivity.study import Study, mean_and_error, once, require_layers_only, table
 from sensitivity.tasks import Key
+from sensitivity.weight_function import WeightFunction, weight_function
 
 
 def gauss_newton(
@@ -72,14 +70,14 @@ def gauss_newton(
 def _layer(study: Study, key: Key, *, outputs: OutputFunction, metric: str, together: bool) -> FloatArray:
     prefix, reference = once(study, "originals", partial(_originals, study, outputs))
     layer = next(item for item in study.layers if item.name == key[0])
-    changes = torch.stack([weight_change(layer, target) for target in study.formats])  # (F, …)
+    changes = torch.stack([weight_change(study, layer, target) for target in study.formats])  # (F, …)
     samples = []
     # Fused attention kernels have no forward-mode derivative.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for index, batch in enumerate(study.batches):
             prefix.prepare(layer.modules, index, partial(outputs, study.model, batch))
             with prefix.replaying(index):
-                push = partial(_push, _function(study, layer, outputs, batch), layer.weight.detach())
+                push = partial(_push, weight_function(study, layer, outputs, batch), layer.weight.detach())
                 moved = torch.vmap(push)(changes) if together else torch.stack([push(one) for one in changes])
             samples.append(_distances(find_metric(metric), reference[index], moved))  # (B, F)
     made: FloatArray = torch.cat(samples).double().cpu().numpy()
@@ -89,31 +87,7 @@ def _layer(study: Study, key: Key, *, outputs: OutputFunction, metric: str, toge
     return made
 
 
-class _Outputs(nn.Module):
-    """The outputs of a model as a module, so that a weight can be put in by its name."""
-
-    def __init__(self, model: nn.Module, outputs: OutputFunction) -> None:
-        super().__init__()
-        self.model = model
-        self.outputs = outputs
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.outputs(self.model, batch)
-
-
-def _function(
-    study: Study, layer: LayerRef, outputs: OutputFunction, batch: Batch
-) -> Callable[[Tensor], Tensor]:
-    model = _Outputs(study.model, outputs)
-
-    def run(weight: Tensor) -> Tensor:
-        made: Tensor = torch.func.functional_call(model, {f"model.{layer.name}.weight": weight}, (batch,))
-        return made
-
-    return run
-
-
-def _push(run: Callable[[Tensor], Tensor], weight: Tensor, change: Tensor) -> Tensor:
+def _push(run: WeightFunction, weight: Tensor, change: Tensor) -> Tensor:
     with warnings.catch_warnings():
         # The first forward-mode derivative of a process lets torch compile its own formulas with torch.jit.script.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)

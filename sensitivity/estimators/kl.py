@@ -22,12 +22,13 @@ from sensitivity.output_metrics import OutputFunction, checked_outputs, find_met
 from sensitivity.study import Study
 
 
-def kl(study: Study, *, logits: OutputFunction) -> CostTable:
+def kl(study: Study, *, logits: OutputFunction, together: int = 1) -> CostTable:
     """Measure the table, one forward pass from the changed layer on per entry and batch.
 
     Args:
         study: Model, data, layers and formats.
         logits: (model, batch) → (B, …, C).
+        together: Formats of a layer that go through the model at once; see :func:`measured`.
 
     Returns:
         (L, F) in nats per sample, with standard errors over samples.
@@ -48,7 +49,10 @@ def kl(study: Study, *, logits: OutputFunction) -> CostTable:
         [0.0033, 0.0001, 0.0]
     """
     meaning = "mean KL(original ‖ quantized), nats per sample"
-    return measured(study, name="kl", outputs=partial(_logits, logits), distance=_divergence, meaning=meaning)
+    outputs = partial(_logits, logits)
+    return measured(
+        study, name="kl", outputs=outputs, distance=_divergence, meaning=meaning, together=together
+    )
 
 
 def _logits(logits: OutputFunction, model: nn.Module, batch: Batch) -> Tensor:

@@ -20,11 +20,12 @@ from sensitivity.estimators.measured import measured
 from sensitivity.study import Study
 
 
-def loss(study: Study) -> CostTable:
+def loss(study: Study, *, together: int = 1) -> CostTable:
     """Measure the table, one forward pass from the changed layer on per entry and batch.
 
     Args:
         study: Model, data, layers and formats.
+        together: Formats of a layer that go through the model at once; see :func:`measured`.
 
     Returns:
         (L, F) in the unit of the loss, with standard errors over samples.
@@ -34,7 +35,9 @@ def loss(study: Study) -> CostTable:
     """
     meaning = "mean increase of the calibration loss per sample"
     outputs = partial(_losses, study.loss_fn)
-    return measured(study, name="loss", outputs=outputs, distance=_increase, meaning=meaning)
+    return measured(
+        study, name="loss", outputs=outputs, distance=_increase, meaning=meaning, together=together
+    )
 
 
 def _losses(loss_fn: LossFunction, model: nn.Module, batch: Batch) -> Tensor:

@@ -49,8 +49,8 @@ class Relevance:
         samples: (N, L) shares by sample; each row sums to 1, or is 0 where nothing is relevant.
         shares: (L,) their mean.
         stderr: (L,) standard error of the mean; None for a single sample.
-        conservation_error: Σ |arrived at the inputs − left the outputs| ÷ Σ |left the outputs|, sums over samples;
-            infinite where nothing left the outputs and something arrived.
+        conservation_error: Σ abs(arrived at the inputs − left the outputs) ÷ Σ abs(left the outputs), sums over
+            samples; infinite where nothing left the outputs and something arrived.
     """
 
     samples: FloatArray

@@ -19,9 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from allocator import ResourceTable
 from quantize import Format
@@ -29,6 +26,7 @@ from sensitivity.layers import LayerRef
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import ActivationRef, Row
 from sensitivity.rows.activations import rows_of
+from sensitivity.storages import Storages, gone, reference
 from sensitivity.study import Study
 
 
@@ -55,8 +53,7 @@ class _Stretch:
     """From the call of one layer to that of the next."""
 
     def __init__(self, inputs: Tensor, rows: tuple[int, int] | None, outside: bool) -> None:
-        # The weak reference also keeps the address from being given to another tensor.
-        self._input = _reference(inputs)
+        self._input = reference(inputs)
         self._outside = outside  # the caller's own data, in memory throughout but no operation's output
         self._values = inputs.numel()
         self._rows = rows
@@ -67,7 +64,7 @@ class _Stretch:
     def look(self, alive: int) -> None:
         if self._outside:
             self.held = max(self.held, alive + self._input_bytes)
-        elif _gone(self._input):
+        elif gone(self._input):
             self.freed = max(self.freed, alive)
         else:
             self.held = max(self.held, alive)
@@ -82,62 +79,42 @@ class _Stretch:
         return max(self.held - self._input_bytes + narrow, self.freed)
 
 
-class _Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of storages that operations of a pass have allocated and that are not freed yet."""
+class _Stretches:
+    """Stretches of the rows, as the pass goes through them."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._stretch: _Stretch | None = None
+        self.of: dict[str, list[_Stretch]] = {}
+        self._current: _Stretch | None = None
         self._before = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        del types
-        given = {_key(item) for item in tree_leaves((args, kwargs)) if isinstance(item, Tensor)}
-        result = func(*args, **(kwargs or {}))
-        self._forget()
-        for item in tree_leaves(result):
-            # An output in the storage of an input is a view, or was written in place.
-            if isinstance(item, Tensor) and _key(item) not in given:
-                self._alive[_key(item)] = (_reference(item), item.untyped_storage().nbytes())
-        self._look()
-        return result
-
-    def begin(self, module: nn.Module, inputs: Tensor) -> _Stretch:
-        self._forget()
-        rows = None if isinstance(module, nn.Embedding) else rows_of(module, inputs)
-        stretch = _Stretch(inputs, rows, outside=_key(inputs) not in self._alive)
-        if self._stretch is None:
-            stretch.freed = self._before
-        self._stretch = stretch
-        self._look()
-        return stretch
-
-    def _look(self) -> None:
-        alive = sum(size for _, size in self._alive.values())
-        if self._stretch is None:
+    def see(self, alive: int) -> None:
+        if self._current is None:
             self._before = max(self._before, alive)
         else:
-            self._stretch.look(alive)
+            self._current.look(alive)
 
-    def _forget(self) -> None:
-        for key in [key for key, (reference, _) in self._alive.items() if _gone(reference)]:
-            del self._alive[key]
+    def begin(self, name: str, stretch: _Stretch) -> None:
+        if self._current is None:
+            stretch.freed = self._before
+        self._current = stretch
+        self.of.setdefault(name, []).append(stretch)
 
 
 def _followed(study: Study) -> dict[str, list[_Stretch]]:
-    stretches: dict[str, list[_Stretch]] = {}
-    storages = _Storages()
+    stretches = _Stretches()
+    storages = Storages(stretches.see)
     with ExitStack() as hooks, torch.no_grad():
         for module, name in _modules(study):
 
             def begin(module: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
-                stretches.setdefault(name, []).append(storages.begin(module, inputs[0]))
+                rows = None if isinstance(module, nn.Embedding) else rows_of(module, inputs[0])
+                stretches.begin(name, _Stretch(inputs[0], rows, outside=not storages.holds(inputs[0])))
+                storages.look()
 
             hooks.callback(module.register_forward_pre_hook(begin).remove)
         hooks.enter_context(storages)
         study.loss_fn(study.model, study.batches[0])
-    return stretches
+    return stretches.of
 
 
 def _modules(study: Study) -> Iterator[tuple[nn.Module, str]]:
@@ -148,16 +125,3 @@ def _modules(study: Study) -> Iterator[tuple[nn.Module, str]]:
             yield row.module, row.name
         elif isinstance(row, LayerRef):
             yield from ((module, row.name) for module in row.modules if id(module) not in narrowed)
-
-
-def _key(tensor: Tensor) -> int:
-    key: int = tensor.untyped_storage()._cdata
-    return key
-
-
-def _reference(tensor: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-
-
-def _gone(reference: StorageWeakRef) -> bool:
-    return bool(reference.expired())  # type: ignore[no-untyped-call]

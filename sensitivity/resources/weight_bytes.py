@@ -10,7 +10,7 @@ from sensitivity.study import Study
 
 
 def weight_bytes(study: Study) -> Spent:
-    """Count stored bytes; see :meth:`quantize.Format.stored_bytes`.
+    """Count stored bytes; see :meth:`quantize.formats.Format.stored_bytes`.
 
     Args:
         study: Rows and formats.

@@ -20,7 +20,7 @@ from sensitivity.layers import LayerRef, discover, quantizable
 from sensitivity.rows.activations import ActivationRef, find_activations, rounding_input
 from sensitivity.rows.experts import ExpertRef, find_experts, replacing_expert
 from sensitivity.rows.kv_cache import CacheRef, find_caches, rounding_cache
-from sensitivity.study import replaced, rounded
+from sensitivity.study import Study, replaced, weight_in
 
 __all__ = [
     "KINDS",
@@ -42,10 +42,11 @@ Row: TypeAlias = LayerRef | ExpertRef | ActivationRef | CacheRef
 KINDS = ("weight", "expert", "activation", "kv_cache")
 
 
-def applied(row: Row, target: Format) -> AbstractContextManager[None]:
+def applied(study: Study, row: Row, target: Format) -> AbstractContextManager[None]:
     """Let one row have a format for a while.
 
     Args:
+        study: Says how to round the weights of layers; whatever else is rounded goes to nearest.
         row: The row.
         target: The format.
 
@@ -53,7 +54,7 @@ def applied(row: Row, target: Format) -> AbstractContextManager[None]:
         A context manager; the model is as it was, bit for bit, at the end.
     """
     if isinstance(row, LayerRef):
-        return replaced(row, rounded(row, target))
+        return replaced(row, weight_in(study, row, target))
     if isinstance(row, ExpertRef):
         return replacing_expert(row, target)
     if isinstance(row, ActivationRef):

@@ -162,6 +162,34 @@ def test_too_many_joint_options_are_an_error_with_advice() -> None:
         solve(document, objective="kl", budgets={"latency_us": 10, "weight_bytes": 10})
 
 
+@pytest.mark.parametrize("fused", ["one kernel", "a chain of pairs"])
+def test_many_connected_layers_are_planned_without_listing_every_subset(fused: str) -> None:
+    names = [f"expert.{at}" for at in range(40)]  # 2 to the power of 40 subsets
+    groups = [names] if fused == "one kernel" else [list(pair) for pair in pairwise(names)]
+    document = {
+        "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        "layers": [{"name": name} for name in names],
+        "costs": {"kl": {"values": [[3, 1]] * 40}},
+        "resources": {"latency_us": {"values": [[2, 3]] * 40}},
+        "fusions": [
+            {"name": f"f{at}", "layers": layers, "resources": {"latency_us": [len(layers), 2 * len(layers)]}}
+            for at, layers in enumerate(groups)
+        ],
+    }
+    tight = solve(document, objective="kl", budgets={"latency_us": 40})
+    assert (tight.status, tight.objective, len(tight.fusions)) == (
+        (Status.OPTIMAL, 120, 1) if fused == "one kernel" else (Status.OPTIMAL, 120, 20)
+    )
+    roomy = solve(document, objective="kl", budgets={"latency_us": 80})
+    assert (roomy.status, roomy.objective) == (Status.OPTIMAL, 40)
+
+
+def test_sets_that_are_large_only_in_parts_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allocator.fusions._MOST_PARTIAL_OPTIONS", 10)
+    with pytest.raises(InvalidInputError, match="joint options; leave out fusions"):
+        solve(attention(QKV, QK), objective="kl", budgets={"latency_us": 20})
+
+
 def test_sets_are_connected_through_any_number_of_fusions() -> None:
     assert connected_sets(6, [(0, 3), (4, 5), (3, 5)]) == [[0, 3, 4, 5], [1], [2]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,43 @@ from allocator.solvers import Solver
 from api.cli import main
 from api.server import running_server
 from tests.api.helpers import GivenSolver, tiny
+from tests.api.postgres import Postgres, postgres_server
+
+
+@pytest.fixture(autouse=True, scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A database of their own for the services of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("data")
+        patch.setenv("BITALLOC_DATA_DIR", str(folder))
+        patch.setenv("BITALLOC_PLUGINS", json.dumps(["tests.api.solvers"]))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # tests change the working directory
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[str]:
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def service(data_dir: Path) -> Iterator[str]:
     """Base URL of the real service, in a real process, on a real socket."""
+    del data_dir
     with running_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def without_solvers(data_dir: Path) -> Iterator[str]:
+    """Base URL of a service on a machine without optional solvers."""
+    del data_dir
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BITALLOC_PLUGINS", json.dumps(["tests.api.no_solvers"]))
+            url = stack.enter_context(running_server())
         yield url
 
 

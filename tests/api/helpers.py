@@ -53,11 +53,12 @@ def random_profile(layers: int, seed: int = 0) -> dict[str, Any]:
 
 
 def comparable(allocation: Allocation | Mapping[str, Any] | str | bytes) -> dict[str, Any]:
-    """An allocation as its JSON, without the only number that differs from run to run."""
+    """An allocation as its JSON, without what differs from run to run: the time it took, and where it is kept."""
     if isinstance(allocation, Allocation):
         allocation = allocation.model_dump_json()
     document = json.loads(allocation) if isinstance(allocation, (str, bytes)) else copy.deepcopy(allocation)
     assert document["solver"].pop("seconds") >= 0
+    document.pop("id", None)
     return dict(document)
 
 
@@ -67,7 +68,8 @@ def problem_of(response: Any, status: int) -> dict[str, Any]:
     assert response.headers["content-type"] == MEDIA_TYPE
     body: dict[str, Any] = response.json()
     assert body["status"] == status
-    assert set(body) == {"type", "title", "status", "detail", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "errors", "request_id"}
+    assert body["request_id"] == response.headers["x-request-id"]
     return body
 
 
@@ -95,3 +97,20 @@ class GivenSolver(Entry):
     def load(self) -> Solver:
         assert self.run is not None
         return self.run
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service with keys.
+
+    Attributes:
+        url: Where it is.
+        mine: A good key.
+        theirs: Another good key.
+        revoked: A key that was revoked.
+    """
+
+    url: str
+    mine: str
+    theirs: str
+    revoked: str

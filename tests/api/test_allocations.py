@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
 from allocator import InvalidInputError, Status, solve
-from allocator.problem import Problem
-from allocator.solvers import Effort, Outcome, Solver, exact
 from api.app import create_app
 from api.settings import Settings
 from tests.api.bad_input import Case, params
@@ -95,7 +93,7 @@ def test_every_offending_field_is_named_at_once(http: httpx2.Client) -> None:
 def test_a_missing_profile_is_named(http: httpx2.Client) -> None:
     body = problem_of(http.post(PATH, json={"gap": 0.1}), 422)
     assert [error["pointer"] for error in body["errors"]] == ["/profile"]
-    assert "Field required" in body["errors"][0]["detail"]
+    assert "profile_id of a stored one, got neither" in body["errors"][0]["detail"]
     assert body["detail"] == "1 field of the request cannot be used"
 
 
@@ -112,7 +110,7 @@ BROKEN_JSON = {
 def test_broken_json_is_refused_with_the_place_where_it_breaks(http: httpx2.Client, name: str) -> None:
     body = problem_of(http.post(PATH, content=BROKEN_JSON[name], headers=JSON), 400)
     assert body["type"] == "urn:bitalloc:problem:invalid-json"
-    assert body["detail"].startswith("JSON breaks at character ")
+    assert body["detail"].startswith("JSON breaks: ")
 
 
 UNREADABLE = {
@@ -132,8 +130,8 @@ def test_a_body_that_breaks_the_parser_is_refused_and_the_service_lives_on(
     assert http.get("/healthz").status_code == 200
 
 
-def test_deep_nesting_within_the_parsers_limit_is_a_wrong_type(http: httpx2.Client) -> None:
-    content = b'{"profile":' + b"[" * 300 + b"]" * 300 + b"}"
+def test_deep_nesting_within_the_limit_is_a_wrong_type(http: httpx2.Client) -> None:
+    content = b'{"profile":' + b"[" * 60 + b"]" * 60 + b"}"
     body = problem_of(http.post(PATH, content=content, headers=JSON), 422)
     assert [error["pointer"] for error in body["errors"]] == ["/profile"]
 
@@ -158,7 +156,7 @@ def test_a_body_that_is_no_json_object_is_told_what_is_expected(http: httpx2.Cli
     (error,) = body["errors"]
     assert error == {
         "pointer": "",
-        "detail": "expected a JSON object that holds a profile and what is asked of it",
+        "detail": "expected a JSON object with the fields of the request",
     }
 
 
@@ -175,11 +173,10 @@ def test_a_charset_after_the_content_type_is_fine(http: httpx2.Client) -> None:
     assert http.post(PATH, content=content, headers=headers).status_code == 200
 
 
-def test_of_duplicate_keys_the_last_counts_as_it_does_in_the_library(http: httpx2.Client) -> None:
+def test_a_duplicate_key_is_refused(http: httpx2.Client) -> None:
     twice = json.dumps(tiny(model="first"))[:-1] + ', "model": "last"}'
-    response = http.post(PATH, content=f'{{"profile": {twice}}}', headers=JSON)
-    assert response.status_code == 200, response.text
-    assert comparable(response.content) == comparable(solve(twice)) == comparable(solve(tiny(model="last")))
+    body = problem_of(http.post(PATH, content=f'{{"profile": {twice}}}', headers=JSON), 400)
+    assert "the key 'model' twice in one object" in body["detail"]
 
 
 def test_an_infeasible_budget_is_an_answer_with_what_plans_can_reach(http: httpx2.Client) -> None:
@@ -201,22 +198,12 @@ def test_an_infeasible_budget_is_an_answer_with_what_plans_can_reach(http: httpx
     assert answer["achievable"]["kl"]["least_with_others"] is None
 
 
-def _limited_exact(problem: Problem, effort: Effort) -> Outcome:
-    """The exact solver, which also tells in its answer how long it was allowed to work."""
-    outcome = exact.solve(problem, effort)
-    assert effort.time_limit_s is not None
-    return Outcome(
-        outcome.status, outcome.choice, outcome.bound, {"limit_ms": round(effort.time_limit_s * 1e3)}
-    )
-
-
-@pytest.fixture
-def two_seconds_at_most(add_solver: Callable[[str, Solver], None]) -> Iterator[httpx2.Client]:
-    """A service that allows two seconds and has a solver that tells its limit."""
-    add_solver("limited", _limited_exact)
+@pytest.fixture(scope="module")
+def two_seconds_at_most() -> Iterator[httpx2.Client]:
+    """A service that allows two seconds."""
     with (
         serving(create_app(Settings(max_time_limit_s=2.0))) as url,
-        httpx2.Client(base_url=url) as client,
+        httpx2.Client(base_url=url, timeout=30) as client,
     ):
         yield client
 
@@ -230,4 +217,5 @@ def test_the_operator_caps_the_time_limit(
     request = {"profile": tiny(), "solver": "limited", "time_limit_s": asked}
     answer = two_seconds_at_most.post(PATH, json=request).json()
     assert answer["status"] == Status.OPTIMAL
-    assert answer["solver"]["work"] == {"limit_ms": limit_ms}
+    # Part of the two seconds may be over before the solver begins.
+    assert limit_ms - 500 < answer["solver"]["work"]["limit_ms"] <= limit_ms

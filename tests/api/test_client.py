@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from allocator import Allocation, BitallocError, InvalidInputError, Status, load_profile, solve
 from api.app import create_app
@@ -122,11 +123,9 @@ def test_what_json_cannot_hold_is_refused(service: str, value: object) -> None:
         client.allocate(tiny(), budgets=value)
 
 
-def test_a_missing_solver_package_is_a_service_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ortools", None)
+def test_a_missing_solver_package_is_a_service_error(without_solvers: str) -> None:
     with (
-        serving(create_app(Settings())) as url,
-        Client(url) as client,
+        Client(without_solvers) as client,
         pytest.raises(ServiceError, match="the service answered 501: ortools is needed here") as failure,
     ):
         client.allocate(tiny(), solver="cpsat")
@@ -230,7 +229,7 @@ def _stranger(
 
 
 def _answer() -> bytes:
-    return solve(tiny()).model_dump_json().encode()
+    return json.dumps(json.loads(solve(tiny()).model_dump_json()) | {"id": "0" * 32}).encode()
 
 
 STRANGE: dict[str, tuple[int, bytes, str]] = {
@@ -343,13 +342,12 @@ def test_a_faulty_profile_is_refused_by_the_asynchronous_client_before_anything_
         assert server.requests == []
 
 
-def test_the_request_holds_the_fields_and_the_whole_profile() -> None:
+def test_the_request_holds_the_fields_and_the_digest_of_the_profile() -> None:
     with _stranger(200, _answer()) as server, Client(server.url) as client:
         client.allocate(tiny(), budgets={"kl": 1}, gap=0.1)
     (content,) = server.requests
-    request = json.loads(content)
-    assert load_profile(request.pop("profile")) == load_profile(tiny())
-    assert request == {"budgets": {"kl": 1}, "gap": 0.1}
+    sha256 = load_profile(tiny()).digest()
+    assert json.loads(content) == {"profile_id": sha256, "budgets": {"kl": 1}, "gap": 0.1}
 
 
 def test_the_client_keeps_one_connection_and_closes_it_at_the_end() -> None:
@@ -402,11 +400,14 @@ def test_a_transport_can_replace_the_network() -> None:
 
 
 def test_the_asynchronous_client_can_talk_to_an_application_in_process() -> None:
-    async def ask(transport: httpx2.AsyncBaseTransport) -> Allocation:
-        async with AsyncClient("http://nowhere", transport=transport) as client:
+    async def ask(app: FastAPI) -> Allocation:
+        async with (
+            app.router.lifespan_context(app),
+            AsyncClient("http://nowhere", transport=httpx2.ASGITransport(app)) as client,
+        ):
             return await client.allocate(tiny(), budgets={"effective_bits": 6.5})
 
-    plan = asyncio.run(ask(httpx2.ASGITransport(create_app(Settings()))))
+    plan = asyncio.run(ask(create_app(Settings())))
     assert comparable(plan) == comparable(solve(tiny(), budgets={"effective_bits": 6.5}))
 
 

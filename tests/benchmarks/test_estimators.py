@@ -17,13 +17,15 @@ from allocator import CostTable, Fault, InvalidInputError, Profile, solve
 from allocator.problem import FloatArray
 from benchmarks import estimators
 from benchmarks.all_plans import spent_bits, sum_over_plans
-from benchmarks.estimators import compare, measured_plans, plan_of, profile_with_everything
+from benchmarks.estimators import compare, measured_plans, plan_of
+from benchmarks.every_estimator import profile_with_everything, rankings
 from benchmarks.models.cache import seeded
 from benchmarks.models.digits import cross_entropy, logits, split_digits
 from benchmarks.models.trained import Trained, kl_divergence
 from quantize import parse_format, round_trip
 from sensitivity import ESTIMATORS, Study
-from tests.sensitivity.studies import state
+from sensitivity.estimators.zd import zd_scores
+from tests.sensitivity.studies import make_study, state
 
 FORMATS = ("int2", "int4", "int8")
 
@@ -139,6 +141,28 @@ def test_every_estimator_of_the_registry_has_a_row(profile: Profile, truth: Floa
     results = compare(profile, truth, (3.0, 5.0), {})
     known = {"uniform", "greedy", "kl", "gauss_newton", *ESTIMATORS} - {"lim"}  # a chain has no blocks
     assert known <= results.regret.keys()
+
+
+def test_a_ranking_lowers_what_it_has_last_until_the_plan_fits(small: Trained, truth: FloatArray) -> None:
+    profile, _ = profile_with_everything(small, FORMATS)
+    ranked = rankings(small, FORMATS)
+    assert list(ranked) == ["zd, two levels"]
+    spent, budgets = spent_bits(profile), (3.0, 5.0, 6.0, 20.0)
+    results = compare(profile, truth, budgets, {}, ranked)
+    scores = zd_scores(make_study(small.model, small.calibration, small.loss, FORMATS)).importance
+    for bits, regret in zip(budgets, results.regret["zd, two levels"], strict=True):
+        plan = tuple(FORMATS.index(option) for option in ranked["zd, two levels"](bits).values())
+        assert spent[plan] <= bits
+        assert regret == truth[plan] / results.optimum[bits]
+        # No layer is above one that the ranking puts before it, and the levels are neighbours.
+        assert max(plan) - min(plan) <= 1
+        order = np.argsort(scores, kind="stable")
+        assert [plan[layer] for layer in order] == sorted(plan)
+    assert set(ranked["zd, two levels"](20.0).values()) == {"int8"}
+
+
+def test_blocks_of_the_network_are_layers_that_keep_the_shape(cnn: Trained) -> None:
+    assert list(rankings(cnn, FORMATS)) == ["zd, two levels", "lim, two levels"]
 
 
 def test_an_estimator_that_the_model_is_not_made_for_says_so(

@@ -76,6 +76,24 @@ def exported(model: nn.Module, path: Path, layers: Sequence[str]) -> Path:
     return export_onnx(model.eval(), {"tokens": tokens}, path, layers=layers, dynamic=axes)
 
 
+def tiny_llama() -> nn.Module:
+    """Two blocks, half as many heads for keys as for queries, rows of two lengths."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(**sizes, **heads, max_position_embeddings=32, initializer_range=0.2)
+    return LlamaForCausalLM(config).eval()
+
+
+def outputs(model: nn.Module, tokens: np.ndarray = TOKENS) -> np.ndarray:
+    with torch.no_grad():
+        said = model(torch.from_numpy(tokens))
+    result: np.ndarray = getattr(said, "logits", said).numpy()
+    return result
+
+
 def dequantized(model: nn.Module, plan: dict[str, str], tokens: np.ndarray = TOKENS) -> np.ndarray:
     """What a model says with the reference rounding in place of its weights."""
     originals = {layer: model.get_submodule(layer).weight.detach().clone() for layer in plan}
@@ -83,7 +101,7 @@ def dequantized(model: nn.Module, plan: dict[str, str], tokens: np.ndarray = TOK
         for layer, name in plan.items():
             rounded = round_trip(originals[layer].numpy(), parse_format(name))
             model.get_submodule(layer).weight.copy_(torch.from_numpy(rounded))
-        result: np.ndarray = model(torch.from_numpy(tokens)).numpy()
+        result: np.ndarray = outputs(model, tokens)
         for layer, original in originals.items():
             model.get_submodule(layer).weight.copy_(original)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from allocator import InvalidInputError
-from sensitivity.calibration import check_deterministic, collect, digest
-from tests.sensitivity.studies import squares
+from sensitivity.calibration import check_losses, collect, digest
+from tests.sensitivity.studies import Blocks, squares
 
 
 def loader(*, shuffle: bool) -> DataLoader[Any]:
@@ -48,6 +48,25 @@ def test_a_shuffling_loader_is_refused() -> None:
         InvalidInputError, match="/batches: two passes over the batches differ; turn off shuffling"
     ):
         collect(loader(shuffle=True))
+
+
+class Augmented(Sequence[Tensor]):
+    """Adds noise to whatever it is asked for."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= 2:
+            raise IndexError
+        return torch.ones(3) + torch.rand(3)
+
+
+def test_a_sequence_that_gives_something_else_each_time_is_refused() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"two passes over the batches differ; turn off .* augmentation"
+    ):
+        collect(Augmented())
 
 
 def test_a_generator_is_refused_because_it_has_no_second_pass() -> None:
@@ -123,9 +142,9 @@ BATCHES = [torch.ones(4, 3)]
 
 
 def test_a_model_that_repeats_itself_passes() -> None:
-    check_deterministic(MODEL, BATCHES, squares)
+    check_losses(MODEL, BATCHES, squares)
     dropout = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)).eval()
-    check_deterministic(dropout, BATCHES, squares)
+    check_losses(dropout, BATCHES, squares)
 
 
 def test_dropout_left_on_is_refused_with_the_difference() -> None:
@@ -135,7 +154,7 @@ def test_dropout_left_on_is_refused_with_the_difference() -> None:
         r"/model: the same batch gave losses that differ by [\d.]+; call model\.eval\(\) to turn off dropout"
     )
     with pytest.raises(InvalidInputError, match=detail):
-        check_deterministic(model, BATCHES, squares)
+        check_losses(model, BATCHES, squares)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -143,8 +162,24 @@ def test_losses_that_are_not_finite_are_refused(bad: float) -> None:
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
         return squares(model, batch) * torch.tensor([1, 1, 1, bad])
 
-    with pytest.raises(InvalidInputError, match="/loss_fn: the loss of the first batch is NaN or infinite"):
-        check_deterministic(MODEL, BATCHES, loss)
+    detail = (
+        "/batches/0: the loss is NaN or infinite: all modules give finite numbers; it is what is made of them"
+    )
+    with pytest.raises(InvalidInputError, match=detail):
+        check_losses(MODEL, BATCHES, loss)
+
+
+def test_a_batch_that_gives_nan_is_named_with_the_layer_where_it_begins() -> None:
+    batches = [torch.ones(4, 4), torch.tensor([[1, 1, torch.nan, 1]])]
+    detail = r"/batches/1: the loss is NaN or infinite: 'stem' \(Linear\) is the first to give such numbers"
+    with pytest.raises(InvalidInputError, match=detail):
+        check_losses(Blocks(), batches, squares)
+
+
+def test_every_batch_is_looked_at_and_an_empty_one_named() -> None:
+    detail = "/batches/1: a batch gives no losses; drop batches without samples"
+    with pytest.raises(InvalidInputError, match=detail):
+        check_losses(MODEL, [torch.ones(4, 3), torch.ones(0, 3)], squares)
 
 
 @pytest.mark.parametrize(
@@ -162,4 +197,4 @@ def test_anything_but_one_loss_per_sample_is_refused(reduce: Callable[[Tensor], 
         rf"/loss_fn: expected one loss per sample, a tensor of shape \(B,\), got {came}; use reduction='none'"
     )
     with pytest.raises(InvalidInputError, match=detail):
-        check_deterministic(MODEL, BATCHES, lambda model, batch: reduce(squares(model, batch)))
+        check_losses(MODEL, BATCHES, lambda model, batch: reduce(squares(model, batch)))

@@ -14,8 +14,7 @@ from tests.allocator.solvers.test_early_stop import hard
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "_FIRST_WIDTH", 1)
-    for name in ("_ONE_LIMIT", "_NARROW_GAP", "_WIDE_GAP"):
+    for name in ("_ONE_LIMIT", "_SEVERAL_LIMITS"):
         monkeypatch.setattr(exact, name, (("states", 1), ("nodes", None)))
     monkeypatch.setattr(expanding_core, "_FEW", 0)
 

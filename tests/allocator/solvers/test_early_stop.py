@@ -47,7 +47,7 @@ def test_a_requested_gap_ends_the_search_within_it() -> None:
     loose = exact.solve(problem, Effort(gap=0.01))
     assert loose.choice is not None
     assert problem.objective(loose.choice) <= best.bound * 1.01
-    assert loose.work["core_units"] < best.work["core_units"]
+    assert loose.work["half_states"] < best.work["half_states"]
 
 
 @pytest.mark.parametrize("solver", ["exact", "highs", "cpsat"])
@@ -112,17 +112,25 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
     assert highs.solve(problem, Effort()).status is Status.NO_SOLUTION
 
 
-def test_work_is_counted() -> None:
-    counted = {"dual_evaluations", "core_units", "states", "peak_states"}
-    assert exact.solve(hard(), Effort()).work.keys() == counted
-    assert exact.solve(LIBRARY["three limits"], Effort()).work.keys() == counted
+def test_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    met = {"dual_evaluations", "half_units", "half_states"}
+    assert exact.solve(hard(), Effort()).work.keys() == met
+    assert exact.solve(LIBRARY["three limits"], Effort()).work.keys() == met
+    monkeypatch.setattr(exact, "_ONE_LIMIT", (("states", 3_000_000),))
+    assert exact.solve(hard(), Effort()).work.keys() == {
+        "dual_evaluations",
+        "core_units",
+        "states",
+        "peak_states",
+    }
     assert cpsat.solve(LIBRARY["three limits"], Effort()).work.keys() == {"branches"}
 
 
 def test_the_core_stays_small() -> None:
     outcome = exact.solve(hard(units=3000), Effort())
     assert outcome.status is Status.OPTIMAL
-    assert outcome.work["core_units"] < 1000
+    assert outcome.work["half_units"] < 100
+    assert outcome.work["half_states"] < 50_000
 
 
 def test_the_module_under_test_is_the_one_that_exact_uses() -> None:

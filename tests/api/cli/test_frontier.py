@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from allocator import frontier
-from api.cli.frontier import to_document
+from allocator import frontier, load_profile
+from api.operations.frontier import described
 from tests.api.conftest import Run
 from tests.api.helpers import tiny
 
@@ -28,7 +28,10 @@ def test_the_json_is_the_librarys_frontier(bitalloc: Run, profile: Path) -> None
     done = bitalloc("frontier", profile, "--points", "3", "--json", "--out", "front.json")
     assert (done.code, done.err) == (0, "")
     assert done.out == Path("front.json").read_text()
-    found, expected = json.loads(done.out), json.loads(json.dumps(to_document(frontier(tiny(), points=3))))
+    found, expected = (
+        json.loads(done.out),
+        json.loads(described(frontier(tiny(), points=3), load_profile(tiny())).model_dump_json()),
+    )
     for answer in [*found["exact"], *expected["exact"]]:
         del answer["solver"]["seconds"]
     assert found == expected

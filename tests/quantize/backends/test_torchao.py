@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from allocator import InvalidInputError, MissingPackageError
-from quantize import apply, parse_format, quantize, round_trip
-from tests.quantize.models import Tied
+from quantize import Rounding, apply, parse_format, quantize, restored, round_trip
+from tests.quantize.models import TOKENS, Tied, Tokens, dequantized, outputs
 
 
 def one_layer(kind: str) -> nn.Sequential:
@@ -167,3 +167,75 @@ def test_without_torchao_the_message_says_what_to_install(monkeypatch: pytest.Mo
         MissingPackageError, match=r"torchao is needed here .* pip install 'bitalloc\[torchao\]'"
     ):
         apply(one_layer("linear"), {"0": "int4"}, "torchao")
+
+
+# Small floats and rounded inputs
+
+
+@pytest.mark.parametrize("layer", ["embed", "up"])
+def test_eight_bit_floats_are_those_of_the_reference(layer: str) -> None:
+    changed = apply(Tokens().eval(), {layer: "fp8-e4m3"}, "torchao")
+    weight = changed.get_submodule(layer).weight
+    assert weight.qdata.dtype == torch.float8_e4m3fn
+    expected = round_trip(Tokens().get_submodule(layer).weight.detach().numpy(), parse_format("fp8-e4m3"))
+    assert np.array_equal(weight.dequantize().detach().numpy(), expected)
+    theirs = dequantized(Tokens().eval(), {layer: "fp8-e4m3"})
+    np.testing.assert_allclose(outputs(changed), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mxfp8", "mxfp4"])
+def test_microscaling_is_that_of_the_reference_and_runs_in_bfloat16(name: str) -> None:
+    model = Tokens().eval().bfloat16()
+    changed = apply(model, {"up": name, "down": name}, "torchao")
+    for layer in ("up", "down"):
+        original = model.get_submodule(layer).weight.detach().float().numpy()
+        ours = changed.get_submodule(layer).weight.dequantize().float().numpy()
+        assert np.array_equal(ours, round_trip(original, parse_format(name)))
+    with torch.no_grad():
+        tokens = torch.from_numpy(TOKENS)
+        error = (changed(tokens) - model(tokens)).abs().max() / model(tokens).abs().max()
+    assert 0 < error < (0.6 if name == "mxfp4" else 0.1)
+
+
+@pytest.mark.parametrize("method", ["nearest", "scale_search"])
+def test_dynamic_layers_have_the_codes_of_the_reference_and_round_their_inputs(method: str) -> None:
+    plan, rounding = {"up": "int8-dynamic", "down": "int8-dynamic"}, Rounding(method)
+    model = Tokens().eval()
+    changed = apply(model, plan, "torchao", rounding=rounding)
+    for layer in plan:
+        original = model.get_submodule(layer).weight.detach().numpy()
+        ours = changed.get_submodule(layer).weight.dequantize().detach().numpy()
+        assert np.array_equal(ours, restored(original, parse_format("int8"), rounding))
+    # Inputs of 8 bits per token: half a step of 1/127 of the largest, averaged over a row.
+    theirs = dequantized(model, dict.fromkeys(plan, "int8"))
+    error = np.abs(outputs(changed) - theirs).max() / np.abs(theirs).max()
+    assert 1e-5 < error < 0.03
+
+
+@pytest.mark.parametrize(
+    ("plan", "match"),
+    [
+        (
+            {"up": "mxfp8"},
+            r"/assignment/up: torchao computes mxfp8 in bfloat16 only, .* torch.float32; use model.bfloat16",
+        ),
+        (
+            {"embed": "mxfp4"},
+            "/assignment/embed: the torchao backend quantizes Linear to mxfp4, not Embedding",
+        ),
+        (
+            {"embed": "int8-dynamic"},
+            "/assignment/embed: the torchao backend quantizes Linear to int8-dynamic",
+        ),
+    ],
+)
+def test_what_does_not_run_on_a_cpu_is_refused(plan: dict[str, str], match: str) -> None:
+    with pytest.raises(InvalidInputError, match=match):
+        apply(Tokens().eval(), plan, "torchao")
+
+
+def test_a_tied_weight_in_two_formats_is_refused() -> None:
+    with pytest.raises(
+        InvalidInputError, match="/assignment/head: shares its weight with 'embed', which has int4-g16"
+    ):
+        apply(Tied().eval(), {"embed": "int4-g16", "head": "int8"}, "torchao")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from allocator import CostTable, InvalidInputError
 from quantize import round_trip
 from sensitivity import Study, measured
+from tests.sensitivity.decoders import decoder_study, llama, logits_of
 from tests.sensitivity.studies import Blocks, make_study, squares, state
 
 BATCHES = [torch.linspace(-1, 1, 20).reshape(5, 4), torch.linspace(2, -1, 12).reshape(3, 4)]
@@ -163,6 +164,52 @@ def test_a_distance_that_is_one_number_for_the_batch_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("together", [2, 3, 4, 9])
+def test_formats_that_go_through_together_give_the_numbers_of_those_that_do_not(together: int) -> None:
+    study = study_of(Blocks())
+    before = state(study.model)
+    made, alone = measure(study, together=together), measure(study)
+    np.testing.assert_allclose(made.values, alone.values, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(made.stderr, alone.stderr, rtol=1e-4, atol=1e-9)
+    assert state(study.model) == before
+
+
+def test_tied_weights_change_together_also_when_formats_do() -> None:
+    model = Blocks()
+    model.blocks[2][0].weight = model.blocks[0][0].weight
+    study = study_of(model)
+    np.testing.assert_allclose(measure(study, together=4).values, measure(study).values, rtol=1e-4, atol=1e-9)
+
+
+def test_a_pass_serves_as_many_formats_as_go_through_together() -> None:
+    model, calls = Blocks(), list[int]()
+    model.head.register_forward_hook(lambda *call: calls.append(call[2].dim()))
+    study = study_of(model, formats=["int2", "int3", "int4", "int5", "int8"])
+    measure(study, together=3)
+    # Two batches: one pass for the reference; for each layer but the head one pass with 3 formats and one with 2.
+    assert len(calls) == 2 * (1 + 2 * 5)
+
+
+def test_rows_that_are_no_layers_are_measured_one_at_a_time() -> None:
+    study = decoder_study(llama(), "weight", "activation", "kv_cache", formats=("int2", "int4-g8"))
+    made = measured(
+        study, name="gap", outputs=logits_of, distance=rows_apart, meaning="squared distance", together=2
+    )
+    alone = measured(study, name="gap", outputs=logits_of, distance=rows_apart, meaning="squared distance")
+    count = len(study.layers)
+    assert made.values[count:] == alone.values[count:]
+    np.testing.assert_allclose(made.values[:count], alone.values[:count], rtol=1e-3)
+
+
+def rows_apart(first: Tensor, second: Tensor) -> Tensor:
+    return (first - second).square().flatten(1).sum(1)
+
+
+def test_no_formats_at_once_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="/together: expected at least 1 format at once, got 0"):
+        measure(study_of(Blocks()), together=0)
+
+
 def failing_after(calls: int) -> Callable[[Tensor, Tensor], Tensor]:
     left = iter(range(calls))
 
@@ -174,12 +221,20 @@ def failing_after(calls: int) -> Callable[[Tensor, Tensor], Tensor]:
     return fails
 
 
+@pytest.mark.parametrize("together", [1, 3])
 @pytest.mark.parametrize("calls", [0, 3, 11, 27])
-def test_weights_are_back_bit_for_bit_when_the_distance_raises(calls: int) -> None:
+def test_weights_are_back_bit_for_bit_when_the_distance_raises(calls: int, together: int) -> None:
     study = study_of(Blocks())
     before = state(study.model)
     with pytest.raises(RuntimeError, match="broke"):
-        measured(study, name="gap", outputs=outputs, distance=failing_after(calls), meaning="")
+        measured(
+            study,
+            name="gap",
+            outputs=outputs,
+            distance=failing_after(calls),
+            meaning="",
+            together=together,
+        )
     assert state(study.model) == before
 
 

@@ -86,14 +86,14 @@ def test_kinds_that_a_model_does_not_have_are_refused(model, kind: str) -> None:
 
 def test_every_kind_changes_the_outputs_and_leaves_the_model_as_it_was() -> None:
     model = mixtral()
-    layers, others = find_rows(model, KINDS)
+    study = decoder_study(model, *KINDS)
     before = state(model)
     with torch.inference_mode():
         original = logits_of(model, TOKENS)
-        for row in (*layers, *others):
-            with applied(row, parse_format("int2")):
+        for row in study.rows:
+            with applied(study, row, parse_format("int2")):
                 assert not torch.equal(logits_of(model, TOKENS), original), row.name
-            with applied(row, parse_format("fp32")):
+            with applied(study, row, parse_format("fp32")):
                 assert torch.equal(logits_of(model, TOKENS), original), row.name
     assert state(model) == before
 
@@ -110,7 +110,7 @@ def test_measured_tables_have_all_rows_and_reuse_changes_no_bit() -> None:
         original = logits_of(study.model, TOKENS)
         for row, values in zip(study.rows, table.values, strict=True):
             for target, value in zip(study.formats, values, strict=True):
-                with applied(row, target):
+                with applied(study, row, target):
                     slow = gap(original, logits_of(study.model, TOKENS)).double().mean().item()
                 assert value == slow
                 assert value > 0

@@ -1,0 +1,15 @@
+"""A typed client for the service, blocking and asynchronous.
+
+A profile is sent once, and only to a service that lacks it; what failed on the way is sent again, which is safe because
+every plan has an idempotency key. Errors of the service come back as the exceptions that the library itself raises: a
+request that cannot be used raises :class:`~allocator.errors.InvalidInputError` with the same pointers, anything else
+:class:`ServiceError`.
+"""
+
+from api.client.asynchronous import AsyncClient
+from api.client.blocking import Client
+from api.client.errors import ServiceError
+from api.client.events import JobEvent
+from api.client.patience import Patience
+
+__all__ = ["AsyncClient", "Client", "JobEvent", "Patience", "ServiceError"]

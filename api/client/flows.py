@@ -1,0 +1,216 @@
+"""What a client asks and in which order, without any input or output: both clients drive the same flows.
+
+A flow is a generator. It yields a :class:`Call` and is sent the answer, or a :class:`Pause` and is sent None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+from uuid import uuid4
+
+import httpx2
+
+from allocator import Profile, load_profile, make_request
+from allocator.request import Amount
+from api.client.errors import ServiceError, problem_in, raise_problem, refuse, understood
+from api.wire import AllocationBatch, AllocationRequest, JobDetails, ProfileEntry, StoredAllocation
+
+Source: TypeAlias = Profile | Mapping[str, object] | str | bytes | Path
+_ALLOCATIONS = "/v1/allocations"
+_JSON = {"content-type": "application/json"}
+#: Between two looks at a job.
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request.
+
+    Attributes:
+        method: HTTP method.
+        path: Path of the URL.
+        content: Body.
+        headers: Headers.
+    """
+
+    method: str
+    path: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Some time without a request.
+
+    Attributes:
+        seconds: How much.
+    """
+
+    seconds: float
+
+
+T = TypeVar("T")
+Flow: TypeAlias = Generator[Call | Pause, Any, T]
+
+
+def upload(profile: Source) -> Flow[ProfileEntry]:
+    """Store a profile.
+
+    Args:
+        profile: The profile.
+
+    Yields:
+        Calls.
+
+    Returns:
+        What is stored.
+    """
+    content = load_profile(profile).model_dump_json().encode()
+    response = yield Call("POST", "/v1/profiles", content, _JSON)
+    return understood(response, ProfileEntry)
+
+
+def allocate(profile: Source, fields: Mapping[str, object]) -> Flow[StoredAllocation]:
+    """Plan a model, and wait for the plan.
+
+    Args:
+        profile: The profile.
+        fields: What is asked of it.
+
+    Yields:
+        Calls and pauses.
+
+    Returns:
+        The plan.
+    """
+    response = yield from _posted(profile, _checked(fields), {})
+    if response.status_code == httpx2.codes.ACCEPTED:
+        (plan,) = yield from _finished(understood(response, JobDetails))
+        return plan
+    return understood(response, StoredAllocation)
+
+
+def allocate_batch(
+    profile: Source, batch: Sequence[Mapping[str, Amount]], fields: Mapping[str, object]
+) -> Flow[tuple[StoredAllocation, ...]]:
+    """Plan a model for several budgets, and wait for the plans.
+
+    Args:
+        profile: The profile.
+        batch: The budgets.
+        fields: What else is asked of it.
+
+    Yields:
+        Calls and pauses.
+
+    Returns:
+        One plan for each budget.
+    """
+    asked = _checked(fields) | {"batch": [dict(budgets) for budgets in batch]}
+    response = yield from _posted(profile, asked, {})
+    if response.status_code == httpx2.codes.ACCEPTED:
+        return (yield from _finished(understood(response, JobDetails)))
+    return understood(response, AllocationBatch).allocations
+
+
+def submit(profile: Source, fields: Mapping[str, object]) -> Flow[JobDetails]:
+    """Plan a model as a job, without waiting.
+
+    Args:
+        profile: The profile.
+        fields: What is asked of it.
+
+    Yields:
+        Calls.
+
+    Returns:
+        The job.
+    """
+    response = yield from _posted(profile, _checked(fields), {"prefer": "respond-async"})
+    return understood(response, JobDetails)
+
+
+def job(identifier: str, method: str = "GET") -> Flow[JobDetails]:
+    """Look at a job, or cancel it.
+
+    Args:
+        identifier: Its id.
+        method: ``GET`` or ``DELETE``.
+
+    Yields:
+        Calls.
+
+    Returns:
+        The job.
+    """
+    response = yield Call(method, f"/v1/jobs/{identifier}")
+    return understood(response, JobDetails)
+
+
+def plan(path: str) -> Flow[StoredAllocation]:
+    """Get what was planned.
+
+    Args:
+        path: Where.
+
+    Yields:
+        Calls.
+
+    Returns:
+        The plan.
+    """
+    response = yield Call("GET", path)
+    return understood(response, StoredAllocation)
+
+
+def _posted(source: Source, asked: dict[str, Any], headers: Mapping[str, str]) -> Flow[httpx2.Response]:
+    # By id first: most of the time the service has the profile, and a request is small.
+    profile = load_profile(source)
+    sha256 = profile.digest()
+    response: httpx2.Response = yield _call(asked | {"profile_id": sha256}, headers)
+    if _lacks_profile(response):
+        sha256 = (yield from upload(profile)).id  # a service of another version may digest it otherwise
+        response = yield _call(asked | {"profile_id": sha256}, headers)
+    if not response.is_success:
+        refuse(response)
+    return response
+
+
+def _call(asked: dict[str, Any], headers: Mapping[str, str]) -> Call:
+    key = {"idempotency-key": uuid4().hex}
+    return Call("POST", _ALLOCATIONS, json.dumps(asked).encode(), {**_JSON, **key, **headers})
+
+
+def _lacks_profile(response: httpx2.Response) -> bool:
+    details = problem_in(response) if response.status_code == httpx2.codes.NOT_FOUND else None
+    return details is not None and details.type == "urn:bitalloc:problem:no-such-profile"
+
+
+def _checked(fields: Mapping[str, object]) -> dict[str, Any]:
+    # Everything is checked here too, so that a faulty request costs no upload.
+    unexpected = {"profile", "profile_id", "batch"} & fields.keys()
+    request = make_request({name: fields[name] for name in fields if name not in unexpected})
+    asked: dict[str, Any] = AllocationRequest.model_construct(**dict(request)).model_dump(
+        mode="json", include=request.model_fields_set
+    )
+    return asked
+
+
+def _finished(accepted: JobDetails) -> Flow[tuple[StoredAllocation, ...]]:
+    now = accepted
+    while now.ended_at is None:
+        yield Pause(_LOOK_S)
+        now = yield from job(accepted.id)
+    if now.problem is not None:
+        raise_problem(now.problem)
+    if now.state != "succeeded":
+        raise ServiceError(f"the job {now.id} was {now.state}")
+    plans = []
+    for path in now.allocations:
+        plans.append((yield from plan(path)))
+    return tuple(plans)

@@ -1,0 +1,277 @@
+"""Solves, and what becomes of those that take longer than their request waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from allocator import BitallocError
+from api.blocking import blocking
+from api.failures import problem_of
+from api.jobs.answers import stored_rows
+from api.jobs.leases import Leases
+from api.jobs.profiles import profiles_for
+from api.jobs.queue import HandedBackError, Queue
+from api.jobs.runs import Run
+from api.settings import Settings
+from api.store import Store, StoreFullError, StoreUnavailableError, new_id
+from api.store.allocations import add_allocations
+from api.store.ids import made_at
+from api.store.jobs import (
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    StoredJob,
+    add_job,
+    begin_job,
+    end_job,
+    find_job,
+    hand_back,
+    tell,
+)
+from api.work import Done, Task
+from api.work.pool import Pool
+
+_LOG = logging.getLogger(__name__)
+_LEVEL = 1
+#: How often news are kept, and how soon a job ends that was cancelled at another service.
+_NEWS_S = 0.5
+_RETRY_S = 1.0
+#: A job can reach a service before its row does.
+_ROW_COMES_WITHIN_S = 5.0
+T = TypeVar("T")
+
+
+class Jobs:
+    """The solves of this service; use it as an asynchronous context manager.
+
+    Args:
+        settings: Limits, leases, number of jobs.
+        store: The database.
+        pool: The workers.
+    """
+
+    def __init__(self, settings: Settings, store: Store, pool: Pool) -> None:
+        self.replica = new_id()
+        self._settings = settings
+        self._store = store
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._queue = Queue(settings, self.replica, self._from_queue)
+        self._opened = asyncio.Event()
+        self._leases = Leases(store, self.replica, settings.lease_s, self._take_over)
+        self._here: dict[str, Run] = {}
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, owner: str, body: bytes, identifier: str | None = None) -> Run:
+        """Begin a solve.
+
+        Args:
+            owner: Whose it is.
+            body: The body of its request.
+            identifier: Id of the answer; a new one when absent.
+
+        Returns:
+            The solve on its way.
+        """
+        run = Run(identifier or new_id(), owner, body)
+        limit_s = self._settings.max_time_limit_s
+        options = {"id": run.id, "max_time_limit_s": limit_s}
+        task = Task("allocate", body, options, profiles_for(owner, self._store))
+        doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
+        run.attach(asyncio.ensure_future(doing))
+        return run
+
+    async def keep_going(self, run: Run) -> StoredJob:
+        """Make a job of a solve, so that it is finished whatever happens to this service.
+
+        Args:
+            run: The solve, which goes on; where there are too many jobs already, it begins anew when it is its turn.
+
+        Returns:
+            The job.
+        """
+        await self._opened.wait()
+        if len(self._here) >= self._settings.jobs:
+            await run.end()
+            return await self.submit(run.owner, run.body, run.id)
+        job = self._row(run, RUNNING)
+        self._here[run.id] = run
+        self._pool.resize(+1)  # those who come next find as many workers as before
+        try:
+            await blocking(add_job, self._store, job, await blocking(gzip.compress, run.body, _LEVEL))
+            await blocking(self._queue.start, run.id)
+        except BaseException:
+            self._forget(run)
+            await run.end()
+            raise
+        return job
+
+    async def submit(self, owner: str, body: bytes, identifier: str) -> StoredJob:
+        """Queue a job.
+
+        Args:
+            owner: Whose it is.
+            body: The body of its request.
+            identifier: Its id.
+
+        Returns:
+            The job.
+        """
+        await self._opened.wait()
+        job = self._row(Run(identifier, owner, body), QUEUED)
+        await blocking(add_job, self._store, job, await blocking(gzip.compress, body, _LEVEL))
+        await blocking(self._queue.put, identifier)
+        return job
+
+    async def cancel(self, identifier: str) -> bool:
+        """Cancel a job; where its solver runs here, it is gone afterwards, elsewhere within a second.
+
+        Args:
+            identifier: Its id.
+
+        Returns:
+            False where it had ended already.
+        """
+
+        def ended() -> bool:
+            with self._store.writing() as connection:
+                return end_job(connection, identifier, CANCELLED)
+
+        if not await blocking(ended):
+            return False
+        run = self._here.get(identifier)
+        if run is not None:
+            await run.end()
+        else:
+            await self._opened.wait()
+            await blocking(self._queue.cancel, identifier)
+        return True
+
+    def _row(self, run: Run, state: str) -> StoredJob:
+        started_at = made_at(run.id) if state == RUNNING else None
+        return StoredJob(run.id, run.owner, state, self.replica, None, None, 0, started_at, None)
+
+    def _forget(self, run: Run) -> None:
+        if self._here.pop(run.id, None) is not None:
+            self._pool.resize(-1)
+
+    def _from_queue(self, identifier: str) -> None:
+        # In a thread of the queue, which waits here until the loop has done the job.
+        doing = asyncio.run_coroutine_threadsafe(self._execute(identifier), self._loop)
+        if not doing.result():
+            raise HandedBackError
+
+    async def _execute(self, identifier: str) -> bool:
+        # False where it has to go on elsewhere.
+        if self._closing:
+            return False
+        run = self._here.get(identifier)
+        if run is None:
+            run = await self._begun(identifier)
+        if run is None:
+            return True
+        try:
+            await self._follow(run)
+            if self._closing and run.future.cancelled():
+                await blocking(hand_back, self._store, run.id, self.replica)
+                return False
+            return True
+        finally:
+            self._forget(run)
+
+    async def _begun(self, identifier: str) -> Run | None:
+        for _ in range(int(_ROW_COMES_WITHIN_S / _NEWS_S)):
+            job = await self._patiently(lambda: find_job(self._store, identifier))
+            if job is not None:
+                break
+            await asyncio.sleep(_NEWS_S)
+        else:
+            return None
+        request = await self._patiently(lambda: begin_job(self._store, identifier, self.replica))
+        if request is None:
+            return None
+        body = await blocking(gzip.decompress, request)
+        run = self.begin(job.owner, body, identifier)
+        self._here[identifier] = run
+        self._pool.resize(+1)
+        return run
+
+    async def _follow(self, run: Run) -> None:
+        while not run.future.done():
+            await asyncio.wait({run.future}, timeout=_NEWS_S)
+            news = run.take_news()
+            try:
+                mine = await blocking(tell, self._store, run.id, self.replica, news)
+            except (StoreUnavailableError, StoreFullError):
+                run.put_back(news)
+                continue
+            if not mine:  # cancelled, or taken over by a service that thought this one dead
+                await run.end()
+                return
+        if not run.future.cancelled():
+            await self._patiently(lambda: self._end(run))
+
+    def _end(self, run: Run) -> None:
+        error = run.future.exception()
+        done = run.future.result() if error is None else Done({"rows": []})
+        problem = None
+        if error is not None:
+            if not isinstance(error, Exception):
+                raise error
+            problem = problem_of(error).model_dump(mode="json")
+        with self._store.writing() as connection:
+            state = SUCCEEDED if error is None else FAILED
+            rows = stored_rows(done)
+            mine = end_job(connection, run.id, state, replica=self.replica, problem=problem, plans=len(rows))
+            if mine and rows:
+                add_allocations(connection, run.owner, rows)
+
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        # What a job has found must not be lost because the database is away for a while.
+        while True:
+            try:
+                return await blocking(call)
+            except (StoreUnavailableError, StoreFullError):
+                await asyncio.sleep(_RETRY_S)
+
+    async def _take_over(self, gone: list[str]) -> None:
+        await self._opened.wait()
+        await blocking(self._queue.recover, gone)
+
+    async def _open(self) -> None:
+        while True:
+            try:
+                await blocking(self._queue.open)
+            except Exception as error:  # the database may be away; DBOS raises what its driver does
+                _LOG.error("the queue cannot be opened yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._opened.set()
+                return
+
+    async def __aenter__(self) -> Self:
+        await self._leases.begin()
+        self._tasks = [asyncio.ensure_future(self._open()), asyncio.ensure_future(self._leases.keep())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for run in list(self._here.values()):
+            await run.end()
+        while self._here:
+            await asyncio.sleep(0.01)
+        if self._opened.is_set():
+            await blocking(self._queue.close)
+        with contextlib.suppress(BitallocError):
+            await self._leases.end()

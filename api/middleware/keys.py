@@ -1,0 +1,116 @@
+"""Let in who may come in, before anything of the request is read."""
+
+from __future__ import annotations
+
+import math
+import time
+from http import HTTPStatus
+from ipaddress import ip_address
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.keys.book import KeyBook
+from api.keys.key import Key
+from api.owners import NOBODY
+from api.problems import ProblemError, problem_response
+
+
+class Keys:
+    """ASGI middleware: every route under ``/v1`` needs a key where there are keys.
+
+    Args:
+        app: The application behind it; its ``state.keys`` is a :class:`~api.keys.book.KeyBook`.
+        max_requests_per_minute: For keys without a limit of their own.
+    """
+
+    def __init__(self, app: ASGIApp, max_requests_per_minute: int) -> None:
+        self.app = app
+        self._most = max_requests_per_minute
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http" and _is_guarded(scope["path"]):
+            try:
+                await self._admit(scope)
+            except ProblemError as error:
+                await problem_response(error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> None:
+        book: KeyBook = scope["app"].state.keys
+        state = scope.setdefault("state", {})
+        headers = Headers(scope=scope)
+        if not await book.needed():
+            _refuse_strangers(headers.get("host", ""))
+            state["owner"] = NOBODY
+            return
+        sent = _sent(headers)
+        key = await book.find(sent)
+        if key is None:
+            what = "this key is unknown or revoked" if sent else "this route needs an API key"
+            raise ProblemError(
+                HTTPStatus.UNAUTHORIZED,
+                "key-needed",
+                f"{what}; send `Authorization: Bearer KEY`; the operator makes keys with `bitalloc keys create`",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        state["owner"] = key.id
+        if key.max_body_bytes is not None:
+            state["max_body_bytes"] = key.max_body_bytes
+        self._count(key)
+
+    def _count(self, key: Key) -> None:
+        item = RateLimitItemPerMinute(key.max_requests_per_minute or self._most)
+        if not self._limiter.hit(item, key.id):
+            wait_s = max(1, math.ceil(self._limiter.get_window_stats(item, key.id).reset_time - time.time()))
+            raise ProblemError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-requests",
+                f"this key may send {item.amount} requests per minute; try again in {wait_s} s",
+                headers={"Retry-After": str(wait_s)},
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own.
+
+    Args:
+        host: Name or address, without port.
+
+    Returns:
+        Whether only this machine reaches it.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_guarded(path: str) -> bool:
+    return path == "/v1" or path.startswith("/v1/")
+
+
+def _sent(headers: Headers) -> str:
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _refuse_strangers(host: str) -> None:
+    # A page elsewhere can point its own name at 127.0.0.1 and have a browser here ask us (DNS rebinding).
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    if not is_loopback(name):
+        shown = host[:80]
+        detail = f"without API keys the service is for localhost only, not for {shown!r}; see `bitalloc keys create`"
+        raise ProblemError(HTTPStatus.FORBIDDEN, "local-only", detail)

@@ -1,0 +1,1 @@
+"""What the routes compute: a body in, a result out, nothing of HTTP."""

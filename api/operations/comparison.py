@@ -1,0 +1,139 @@
+"""Two plans, or the plans that two cost tables lead to, side by side."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from allocator import Allocation, Profile, Request, solve_request
+from allocator.agreement import Agreement, agreement
+from allocator.certificate import totals
+from allocator.difference import LayerDifference, differing, require_plan
+from allocator.request import Goals
+from allocator.schema import Name, Strict
+from allocator.versions import installed_version
+from api.operations.body import pointing_into_body
+from api.wire import ProfileRequest
+
+
+class Side(Strict):
+    """One side: a plan, or what to plan for under the budgets of the request.
+
+    Attributes:
+        assignment: Layer name to format name, for every layer.
+        fusions: Names of the fusions that this assignment uses.
+        objective: What to plan for; the objective of the request where a side has neither.
+    """
+
+    assignment: dict[Name, Name] | None = None
+    fusions: tuple[Name, ...] = ()
+    objective: Goals | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.assignment is not None and self.objective is not None:
+            raise _inconsistent("give an assignment or an objective, not both")
+        if self.assignment is None and self.fusions:
+            raise _inconsistent("fusions go with an assignment; a plan that is solved for has its own")
+        return self
+
+
+class ComparisonRequest(ProfileRequest):
+    """A profile, what is asked of it, and two sides to compare.
+
+    Attributes:
+        first: One side.
+        second: The other side.
+    """
+
+    first: Side
+    second: Side
+
+
+class Compared(Strict):
+    """One side of a comparison.
+
+    Attributes:
+        assignment: Layer name to format name; absent where no plan keeps the budgets.
+        totals: Table name to the sum over the plan; absent where the table has no value for its formats.
+        allocation: The plan with its proof, where it was solved for.
+    """
+
+    assignment: dict[str, str] | None = None
+    totals: dict[str, float | None] = {}
+    allocation: Allocation | None = None
+
+
+class ComparisonAnswer(Strict):
+    """Two plans side by side.
+
+    Attributes:
+        first: One side.
+        second: The other side.
+        layers: The layers that differ, in the order of the profile.
+        alike: How many layers have the same format in both; absent where a side has no plan.
+        agreement: Rank agreement of the second side's cost table with the first side's; absent where a side is not
+            one cost table, or both are the same.
+        profile_sha256: The profile.
+        version: Version of bitalloc.
+    """
+
+    first: Compared
+    second: Compared
+    layers: tuple[LayerDifference, ...] = ()
+    alike: int | None = None
+    agreement: Agreement | None = None
+    profile_sha256: str
+    version: str
+
+
+def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> ComparisonAnswer:
+    """Lay two sides next to each other.
+
+    Args:
+        profile: The profile.
+        request: Budgets, limits and pins for the sides that are solved for.
+        asked: The sides.
+
+    Returns:
+        The comparison.
+    """
+    first = _side(profile, request, asked.first, "first")
+    second = _side(profile, request, asked.second, "second")
+    both = first.assignment is not None and second.assignment is not None
+    layers = differing(profile, first.assignment or {}, second.assignment or {}) if both else ()
+    return ComparisonAnswer(
+        first=first,
+        second=second,
+        layers=layers,
+        alike=len(profile.layers) - len(layers) if both else None,
+        agreement=_agreement(profile, first, second),
+        profile_sha256=profile.digest(),
+        version=installed_version("bitalloc"),
+    )
+
+
+def _side(profile: Profile, request: Request, side: Side, name: str) -> Compared:
+    if side.assignment is not None:
+        with pointing_into_body(otherwise=f"/{name}"):
+            require_plan(profile, side.assignment, side.fusions)
+        return Compared(assignment=side.assignment, totals=totals(profile, side.assignment, side.fusions))
+    own = side.objective is not None
+    asked = request.model_copy(update={"objective": side.objective}) if own else request
+    with pointing_into_body({"objective": f"/{name}/objective"} if own else {}):
+        plan = solve_request(profile, asked)
+    sums = {} if plan.assignment is None else totals(profile, plan.assignment, plan.fusions)
+    return Compared(assignment=plan.assignment, totals=sums, allocation=plan)
+
+
+def _agreement(profile: Profile, first: Compared, second: Compared) -> Agreement | None:
+    names = [side.allocation.objective_name for side in (first, second) if side.allocation is not None]
+    if len(names) < 2 or names[0] == names[1] or not all(name in profile.costs for name in names):
+        return None
+    return agreement(names[1], profile.costs[names[1]], profile.costs[names[0]])
+
+
+def _inconsistent(message: str) -> PydanticCustomError:
+    return PydanticCustomError("inconsistent", "{message}", {"message": message})

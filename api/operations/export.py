@@ -1,0 +1,136 @@
+"""A plan in another tool's own configuration format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Discriminator, Field, Tag
+
+from allocator import Allocation
+from allocator.schema import Name, Strict
+from allocator.versions import installed_version
+from api.operations.body import pointing_into_body
+from quantize.exports import EXPORTS, Loss, export, load_target
+
+
+class PlannedAllocation(Allocation):
+    """An allocation as the service gave it, or as the library or the command wrote it.
+
+    Attributes:
+        id: Where the service keeps it.
+    """
+
+    id: str | None = None
+
+
+def _kind(value: object) -> str:
+    # Without this, a table with one odd entry would be told that it lacks every field of an allocation.
+    whole = isinstance(value, Mapping) and isinstance(value.get("solver"), Mapping)
+    return "allocation" if whole or isinstance(value, Allocation) else "table of formats"
+
+
+#: A table of layer and format, or an allocation as the service gave it.
+Plan = Annotated[
+    Annotated[dict[Name, Name], Field(min_length=1), Tag("table of formats")]
+    | Annotated[PlannedAllocation, Tag("allocation")],
+    Discriminator(_kind),
+]
+
+
+class ExportRequest(Strict):
+    """A plan, and whose format it is wanted in.
+
+    Attributes:
+        plan: Layer name to format name, or an allocation as the service gave it.
+        target: Whose format; ``GET /v1/exports`` lists them.
+        others: Layers outside the plan, which the files should say to leave alone.
+        names: Layer name to the tool's own name for it, where its rule does not give it.
+        strict: Whether a loss is an error.
+    """
+
+    plan: Plan
+    target: Name
+    others: tuple[Name, ...] = ()
+    names: dict[Name, Name] = {}
+    strict: Annotated[bool, Field(strict=True)] = False
+
+
+class ExportAnswer(Strict):
+    """A plan in a tool's own words.
+
+    Attributes:
+        target: Whose format it is.
+        files: File name to its text.
+        losses: What the files do not say as the plan does.
+        advice: What to do with the files.
+        version: Version of bitalloc.
+    """
+
+    target: str
+    files: dict[str, str]
+    losses: tuple[Loss, ...]
+    advice: str
+    version: str
+
+
+class ExportTarget(Strict):
+    """A tool that a plan can be exported for.
+
+    Attributes:
+        name: Its name, for ``target``.
+        formats: What its configuration can express.
+        advice: What to do with its files.
+    """
+
+    name: str
+    formats: str
+    advice: str
+
+
+class ExportTargets(Strict):
+    """What plans can be exported for.
+
+    Attributes:
+        targets: The tools.
+    """
+
+    targets: tuple[ExportTarget, ...]
+
+
+def exported(request: ExportRequest) -> ExportAnswer:
+    """Export a plan.
+
+    Args:
+        request: Plan and target.
+
+    Returns:
+        The files and what they cannot say.
+    """
+    table = not isinstance(request.plan, Allocation)
+    with pointing_into_body({"assignment": "/plan" if table else "/plan/assignment", "target": "/target"}):
+        done = export(
+            request.plan, request.target, others=request.others, names=request.names, strict=request.strict
+        )
+    return ExportAnswer(
+        target=done.target,
+        files=dict(done.files),
+        losses=done.losses,
+        advice=done.advice,
+        version=installed_version("bitalloc"),
+    )
+
+
+def export_targets() -> ExportTargets:
+    """List what plans can be exported for.
+
+    Returns:
+        The targets, in the order of the registry.
+    """
+    found = ((name, load_target(name)) for name in EXPORTS)
+    return ExportTargets(
+        targets=tuple(
+            ExportTarget(name=name, formats=target.mask.describe(), advice=target.advice)
+            for name, target in found
+        )
+    )

@@ -1,0 +1,147 @@
+"""Would a runtime load a plan, or a configuration that any tool wrote?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from allocator import Allocation
+from allocator.schema import Name, Strict
+from allocator.versions import installed_version
+from api.operations.body import pointing_into_body
+from api.operations.export import Plan
+from quantize.lint import RUNTIMES, Finding, Model, lint_files, lint_plan, load_runtime
+
+
+class LintedModel(Strict):
+    """What is known of the model.
+
+    Attributes:
+        shapes: Layer name to the shape of its weight, or null where it is not known.
+        tied: Groups of layers that share one weight.
+    """
+
+    shapes: dict[Name, Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=8)] | None]
+    tied: tuple[tuple[Name, ...], ...] = ()
+
+
+class LintRequest(Strict):
+    """A plan or the files of a configuration, and who is to load it.
+
+    Attributes:
+        runtime: Who is to load it; ``GET /v1/lint`` lists them.
+        plan: Layer name to format name, or an allocation as the service gave it.
+        files: File name to its text, instead of a plan.
+        format: Whose configuration the files are, a target of ``GET /v1/exports``.
+        model: Names, shapes and ties of the layers; without it they are not checked.
+        names: Layer name to the tool's own name for it, for files.
+    """
+
+    runtime: Name
+    plan: Plan | None = None
+    files: Annotated[dict[Name, str], Field(min_length=1, max_length=16)] | None = None
+    format: Name | None = None
+    model: LintedModel | None = None
+    names: dict[Name, Name] = {}
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.plan is None) == (self.files is None):
+            raise _inconsistent("give a plan or files, and not both")
+        if self.files is not None and self.format is None:
+            raise _inconsistent("say whose configuration the files are", "format")
+        if self.files is None and (self.format is not None or self.names):
+            raise _inconsistent("a plan has no format and needs no names; they go with files")
+        return self
+
+
+class LintAnswer(Strict):
+    """What a runtime would trip over.
+
+    Attributes:
+        runtime: Who is to load it.
+        tested: The release whose source the rules follow.
+        loads: Whether there are no errors; warnings do not count.
+        findings: Errors first.
+        version: Version of bitalloc.
+    """
+
+    runtime: str
+    tested: str
+    loads: bool
+    findings: tuple[Finding, ...]
+    version: str
+
+
+class LintRuntime(Strict):
+    """A runtime that plans can be checked against.
+
+    Attributes:
+        name: Its name, for ``runtime``.
+        reads: Whose configurations it loads.
+        tested: The release whose source the rules follow.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    tested: str
+
+
+class LintRuntimes(Strict):
+    """What plans can be checked against.
+
+    Attributes:
+        runtimes: The runtimes.
+    """
+
+    runtimes: tuple[LintRuntime, ...]
+
+
+def linted(request: LintRequest) -> LintAnswer:
+    """Check a plan or a configuration.
+
+    Args:
+        request: What to check, and against which runtime.
+
+    Returns:
+        The findings.
+    """
+    model = None if request.model is None else Model(request.model.shapes, request.model.tied)
+    if request.plan is not None:
+        table = not isinstance(request.plan, Allocation)
+        with pointing_into_body({"assignment": "/plan" if table else "/plan/assignment"}):
+            found = lint_plan(request.plan, request.runtime, model)
+    else:
+        # What a file says wrong is pointed at inside the file, which the body only holds as text.
+        with pointing_into_body({"runtime": "/runtime", "target": "/format"}, otherwise="/files"):
+            found = lint_files(
+                request.format or "", request.files or {}, request.runtime, model, request.names
+            )
+    return LintAnswer(
+        runtime=request.runtime,
+        tested=load_runtime(request.runtime).tested,
+        loads=not any(finding.severity == "error" for finding in found),
+        findings=found,
+        version=installed_version("bitalloc"),
+    )
+
+
+def lint_runtimes() -> LintRuntimes:
+    """List what plans can be checked against.
+
+    Returns:
+        The runtimes, in the order of the registry.
+    """
+    found = ((name, load_runtime(name)) for name in RUNTIMES)
+    return LintRuntimes(
+        runtimes=tuple(
+            LintRuntime(name=name, reads=tuple(sorted(runtime.reads)), tested=runtime.tested)
+            for name, runtime in found
+        )
+    )
+
+
+def _inconsistent(message: str, *at: str) -> PydanticCustomError:
+    return PydanticCustomError("inconsistent", "{message}", {"message": message, "at": at})

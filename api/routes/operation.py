@@ -1,0 +1,69 @@
+"""What operators and their tools ask: is the process alive, can it work, how is it doing."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from importlib import metadata
+
+from fastapi import APIRouter, Request, Response
+
+from allocator.schema import Strict
+from api.blocking import blocking
+from api.metrics import CONTENT_TYPE, Metrics
+from api.problems import ProblemError, answers
+from api.resources import Shared
+
+router = APIRouter(tags=["operation"])
+_NOT_READY = answers(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
+
+
+class Health(Strict):
+    """That the process is alive.
+
+    Attributes:
+        status: Always ``ok``.
+        version: Version of bitalloc.
+    """
+
+    status: str
+    version: str
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def health() -> Health:
+    """Answer without touching anything, so that a busy service is not restarted."""  # noqa: DOC201
+    return Health(status="ok", version=metadata.version("bitalloc"))
+
+
+class Readiness(Strict):
+    """That the service can work.
+
+    Attributes:
+        store: Always ``writable``.
+        workers: Always ``accepting``.
+    """
+
+    store: str
+    workers: str
+
+
+@router.get("/readyz", summary="Can the service work?", responses=_NOT_READY)
+async def ready(shared: Shared) -> Readiness:
+    """Answer 200 when the store takes writes and there are workers, busy or not."""  # noqa: DOC201, DOC501
+    if not shared.pool.ready:
+        detail = "no worker is up; they start again by themselves"
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-workers", detail, headers={"Retry-After": "2"})
+    await blocking(shared.store.check)
+    return Readiness(store="writable", workers="accepting")
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def metrics(request: Request) -> Response:
+    """Requests and latencies by route, jobs by state, solver time and gap by solver and size."""  # noqa: DOC201
+    counted: Metrics = request.app.state.metrics
+    return Response(counted.text(), media_type=CONTENT_TYPE)

@@ -1,0 +1,1 @@
+"""Migrations, run by Alembic at the start of the service."""

@@ -1,0 +1,136 @@
+"""Profiles in the database: by owner and digest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from api.store.database import Store
+from api.store.ids import new_id
+from api.store.pages import Page, page_of
+from api.store.tables import profiles
+
+
+@dataclass(frozen=True)
+class StoredProfile:
+    """A profile without its body.
+
+    Attributes:
+        sha256: Its digest.
+        added: When it was added, as :func:`~api.store.ids.new_id`.
+        summary: What it holds, for lists.
+        size_bytes: Length of its canonical JSON.
+    """
+
+    sha256: str
+    added: str
+    summary: dict[str, Any]
+    size_bytes: int
+
+
+_COLUMNS = (profiles.c.sha256, profiles.c.added, profiles.c.summary, profiles.c.size_bytes)
+
+
+def put_profile(
+    store: Store, owner: str, sha256: str, summary: dict[str, Any], size_bytes: int, body: bytes
+) -> tuple[StoredProfile, bool]:
+    """Keep a profile; one that is already there stays as it is.
+
+    Args:
+        store: The database.
+        owner: Whose it is.
+        sha256: Its digest.
+        summary: What it holds, for lists.
+        size_bytes: Length of its canonical JSON.
+        body: The canonical JSON, gzipped.
+
+    Returns:
+        What is stored, and whether it is new.
+    """
+    with store.writing() as connection:
+        row = connection.execute(select(*_COLUMNS).where(*_mine(owner, sha256)).with_for_update()).first()
+        if row is not None:
+            return _stored(row), False
+        stored = StoredProfile(sha256, new_id(), summary, size_bytes)
+        values = {
+            "owner": owner,
+            "sha256": sha256,
+            "added": stored.added,
+            "summary": json.dumps(summary),
+            "size_bytes": size_bytes,
+            "body": body,
+        }
+        connection.execute(insert(profiles).values(values))
+        return stored, True
+
+
+def has_profile(store: Store, owner: str, sha256: str) -> bool:
+    """Whether an owner has a profile.
+
+    Args:
+        store: The database.
+        owner: The owner.
+        sha256: The digest.
+
+    Returns:
+        True if so.
+    """
+    with store.reading() as connection:
+        return connection.execute(select(profiles.c.sha256).where(*_mine(owner, sha256))).first() is not None
+
+
+def profile_body(store: Store, owner: str, sha256: str) -> bytes | None:
+    """Read a profile.
+
+    Args:
+        store: The database.
+        owner: The owner.
+        sha256: The digest.
+
+    Returns:
+        The canonical JSON, gzipped; None where the owner has no such profile.
+    """
+    with store.reading() as connection:
+        return connection.execute(select(profiles.c.body).where(*_mine(owner, sha256))).scalar()
+
+
+def delete_profile(store: Store, owner: str, sha256: str) -> bool:
+    """Forget a profile; what was planned with it stays.
+
+    Args:
+        store: The database.
+        owner: The owner.
+        sha256: The digest.
+
+    Returns:
+        Whether there was one.
+    """
+    with store.writing() as connection:
+        return connection.execute(delete(profiles).where(*_mine(owner, sha256))).rowcount > 0
+
+
+def list_profiles(store: Store, owner: str, limit: int, cursor: str | None) -> Page[StoredProfile]:
+    """List profiles, newest first.
+
+    Args:
+        store: The database.
+        owner: The owner.
+        limit: How many at most.
+        cursor: Where the page before ended; None for the first.
+
+    Returns:
+        A page.
+    """
+    query = select(*_COLUMNS).where(profiles.c.owner == owner)
+    return page_of(store, query, profiles.c.added, limit, cursor, _stored)
+
+
+def _mine(owner: str, sha256: str) -> tuple[Any, ...]:
+    return profiles.c.owner == owner, profiles.c.sha256 == sha256
+
+
+def _stored(row: Any) -> StoredProfile:  # noqa: ANN401 - rows have the columns of their query
+    return StoredProfile(row.sha256, row.added, json.loads(row.summary), row.size_bytes)

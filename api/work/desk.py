@@ -1,0 +1,93 @@
+"""What a worker keeps at hand: the profiles that it parsed last."""
+
+from __future__ import annotations
+
+import gzip
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from allocator import Profile, load_profile
+from api.json_limits import JsonLimits
+
+#: Table entries of all profiles kept, some 200 MB of Python objects.
+_MOST_ENTRIES = 4_000_000
+
+
+class Desk:
+    """Parsed profiles by digest, the least recently used dropped first.
+
+    Args:
+        most_entries: Table entries of all profiles together.
+    """
+
+    def __init__(self, most_entries: int = _MOST_ENTRIES) -> None:
+        self._most_entries = most_entries
+        self._profiles: OrderedDict[str, tuple[Profile, int]] = OrderedDict()
+
+    def find(self, sha256: str) -> Profile | None:
+        """Look a profile up.
+
+        Args:
+            sha256: Its digest.
+
+        Returns:
+            The profile, if it is here.
+        """
+        if sha256 not in self._profiles:
+            return None
+        self._profiles.move_to_end(sha256)
+        return self._profiles[sha256][0]
+
+    def keep(self, sha256: str, profile: Profile) -> None:
+        """Put a profile here.
+
+        Args:
+            sha256: Its digest.
+            profile: The profile.
+        """
+        tables = len(profile.costs) + len(profile.resources) + 1
+        self._profiles[sha256] = profile, tables * len(profile.layers) * len(profile.formats)
+        while len(self._profiles) > 1 and self._weight() > self._most_entries:
+            self._profiles.popitem(last=False)
+
+    def _weight(self) -> int:
+        return sum(weight for _, weight in self._profiles.values())
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task as its function sees it.
+
+    Attributes:
+        body: The body of the request, as it came.
+        options: What else there is to know.
+        limits: What the body may hold.
+        desk: Profiles at hand.
+        tell: Sends progress to the service.
+        fetch: Asks the service for a profile: given its digest and whether it is at hand, gives its gzipped JSON.
+    """
+
+    body: bytes
+    options: Mapping[str, Any]
+    limits: JsonLimits
+    desk: Desk
+    tell: Callable[[Mapping[str, Any]], None]
+    fetch: Callable[[str, bool], bytes]
+
+    def profile(self, sha256: str) -> Profile:
+        """Get a stored profile; the service is asked each time whether the caller may use it.
+
+        Args:
+            sha256: Its digest.
+
+        Returns:
+            The profile.
+        """
+        known = self.desk.find(sha256)
+        body = self.fetch(sha256, known is not None)
+        if known is None:
+            known = load_profile(gzip.decompress(body))
+            self.desk.keep(sha256, known)
+        return known

@@ -1,0 +1,50 @@
+"""Answer by an operation: a body in, a result out, nothing kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.operations.comparison import ComparisonRequest, comparison
+from api.operations.explanation import ExplanationRequest, explanation
+from api.operations.export import ExportRequest, exported
+from api.operations.frontier import FrontierRequest, trade_off
+from api.operations.lint import LintRequest, linted
+from api.work.desk import Work
+from api.work.parsing import parsed
+from api.work.tasks import Answer
+from api.work.tasks.allocate import limited, wanted_profile
+
+#: Functions of a profile, the request within the time limit, and everything that was asked.
+ABOUT_PROFILES: Mapping[str, tuple[type[BaseModel], Callable[..., BaseModel]]] = {
+    "frontier": (FrontierRequest, trade_off),
+    "explanation": (ExplanationRequest, explanation),
+    "comparison": (ComparisonRequest, comparison),
+}
+#: Functions of what was asked alone.
+ABOUT_PLANS: Mapping[str, tuple[type[BaseModel], Callable[..., BaseModel]]] = {
+    "export": (ExportRequest, exported),
+    "lint": (LintRequest, linted),
+}
+
+
+def run(work: Work) -> Answer:
+    """Parse, compute and write.
+
+    Args:
+        work: Its options are ``operation``, a key of one of the tables above, and ``max_time_limit_s``.
+
+    Returns:
+        No facts; the answer to send.
+    """
+    name = work.options["operation"]
+    model, operation = {**ABOUT_PROFILES, **ABOUT_PLANS}[name]
+    asked: Any = parsed(model, work.body, work.limits)
+    if name in ABOUT_PLANS:
+        answer = operation(asked)
+    else:
+        request = limited(asked, work.options["max_time_limit_s"])
+        answer = operation(wanted_profile(work, asked), request, asked)
+    return {}, [answer.model_dump_json().encode()]

@@ -1,0 +1,113 @@
+"""A worker process: ``python -m api.work.worker``, started and killed by :mod:`api.work.pool`.
+
+It leads a process group of its own, so that solvers that it starts die with it; it dies when the service does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, NoReturn
+
+from allocator import InvalidInputError, MissingPackageError
+from api.json_limits import JsonLimits
+from api.work.desk import Desk, Work
+from api.work.errors import InvalidJsonError
+from api.work.frames import framed, read
+from api.work.tasks import find_task
+
+_PR_SET_PDEATHSIG = 1
+
+
+class _RefusedError(Exception):
+    """The service would not hand out a profile; it knows why."""
+
+
+def main() -> None:
+    """Serve tasks from standard input until it closes."""
+    options = json.loads(sys.argv[1])
+    _die_with_the_service()
+    resource.setrlimit(resource.RLIMIT_AS, (options["memory_bytes"],) * 2)
+    # Solvers may print; what they print is log, not answer.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for module in options["plugins"]:
+        importlib.import_module(module)
+    _send(answers, {"ready": True})
+    _serve(sys.stdin.buffer, answers, JsonLimits(**options["limits"]))
+
+
+def _serve(tasks: BinaryIO, answers: BinaryIO, limits: JsonLimits) -> None:
+    desk = Desk()
+
+    def fetch(sha256: str, known: bool) -> bytes:
+        _send(answers, {"profile": sha256, "known": known})
+        reply = read(tasks)
+        if reply is None:
+            _end()
+        head, parts = reply
+        if head.get("refused"):
+            raise _RefusedError
+        return parts[0]
+
+    while (message := read(tasks)) is not None:
+        head, (body,) = message
+        work = Work(body, head["options"], limits, desk, lambda facts: _send(answers, {"told": facts}), fetch)
+        answers.write(_answer(find_task(head["task"]), work))
+        answers.flush()
+
+
+def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work: Work) -> bytes:
+    try:
+        facts, parts = task(work)
+        return framed({"done": facts}, parts)
+    except InvalidInputError as error:
+        faults = [[fault.pointer, fault.detail] for fault in error.faults]
+        return framed({"failed": "input", "faults": faults})
+    except MissingPackageError as error:
+        return framed({"failed": "package", "detail": str(error)})
+    except _RefusedError:
+        return framed({"failed": "refused"})
+    except MemoryError:
+        return framed({"failed": "memory"})
+    except InvalidJsonError as error:
+        return framed({"failed": "json", "detail": str(error)})
+    except Exception:  # whatever a solver raises is for the operator's log
+        return framed({"failed": "unexpected", "detail": traceback.format_exc()})
+
+
+def _send(answers: BinaryIO, head: Mapping[str, Any]) -> None:
+    answers.write(framed(head))
+    answers.flush()
+
+
+def _die_with_the_service() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(sys.stdin.fileno(),), daemon=True).start()
+
+
+def _watch(channel: int) -> None:
+    # Asked for no event, poll still tells when the other end of the pipe is gone; solvers then go too.
+    poll = select.poll()
+    poll.register(channel, 0)
+    poll.poll()
+    _end()
+
+
+def _end() -> NoReturn:
+    os.killpg(0, signal.SIGKILL)
+    raise SystemExit
+
+
+if __name__ == "__main__":
+    main()

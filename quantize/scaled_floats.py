@@ -1,0 +1,104 @@
+r"""Floating-point codes with scales: 8-bit floats per row, and the microscaling formats.
+
+``mxfp4`` and ``mxfp8`` share a power of two among 32 weights of a row,
+
+.. math:: e = \lfloor \log_2 \max |w| \rfloor - e_{max}, \qquad \hat w = 2^e \cdot \operatorname{fp}(w / 2^e),
+
+with :math:`e_{max}` the largest exponent of an element (2 for e2m1, 8 for e4m3); elements round to the nearest, ties to
+even, and saturate. ``fp8-e4m3`` has one scale per row, :math:`s = \max |w| / 448` in single precision.
+
+Source: OCP Microscaling Formats (MX) Specification 1.0, section 6.3; the scale per row is torchao's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from quantize.formats import Format, flat_shape
+
+_ELEMENTS: dict[str, Any] = {
+    "fp8-e4m3": ml_dtypes.float8_e4m3fn,
+    "mxfp8": ml_dtypes.float8_e4m3fn,
+    "mxfp4": ml_dtypes.float4_e2m1fn,
+}
+_LARGEST = {"fp8-e4m3": 448, "mxfp8": 448, "mxfp4": 6}
+_BIAS = 127  # of a stored exponent
+_SMALLEST = np.finfo(np.float32).smallest_normal
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """Elements and scales of a weight.
+
+    Attributes:
+        elements: (rows, groups, size) small floats, padded with zeros to whole groups.
+        scales: (rows, groups) single precision; powers of two in microscaling formats.
+        shape: Shape of the weight.
+    """
+
+    elements: NDArray[Any]
+    scales: NDArray[np.float32]
+    shape: tuple[int, ...]
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """The weight that the elements stand for.
+
+        Returns:
+            A weight of the original shape.
+        """
+        rows, row = flat_shape(self.shape)
+        values: NDArray[np.float32] = self.elements.astype(np.float32) * self.scales[..., None]
+        return values.reshape(rows, -1)[:, :row].reshape(self.shape)
+
+    def exponents(self) -> NDArray[np.uint8]:
+        """Scales of a microscaling format as they are stored.
+
+        Returns:
+            (rows, groups) exponents of two, offset by 127.
+        """
+        return (np.frexp(self.scales)[1] - 1 + _BIAS).astype(np.uint8)
+
+    def bits(self) -> NDArray[np.uint8]:
+        """Elements as bit patterns.
+
+        Returns:
+            (rows, groups, size), one per byte.
+        """
+        return self.elements.view(np.uint8)
+
+
+def scaled(weight: NDArray[np.float32], target: Format) -> Scaled:
+    """Round a weight to small floats.
+
+    Args:
+        weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
+        target: ``fp8-e4m3``, ``mxfp8`` or ``mxfp4``.
+
+    Returns:
+        Elements and scales.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> scaled(np.array([[6.0, 2.6, -0.2]], dtype=np.float32), parse_format("mxfp4")).dequantize().tolist()
+        [[6.0, 3.0, -0.0]]
+    """
+    rows, row = flat_shape(weight.shape)
+    count, size = target.groups(row)
+    flat = np.pad(np.asarray(weight, dtype=np.float32).reshape(rows, row), ((0, 0), (0, count * size - row)))
+    groups = flat.reshape(rows, count, size)
+    kind = _ELEMENTS[target.name]
+    largest = np.abs(groups).max(axis=2)
+    most = np.float32(_LARGEST[target.name])
+    if target.scale_bits == 8:
+        top = int(np.log2(most))
+        exponents = np.where(largest > 0, np.frexp(largest)[1] - 1 - top, -_BIAS)
+        scales = np.ldexp(np.float32(1), np.maximum(exponents, 1 - _BIAS))
+    else:
+        scales = np.maximum(largest / most, _SMALLEST)
+    elements = np.clip(groups / scales[..., None], -most, most).astype(kind)
+    return Scaled(elements, scales.astype(np.float32), tuple(weight.shape))

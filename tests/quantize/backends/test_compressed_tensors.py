@@ -1,0 +1,150 @@
+"""Packed checkpoints as vLLM finds them, and as transformers loads them with the compressed-tensors package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32, unpack_from_int32
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from allocator import InvalidInputError
+from quantize import apply, parse_format, quantize
+from quantize.exports import read
+from tests.quantize.models import dequantized, outputs, tiny_llama
+
+PLAN = {
+    "model.layers.0.self_attn.q_proj": "int8-g32",
+    "model.layers.0.self_attn.k_proj": "int8-g32",
+    "model.layers.0.self_attn.v_proj": "int8-g32",
+    "model.layers.0.mlp.gate_proj": "int4-g32",
+    "model.layers.0.mlp.up_proj": "int4-g32",
+    "model.layers.1.mlp.down_proj": "uint4-g32",
+    "model.layers.1.self_attn.o_proj": "int8",
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    tiny_llama().half().save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_words_are_those_of_the_package(checkpoint: Path, tmp_path: Path, bits: int) -> None:
+    layer = "model.layers.1.mlp.down_proj"  # rows of 96, which end in the middle of a word
+    made = apply(checkpoint, {layer: f"uint{bits}-g32"}, "compressed-tensors", path=tmp_path / "out")
+    tensors = load_file(made / "model.safetensors")
+    weight = load_file(checkpoint / "model.safetensors")[f"{layer}.weight"].float().numpy()
+    expected, middle = quantize(weight, parse_format(f"uint{bits}-g32")), 2 ** (bits - 1)
+    codes = torch.from_numpy((expected.codes.reshape(64, 96) - middle).astype(np.int8))
+    zeros = torch.from_numpy((expected.zeros - middle).astype(np.int8))
+    assert torch.equal(tensors[f"{layer}.weight_packed"], pack_to_int32(codes, bits))
+    assert torch.equal(
+        unpack_from_int32(tensors[f"{layer}.weight_packed"], bits, torch.Size([64, 96])), codes
+    )
+    assert torch.equal(tensors[f"{layer}.weight_zero_point"], pack_to_int32(zeros, bits, packed_dim=0))
+    assert tensors[f"{layer}.weight_shape"].tolist() == [64, 96]
+
+
+def test_transformers_loads_and_runs_it(checkpoint: Path, tmp_path: Path) -> None:
+    plan = PLAN | {"model.layers.1.mlp.down_proj": "int4-g32"}
+    made = apply(checkpoint, plan, "compressed-tensors", path=tmp_path / "out")
+    # Zero points are left out: compressed-tensors 0.19 expects unpacked ones here, though it packs them itself.
+    loaded = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float16)
+    ours = outputs(loaded).astype(np.float32)
+    original = tiny_llama().half().float()
+    expected = dequantized(original, plan)
+    # Half precision rounds activations; what quantization itself changes is many times that.
+    assert np.abs(ours - expected).max() < 0.02 * np.abs(expected).max()
+    assert np.abs(outputs(original) - expected).max() > 0.04 * np.abs(expected).max()
+
+
+def test_the_configuration_reads_back_as_the_plan_and_names_what_is_left_alone(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    made = apply(checkpoint, PLAN, "compressed-tensors", path=tmp_path / "out")
+    config = json.loads((made / "config.json").read_text())
+    assert {key: config[key] for key in ("model_type", "hidden_size")} == {
+        "model_type": "llama",
+        "hidden_size": 64,
+    }
+    layers = [*PLAN, "lm_head", "model.embed_tokens"]
+    files = {"config.json": json.dumps({"quantization_config": config["quantization_config"]})}
+    assert read("compressed-tensors", files, layers=layers).assignment == PLAN | {
+        "lm_head": "fp16",
+        "model.embed_tokens": "fp16",
+    }
+    ignored = config["quantization_config"]["ignore"]
+    assert any("lm_head" in pattern for pattern in ignored)
+    assert any("layers\\.1\\.self_attn\\.q_proj" in pattern for pattern in ignored)
+    assert (made / "tokenizer.json").read_text() == "{}"
+
+
+def test_shards_stay_shards_with_an_index_of_the_new_names(tmp_path: Path) -> None:
+    tiny_llama().save_pretrained(tmp_path / "in", max_shard_size="60KB")
+    made = apply(tmp_path / "in", PLAN, "compressed-tensors", path=tmp_path / "out")
+    index = json.loads((made / "model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) > 1
+    total = 0
+    for file in sorted(made.glob("*.safetensors")):
+        tensors = load_file(file)
+        total += sum(tensor.nbytes for tensor in tensors.values())
+        assert {name for name, where in index["weight_map"].items() if where == file.name} == set(tensors)
+    assert index["metadata"]["total_size"] == total
+
+
+@pytest.mark.parametrize("third", [{}, {"model.layers.0.self_attn.v_proj": "int4-g32"}])
+def test_a_partial_unit_is_refused_and_named(checkpoint: Path, tmp_path: Path, third: dict[str, str]) -> None:
+    plan = {f"model.layers.0.self_attn.{name}_proj": "int8-g32" for name in "qk"} | third
+    match = r"/assignment/model.layers.0.self_attn.qkv_proj: these layers become one at load and need one format, got "
+    with pytest.raises(
+        InvalidInputError, match=match + "k_proj int8-g32, q_proj int8-g32, v_proj (nothing|int4)"
+    ):
+        apply(checkpoint, plan, "compressed-tensors", path=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("int4-g40", "groups that divide the row; 40 does not divide 64"),
+        ("int8-dynamic", "has no int8-dynamic"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused(checkpoint: Path, tmp_path: Path, name: str, match: str) -> None:
+    with pytest.raises(InvalidInputError, match=match):
+        apply(
+            checkpoint, {"model.layers.1.self_attn.o_proj": name}, "compressed-tensors", path=tmp_path / "out"
+        )
+
+
+def test_kernels_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"conv.weight": torch.ones(4, 3, 2, 2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InvalidInputError, match=r"packs matrices; this weight has the shape \(4, 3, 2, 2\)"):
+        apply(tmp_path, {"conv": "int4"}, "compressed-tensors", path=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (None, "expected a folder with config.json"),
+        ("[", "expected a folder with config.json"),
+        ("[]", "is no JSON object"),
+        ('{"quantization_config": {}}', "quantized already; start from the original"),
+    ],
+)
+def test_a_folder_that_is_no_original_is_refused(tmp_path: Path, text: str | None, match: str) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InvalidInputError, match=f"/model: .*{match}"):
+        apply(tmp_path, PLAN, "compressed-tensors", path=tmp_path / "out")
