@@ -163,18 +163,14 @@ def _plans(
             **request,
         )
         plans.setdefault("refine", []).append(refined.best.assignment)
-        parents = {"evolution": ("start", "uniform", "greedy"), "evolution from uniform": ("uniform",)}
-        for name, origins in parents.items():
-            plans.setdefault(name, []).append(
-                _evolved(profile, refined, origins, measure, bits, evaluations, seed)
-            )
+        evolved = _evolved(profile, refined, measure, bits, evaluations, seed)
+        plans.setdefault("evolution", []).append(evolved)
     return plans
 
 
 def _evolved(
     profile: Profile,
     refined: Refined,
-    origins: tuple[str, ...],
     measure: Callable[[Plan], float],
     bits: float,
     evaluations: int,
@@ -191,7 +187,7 @@ def _evolved(
     found = evolve(
         np.array(profile.resources["weight_bytes"].values, dtype=float),
         bits / 8 * sum(layer.parameters or 0 for layer in profile.layers),
-        [trial.choice for trial in refined.trials if set(origins) & set(trial.origins)],
+        [trial.choice for trial in refined.trials if trial.origins != ("search",)],
         lambda choice: known.get(tuple(choice.tolist())) or measure(plan_of(choice)),
         evaluations=evaluations,
         seed=seed,

@@ -9,7 +9,8 @@ import numpy as np
 from allocator import Profile
 from allocator.problem import FloatArray, IntArray
 from benchmarks.all_plans import best_within, spent_bits
-from benchmarks.estimators import BUDGETS, FORMATS, compare, measured_plans, plan_of, profile_with_everything
+from benchmarks.estimators import BUDGETS, FORMATS, compare, measured_plans, plan_of
+from benchmarks.every_estimator import profile_with_everything
 from benchmarks.evolution import evolve
 from benchmarks.models import digits_cnn
 from quantize.feedback import refine
@@ -39,7 +40,6 @@ def regrets(on: str, seeds: int) -> dict[str, list[float]]:
     searches = {  # where all plans can be listed, refine draws nothing: its seeds are all the same
         "refine": (_refine, 1),
         "evolution": (_evolution, seeds),
-        "evolution from uniform": (_evolution_from_uniform, seeds),
     }
     for name, (search, count_of_seeds) in searches.items():
         for at, (bits, best) in enumerate(zip(BUDGETS, optimum, strict=True)):
@@ -69,19 +69,9 @@ def _refine(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list
 
 
 def _evolution(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list[float]:
-    solvers = ("exact", "uniform", "greedy")  # what refine starts from
-    return _evolved(profile, truth, bits, seed, solvers)
-
-
-def _evolution_from_uniform(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list[float]:
-    return _evolved(profile, truth, bits, seed, ("uniform",))
-
-
-def _evolved(
-    profile: Profile, truth: FloatArray, bits: float, seed: int, solvers: tuple[str, ...]
-) -> list[float]:
     parents: list[IntArray] = [
-        np.array(plan_of(profile, _OBJECTIVE, bits, solver), dtype=np.int64) for solver in solvers
+        np.array(plan_of(profile, _OBJECTIVE, bits, solver), dtype=np.int64)
+        for solver in ("exact", "uniform", "greedy")  # what refine starts from
     ]
     spend = np.array(profile.resources["weight_bytes"].values, dtype=float)
     limit = bits / 8 * sum(layer.parameters or 0 for layer in profile.layers)

@@ -21,6 +21,9 @@ Pairs: TypeAlias = Annotated[
     ),
 ]
 Count: TypeAlias = Annotated[int, typer.Option(help="Number of pairs to measure on.", min=2)]
+Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", help="Replace what exists under the name of --out.")
+]
 _PAIRS_PER_BATCH = 16
 
 

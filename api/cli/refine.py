@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator import load_profile
-from api.cli.measuring import Count, ModelFolder, Pairs, encoder_measure
+from api.cli.measuring import Count, Force, ModelFolder, Pairs, encoder_measure
 from api.cli.options import Allowed, AsJson, Budgets, Forbidden, Limits, Objectives, Pins, ProfileFile, asked
 from api.cli.parsing import require_writable, write
+from quantize.files import require_free
 
 
 def command(
@@ -35,6 +36,7 @@ def command(
         typer.Option(help="Remember measurements here; the same command goes on from them."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Write the allocation here, as JSON.")] = Path("plan.json"),
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure plans of a sentence encoder and keep the best: never worse than the solver's, uniform or greedy.
@@ -45,6 +47,7 @@ def command(
     """
     request = asked(budget=budget, objective=objective, limit=limit, pin=pin, allow=allow, forbid=forbid)
     loaded = load_profile(profile)
+    require_free(out, force=force)
     require_writable(out)
     measure = encoder_measure(model, pairs, count)
     from quantize.feedback import refine

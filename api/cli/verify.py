@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from allocator import load_profile
+from allocator import Fault, InvalidInputError, load_profile
 from api.cli.apply import read_allocation
-from api.cli.measuring import Count, ModelFolder, Pairs, encoder_measure
+from api.cli.measuring import Count, Force, ModelFolder, Pairs, encoder_measure
 from api.cli.options import AsJson
 from api.cli.parsing import require_writable, write
+from quantize.files import require_free
 
 
 def command(
@@ -27,6 +28,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Write the report here: Markdown, and JSON beside it.")
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a plan beside uniform, greedy and full precision at equal bytes.
@@ -35,9 +37,15 @@ def command(
 
     Ends with 1 when a baseline measures better than the plan.
     """  # noqa: DOC501 - the docstring is the help text
+    if out is not None and out.suffix == ".json":
+        raise InvalidInputError(
+            Fault("--out", f"{str(out)!r} is the name of the JSON beside the page; use .md")
+        )
     loaded, allocation = load_profile(profile), read_allocation(plan)
     if out is not None:
-        require_writable(out)
+        for path in (out, out.with_suffix(".json")):
+            require_free(path, force=force)
+            require_writable(path)
     measure = encoder_measure(model, pairs, count)
     from quantize.feedback import as_markdown, verify
 

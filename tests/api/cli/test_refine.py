@@ -34,7 +34,12 @@ def test_a_refined_plan_is_measured_and_passes_the_gate(
     )
     allocation = Allocation.model_validate_json(plan.read_bytes())
     assert allocation.solver.name == "refine"
-    assert bitalloc("refine", profile, *budget, *measuring, *options, "--json").out == done.out
+    kept = plan.read_bytes()
+    again = bitalloc("refine", profile, *budget, *measuring, *options, "--json")
+    assert again.code == 2
+    assert "exists; choose another name" in again.err
+    assert bitalloc("refine", profile, *budget, *measuring, *options, "--json", "--force").out == done.out
+    assert plan.read_bytes() == kept
 
     gate = ["--profile", profile, "-o", "embedding_distance", *measuring]
     passed = bitalloc("verify", plan, *gate, "--out", report)
@@ -46,6 +51,8 @@ def test_a_refined_plan_is_measured_and_passes_the_gate(
     rule = {"pin": {"*.word_embeddings": "int8-g64"}, "allow": {"*.layer.*": ("int2-g64",)}}
     bad = solve(profile, objective="embedding_distance", **rule)
     plan.write_text(bad.model_dump_json())
+    assert bitalloc("verify", plan, *gate, "--out", report).code == 2
+    assert "the name of the JSON" in bitalloc("verify", plan, *gate, "--out", tmp_path / "r.json").err
     failed = bitalloc("verify", plan, *gate)
     assert failed.code == 1
     assert "**Failed.**" in failed.out
