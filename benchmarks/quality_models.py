@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from allocator import Profile, solve
+from allocator import Profile, load_profile, solve
 from benchmarks.evolution import evolve
 from benchmarks.models import stdlib_llama
 from benchmarks.models.trained import kl_divergence
 from quantize.feedback import Refined, refine
-from sensitivity import Estimator, fisher, kl, measured, output_mse, profile_model, weight_error
-from sensitivity.calibration import Batch, LossFunction
+from sensitivity import Estimator, fisher, kl, output_mse, profile_model, weight_error
 from sensitivity.docstrings import docstring_pairs
-from sensitivity.encoder_profile import EXCLUDED
 from sensitivity.planned import Planned, distance_of_plans
 from sensitivity.retrieval import RetrievalTask
-from sensitivity.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
 
 BUDGETS = (2.5, 3.0, 3.5, 4.0, 5.0)
 _FORMATS = ("int2-g64", "int3-g64", "int4-g64", "int5-g64", "int8-g64")
-_OBJECTIVE = "measured"
+_MINILM = Path(__file__).parents[1] / "examples" / "minilm.json"
 
 Plan = Mapping[str, str]
 #: Title → (method → one number per budget).
@@ -46,12 +44,12 @@ def language(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
     trained = stdlib_llama.load()
     seen, unseen = trained.calibration[:4], trained.held_out[:8]
     tables: dict[str, Estimator] = {
-        _OBJECTIVE: partial(kl, logits=trained.logits),
+        "kl": partial(kl, logits=trained.logits),
         "fisher": fisher,
         "output_mse": output_mse,
         "weight_error": weight_error,
     }
-    profile = _profile(trained.model, seen, trained.loss, tables)
+    profile = profile_model(trained.model, seen, trained.loss, _FORMATS, tables)
     planned = Planned(trained.model)
     measures = [
         distance_of_plans(trained.model, data, trained.logits, kl_divergence, planned)
@@ -68,11 +66,11 @@ def language(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
         "KL on held-out text, nats": measures[1],
         "perplexity on held-out text": perplexity,
     }
-    return _compared(profile, measures[0], reports, budgets, evaluations, seeds)
+    return _compared(profile, "kl", measures[0], reports, budgets, evaluations, seeds)
 
 
 def encoder(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
-    """all-MiniLM-L6-v2.
+    """all-MiniLM-L6-v2, from the profile that the demo measured.
 
     Args:
         budgets: Effective bits.
@@ -85,15 +83,7 @@ def encoder(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
     model, tokenizer = load_text_encoder(max_tokens=48)
     pairs = docstring_pairs(200)
     seen, held_out = pair_batches(tokenizer, pairs[0:32:2], 16), pairs[1:200:2]
-    tables: dict[str, Estimator] = {
-        _OBJECTIVE: partial(
-            measured, name=_OBJECTIVE, outputs=encode, distance=cosine_distance, meaning="1 - cosine"
-        ),
-        "fisher": fisher,
-        "output_mse": output_mse,
-        "weight_error": weight_error,
-    }
-    profile = _profile(model, seen, info_nce, tables, EXCLUDED)
+    profile = load_profile(_MINILM)
     planned = Planned(model)
     measure = distance_of_plans(model, seen, encode, cosine_distance, planned)
     task = RetrievalTask.of(held_out, tokenizer, partial(encode, model))
@@ -112,21 +102,12 @@ def encoder(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
         "embedding distance on held-out pairs": partial(quality, 0),
         "recall@1 on held-out pairs": partial(quality, 1),
     }
-    return _compared(profile, measure, reports, budgets, evaluations, seeds)
-
-
-def _profile(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    loss: LossFunction,
-    tables: Mapping[str, Estimator],
-    exclude: tuple[str, ...] = (),
-) -> Profile:
-    return profile_model(model, batches, loss, _FORMATS, tables, exclude=exclude)
+    return _compared(profile, "embedding_distance", measure, reports, budgets, evaluations, seeds)
 
 
 def _compared(
     profile: Profile,
+    objective: str,
     measure: Callable[[Plan], float],
     reports: Mapping[str, Callable[[Plan], float]],
     budgets: Sequence[float],
@@ -135,7 +116,7 @@ def _compared(
 ) -> Tables:
     found: Tables = {title: {} for title in reports}
     for bits in budgets:
-        plans = _plans(profile, measure, bits, evaluations, seeds)
+        plans = _plans(profile, objective, measure, bits, evaluations, seeds)
         for method, chosen in plans.items():
             for title, report in reports.items():
                 value = float(np.mean([report(plan) for plan in chosen]))
@@ -144,12 +125,17 @@ def _compared(
 
 
 def _plans(
-    profile: Profile, measure: Callable[[Plan], float], bits: float, evaluations: int, seeds: int
+    profile: Profile,
+    objective: str,
+    measure: Callable[[Plan], float],
+    bits: float,
+    evaluations: int,
+    seeds: int,
 ) -> dict[str, list[Plan]]:
     request = {"budgets": {"effective_bits": bits}}
     plans: dict[str, list[Plan]] = {}
     for name in ("uniform", "greedy"):
-        plans[name] = [solve(profile, objective=_OBJECTIVE, solver=name, **request).assignment or {}]
+        plans[name] = [solve(profile, objective=objective, solver=name, **request).assignment or {}]
     for table in profile.costs:
         plans[f"one shot, {table}"] = [solve(profile, objective=table, **request).assignment or {}]
     for seed in range(seeds):
@@ -159,7 +145,7 @@ def _plans(
             max_evaluations=evaluations,
             patience=evaluations,
             seed=seed,
-            objective=_OBJECTIVE,
+            objective=objective,
             **request,
         )
         plans.setdefault("refine", []).append(refined.best.assignment)

@@ -64,7 +64,9 @@ def _budgets(
 ) -> dict[str, object]:
     names = [layer.name for layer in profile.layers]
     query = torch.randn(1, _WIDTHS[0], generator=torch.Generator().manual_seed(1))
-    source = export_onnx(model, {"input": query}, folder / "fp32.onnx", layers=names)
+    source = export_onnx(
+        model, {"input": query}, folder / "fp32.onnx", layers=names, dynamic={"input": {0: "batch"}}
+    )
     distance = distance_of_plans(model, batches, _outputs, _relative)
 
     def clock(plan: Mapping[str, str]) -> float:
