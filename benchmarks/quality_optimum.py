@@ -15,7 +15,7 @@ from benchmarks.evolution import evolve
 from benchmarks.models import digits_cnn
 from quantize.feedback import refine
 
-__all__ = ["BUDGETS", "regrets"]
+__all__ = ["BUDGETS", "regrets", "search_evolution", "search_refine"]
 _COUNTS = (20, 60)
 _OBJECTIVE = "kl"
 
@@ -38,8 +38,8 @@ def regrets(on: str, seeds: int) -> dict[str, list[float]]:
     rows: dict[str, list[float]] = {name: list(values) for name, values in found.items()}
     optimum = [float(truth[best_within(truth, spent_bits(profile), bits)]) for bits in BUDGETS]
     searches = {  # where all plans can be listed, refine draws nothing: its seeds are all the same
-        "refine": (_refine, 1),
-        "evolution": (_evolution, seeds),
+        "refine": (search_refine, 1),
+        "evolution": (search_evolution, seeds),
     }
     for name, (search, count_of_seeds) in searches.items():
         for at, (bits, best) in enumerate(zip(BUDGETS, optimum, strict=True)):
@@ -50,7 +50,18 @@ def regrets(on: str, seeds: int) -> dict[str, list[float]]:
     return rows
 
 
-def _refine(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list[float]:
+def search_refine(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list[float]:
+    """Let ``refine`` search.
+
+    Args:
+        profile: Its table ``kl`` is the objective.
+        truth: (F, …, F) measured loss of every plan.
+        bits: The budget, effective bits.
+        seed: Seed of the search.
+
+    Returns:
+        Losses in the order of measuring, 60 or fewer.
+    """
     columns = list(profile.formats)
 
     def measure(plan: Mapping[str, str]) -> float:
@@ -68,7 +79,18 @@ def _refine(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list
     return [trial.loss for trial in found.trials]
 
 
-def _evolution(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list[float]:
+def search_evolution(profile: Profile, truth: FloatArray, bits: float, seed: int) -> list[float]:
+    """Let the evolutionary search begin where ``refine`` does.
+
+    Args:
+        profile: Its table ``kl`` is the objective.
+        truth: (F, …, F) measured loss of every plan.
+        bits: The budget, effective bits.
+        seed: Seed of the search.
+
+    Returns:
+        Losses in the order of measuring, 60 or fewer.
+    """
     parents: list[IntArray] = [
         np.array(plan_of(profile, _OBJECTIVE, bits, solver), dtype=np.int64)
         for solver in ("exact", "uniform", "greedy")  # what refine starts from
