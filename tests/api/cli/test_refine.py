@@ -48,8 +48,15 @@ def test_a_refined_plan_is_measured_and_passes_the_gate(
     rows = json.loads(report.with_suffix(".json").read_text())["rows"]
     assert rows[0]["loss"] == pytest.approx(result["losses"]["refined"], rel=1e-9)
 
-    rule = {"pin": {"*.word_embeddings": "int8-g64"}, "allow": {"*.layer.*": ("int2-g64",)}}
-    bad = solve(profile, objective="embedding_distance", **rule)
+    # The worst plan that spends half of what the layers beside the embedding can take.
+    document = json.loads(profile.read_text())
+    costs, spent = document["costs"]["embedding_distance"], document["resources"]["weight_bytes"]["values"]
+    costs["values"] = [[-value for value in row] for row in costs["values"]]
+    costs["stderr"] = None
+    least = sum(row[0] for row in spent)
+    most = least + sum(row[2] - row[0] for row in spent[1:])
+    rule = {"limits": [{"table": "weight_bytes", "min": (least + most) / 2, "max": most}]}
+    bad = solve(document, objective="embedding_distance", pin={"*.word_embeddings": "int2-g64"}, **rule)
     plan.write_text(bad.model_dump_json())
     assert bitalloc("verify", plan, *gate, "--out", report).code == 2
     assert "the name of the JSON" in bitalloc("verify", plan, *gate, "--out", tmp_path / "r.json").err
