@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from allocator.problem import FloatArray
+from quantize.records import opened
 from sensitivity.calibration import digest
 from sensitivity.fingerprint import fingerprint
-from sensitivity.records import opened
 from sensitivity.study import Study
 from sensitivity.tasks import Engine, Keep, Key, Measure, forget, serial
 
@@ -32,7 +32,7 @@ class Journal:
     """An engine that computes only what its file does not hold yet.
 
     Attributes:
-        path: The file; begun when absent. See :mod:`sensitivity.records` for what is safe in it, and when.
+        path: The file; begun when absent. See :mod:`quantize.records` for what is safe in it, and when.
         engine: Computes the missing pieces.
     """
 

@@ -1,7 +1,7 @@
 """The ``bitalloc`` command; one file per subcommand.
 
-Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, or a lint found errors, 2 the input cannot
-be used, 3 a bug.
+Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, a lint found errors or a plan failed its
+gate, 2 the input cannot be used, 3 a bug.
 """
 
 from __future__ import annotations
@@ -14,7 +14,21 @@ from typing import Annotated
 import typer
 
 from allocator import BitallocError, CertificateError
-from api.cli import apply, demo, explain, export, frontier, import_scores, keys, lint, profile, serve, solve
+from api.cli import (
+    apply,
+    demo,
+    explain,
+    export,
+    frontier,
+    import_scores,
+    keys,
+    lint,
+    profile,
+    refine,
+    serve,
+    solve,
+    verify,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +43,8 @@ app.command("demo")(demo.command)
 app.command("profile")(profile.command)
 app.command("solve")(solve.command)
 app.command("frontier")(frontier.command)
+app.command("refine")(refine.command)
+app.command("verify")(verify.command)
 app.command("explain")(explain.command)
 app.command("apply")(apply.command)
 app.command("export")(export.command)

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allocator import InvalidInputError
+from quantize.records import opened
 from sensitivity.journal import Journal
-from sensitivity.records import opened
 from tests.sensitivity import resumed
 from tests.sensitivity.resumed import FORMATS, Noting, run
 

@@ -1,0 +1,59 @@
+"""``bitalloc verify``: a plan of a sentence encoder measured beside its baselines, as a gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from allocator import Fault, InvalidInputError, load_profile
+from api.cli.apply import read_allocation
+from api.cli.measuring import Count, Force, ModelFolder, Pairs, encoder_measure
+from api.cli.options import AsJson
+from api.cli.parsing import require_writable, write
+from quantize.files import require_free
+
+
+def command(
+    plan: Annotated[Path, typer.Argument(help="Allocation, as written by `bitalloc solve` or `refine`.")],
+    profile: Annotated[Path, typer.Option(help="The profile that it was planned for.")],
+    objective: Annotated[str, typer.Option("--objective", "-o", help="Table that baselines are planned by.")],
+    model: ModelFolder = None,
+    pairs: Pairs = None,
+    count: Count = 24,
+    tolerance: Annotated[
+        float, typer.Option(help="Relative amount by which a baseline may measure better.")
+    ] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report here: Markdown, and JSON beside it.")
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a plan beside uniform, greedy and full precision at equal bytes.
+
+    Example: `bitalloc verify plan.json --profile profile.json -o embedding_distance --out report.md`
+
+    Ends with 1 when a baseline measures better than the plan.
+    """  # noqa: DOC501 - the docstring is the help text
+    if out is not None and out.suffix == ".json":
+        raise InvalidInputError(
+            Fault("--out", f"{str(out)!r} is the name of the JSON beside the page; use .md")
+        )
+    loaded, allocation = load_profile(profile), read_allocation(plan)
+    if out is not None:
+        for path in (out, out.with_suffix(".json")):
+            require_free(path, force=force)
+            require_writable(path)
+    measure = encoder_measure(model, pairs, count)
+    from quantize.feedback import as_markdown, verify
+
+    report = verify(loaded, allocation, measure, objective=objective, tolerance=tolerance)
+    page, document = as_markdown(report), report.model_dump_json(indent=2) + "\n"
+    if out is not None:
+        write(out, page)
+        write(out.with_suffix(".json"), document)
+    typer.echo(document if as_json else page, nl=False)
+    if not report.passed:
+        raise typer.Exit(1)

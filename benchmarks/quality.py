@@ -1,0 +1,102 @@
+"""What plans are worth when they are measured: one-shot plans, ``refine`` and its rivals at equal bytes.
+
+``python -m benchmarks.quality optimum|language|encoder|speed [--out out]``. See ``docs/benchmarks.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import quality_models, quality_optimum, quality_speed
+from benchmarks.models.cache import one_thread
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_Out = Annotated[Path | None, typer.Option(help="Folder to write results to, as JSON.")]
+_Seeds = Annotated[int, typer.Option(help="Seeds of each search.", min=1)]
+_Evaluations = Annotated[int, typer.Option(help="Plans that each search may measure.", min=4)]
+
+
+_Bits = Annotated[str, typer.Option(help="Budgets, effective bits.")]
+_ALL_BITS = ",".join(f"{bits:g}" for bits in quality_models.BUDGETS)
+
+
+@app.command()
+def optimum(seeds: _Seeds = 3, out: _Out = None) -> None:
+    """Regret against the true optimum: the digits network, all 15,625 plans measured."""
+    with one_thread():
+        for on in ("held-out", "calibration"):
+            found = quality_optimum.regrets(on, seeds)
+            title = f"measured KL on {on} digits ÷ the true optimum"
+            _show(title, quality_optimum.BUDGETS, found, out, f"optimum-{on}", worst=True)
+
+
+@app.command()
+def language(
+    evaluations: _Evaluations = 60, seeds: _Seeds = 1, bits: _Bits = _ALL_BITS, out: _Out = None
+) -> None:
+    """The small Llama: KL and perplexity at equal bytes."""
+    with one_thread():
+        budgets = tuple(map(float, bits.split(",")))
+        _models(budgets, quality_models.language(budgets, evaluations, seeds), out, "language")
+
+
+@app.command()
+def encoder(
+    evaluations: _Evaluations = 40, seeds: _Seeds = 1, bits: _Bits = _ALL_BITS, out: _Out = None
+) -> None:
+    """all-MiniLM-L6-v2: embedding distance and recall@1 at equal bytes."""
+    with one_thread():
+        budgets = tuple(map(float, bits.split(",")))
+        _models(budgets, quality_models.encoder(budgets, evaluations, seeds), out, "encoder")
+
+
+@app.command()
+def speed(evaluations: _Evaluations = 20, out: _Out = None) -> None:
+    """ONNX Runtime at batch 1: a latency budget, foreseen and measured."""
+    result = quality_speed.latency_budget(evaluations)
+    Console(width=140).print_json(json.dumps(result))
+    _write(out, "speed", result)
+
+
+def _models(
+    budgets: Sequence[float], tables: Mapping[str, Mapping[str, Sequence[float]]], out: Path | None, name: str
+) -> None:
+    for title, rows in tables.items():
+        _show(title, budgets, rows, None, name)
+    _write(out, name, tables)
+
+
+def _show(
+    title: str,
+    budgets: Sequence[float],
+    rows: Mapping[str, Sequence[float]],
+    out: Path | None,
+    name: str,
+    *,
+    worst: bool = False,
+) -> None:
+    columns = [f"{bits:g}" for bits in budgets] + (["mean", "worst"] if worst else [])
+    table = Table("method", *columns, title=title)
+    for method, values in rows.items():
+        more = [float(np.exp(np.log(values).mean())), max(values)] if worst else []
+        table.add_row(method, *(f"{value:.4g}" for value in [*values, *more]))
+    Console(width=140).print(table)
+    _write(out, name, rows)
+
+
+def _write(out: Path | None, name: str, result: object) -> None:
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,82 @@
+"""`bitalloc refine` and `bitalloc verify`, on a small real encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from allocator import Allocation, solve
+from tests.api.conftest import Run
+
+
+@pytest.fixture
+def profile(bitalloc: Run, tiny_encoder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "profile.json"
+    options = ["--count", "4", "--tables", "embedding_distance", "--formats", "int2-g64,int4-g64,int8-g64"]
+    assert bitalloc("profile", "--model", tiny_encoder, "--out", path, *options).code == 0
+    return path
+
+
+def test_a_refined_plan_is_measured_and_passes_the_gate(
+    bitalloc: Run, tiny_encoder: Path, tmp_path: Path, profile: Path
+) -> None:
+    plan, report = tmp_path / "plan.json", tmp_path / "report.md"
+    measuring = ["--model", tiny_encoder, "--count", "4"]
+    budget = ["-o", "embedding_distance", "-b", "effective_bits=3.5"]
+    options = ["--max-evaluations", "8", "--journal", tmp_path / "journal", "--out", plan]
+    done = bitalloc("refine", profile, *budget, *measuring, *options, "--json")
+    assert (done.code, done.err) == (0, "")
+    result = json.loads(done.out)
+    assert result["losses"]["refined"] <= min(
+        result["losses"][name] for name in ("start", "uniform", "greedy")
+    )
+    allocation = Allocation.model_validate_json(plan.read_bytes())
+    assert allocation.solver.name == "refine"
+    kept = plan.read_bytes()
+    again = bitalloc("refine", profile, *budget, *measuring, *options, "--json")
+    assert again.code == 2
+    assert "exists; choose another name" in again.err
+    assert bitalloc("refine", profile, *budget, *measuring, *options, "--json", "--force").out == done.out
+    assert plan.read_bytes() == kept
+
+    gate = ["--profile", profile, "-o", "embedding_distance", *measuring]
+    passed = bitalloc("verify", plan, *gate, "--out", report)
+    assert (passed.code, passed.err) == (0, "")
+    assert passed.out == report.read_text() != ""
+    rows = json.loads(report.with_suffix(".json").read_text())["rows"]
+    assert rows[0]["loss"] == pytest.approx(result["losses"]["refined"], rel=1e-9)
+
+    # The worst plan that spends half of what the layers beside the embedding can take.
+    document = json.loads(profile.read_text())
+    costs, spent = document["costs"]["embedding_distance"], document["resources"]["weight_bytes"]["values"]
+    costs["values"] = [[-value for value in row] for row in costs["values"]]
+    costs["stderr"] = None
+    least = sum(row[0] for row in spent)
+    most = least + sum(row[2] - row[0] for row in spent[1:])
+    rule = {"limits": [{"table": "weight_bytes", "min": (least + most) / 2, "max": most}]}
+    bad = solve(document, objective="embedding_distance", pin={"*.word_embeddings": "int2-g64"}, **rule)
+    plan.write_text(bad.model_dump_json())
+    assert bitalloc("verify", plan, *gate, "--out", report).code == 2
+    assert "the name of the JSON" in bitalloc("verify", plan, *gate, "--out", tmp_path / "r.json").err
+    failed = bitalloc("verify", plan, *gate)
+    assert failed.code == 1
+    assert "**Failed.**" in failed.out
+
+
+def test_a_budget_that_no_plan_keeps(bitalloc: Run, tiny_encoder: Path, profile: Path) -> None:
+    done = bitalloc(
+        "refine",
+        profile,
+        "-o",
+        "embedding_distance",
+        "-b",
+        "effective_bits=1",
+        "--model",
+        tiny_encoder,
+        "--count",
+        "4",
+    )
+    assert done.code == 2
+    assert "/budgets: no plan keeps every budget; effective_bits: asked for at most 1" in done.err
