@@ -2,15 +2,15 @@
 
 A format is known by its name, which is also its column in a Profile:
 
-================  ================================================================================
-``int4-g64``   4-bit signed codes, one scale per 64 weights of a row, symmetric around zero
-``uint4-g64``  4-bit unsigned codes, one scale and one zero point per 64 weights of a row
-``int8``       8-bit signed codes, one scale per row
-``fp16``       half precision, nothing to scale; likewise ``bf16`` and ``fp32``
-``fp8-e4m3``   8-bit floats, one scale in single precision per row
-``mxfp4``      4-bit floats (e2m1), one power of two per 32 weights (OCP Microscaling 1.0); likewise ``mxfp8`` (e4m3)
+================  ====================================================================================================
+``int4-g64``      4-bit signed codes, one scale per 64 weights of a row, symmetric around zero
+``uint4-g64``     4-bit unsigned codes, one scale and one zero point per 64 weights of a row
+``int8``          8-bit signed codes, one scale per row
+``fp16``          half precision, nothing to scale; likewise ``bf16`` and ``fp32``
+``fp8-e4m3``      8-bit floats, one scale in single precision per row
+``mxfp4``         4-bit floats (e2m1), one power of two per 32 weights (OCP Microscaling 1.0); likewise ``mxfp8`` (e4m3)
 ``int8-dynamic``  ``int8``, whose layers also round their inputs to 8 bits as they come
-================  ================================================================================
+================  ====================================================================================================
 """
 
 from __future__ import annotations
