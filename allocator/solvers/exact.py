@@ -25,7 +25,13 @@ from allocator.status import Status
 #: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
 #: several.
 _Steps: TypeAlias = tuple[tuple[str, int | None], ...]
-_ONE_LIMIT: _Steps = (("halves", 20_000), ("states", 3_000), ("states", 3_000_000), ("nodes", None))
+_ONE_LIMIT: _Steps = (
+    ("halves", 2_000),
+    ("states", 3_000),
+    ("halves", 20_000),
+    ("states", 3_000_000),
+    ("nodes", None),
+)
 _SEVERAL_LIMITS: _Steps = (
     ("halves", 1_000_000),
     ("states", 500),
