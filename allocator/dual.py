@@ -16,7 +16,7 @@ import numpy as np
 
 from allocator.hull import Hull, build_hull
 from allocator.master import Master
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost, masked_spend
+from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost, masked_spend
 from allocator.solvers.outcome import NEVER, Deadline
 
 _MAX_EVALUATIONS = 500
@@ -109,8 +109,8 @@ class _Lagrangian:
 
     @cached_property
     def spend_range(self) -> FloatArray:
-        most = np.where(self.problem.available, self.problem.spend, -np.inf).max(axis=2)
-        spread = (most - masked_spend(self.problem).min(axis=2)).max(axis=1)  # (R,)
+        most = -least(np.where(self.problem.available, -self.problem.spend, np.inf))  # (R, U)
+        spread = (most - least(masked_spend(self.problem))).max(axis=1)  # (R,)
         return np.where(spread > 0, spread, 1.0)
 
     @cached_property

@@ -231,9 +231,11 @@ class Pace:
         Returns:
             Whether to take it.
         """
-        self._start = time.monotonic()
         left = self._deadline.left_s()
-        return not self._deadline.passed() and (left is None or self._seconds_per_state * states <= left)
+        if left is None:
+            return True
+        self._start = time.monotonic()
+        return not self._deadline.passed() and self._seconds_per_state * states <= left
 
     def took(self, states: int) -> None:
         """Tell after a step.

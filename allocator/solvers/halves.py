@@ -28,7 +28,7 @@ from allocator.solvers.outcome import Deadline, Effort
 from allocator.solvers.partners import Partners
 
 #: Moves within the first reach, and how many more there are within each next one.
-_FIRST_MOVES, _GROWTH = 40, 1.15
+_FIRST_MOVES, _GROWTH = 30, 1.25
 #: Most pairs of half plans to compare, as a multiple of the most states.
 _PAIRS_PER_STATE = 25
 #: From this many states on, those that spend and cost the same are merged; again when there are twice as many, or ten

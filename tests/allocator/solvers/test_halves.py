@@ -71,6 +71,7 @@ def test_knows_the_library(name: str) -> None:
 
 
 def test_equal_states_are_merged_without_losing_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halves, "_FIRST_MOVES", 40)  # so that many states are listed
     problem = same_sizes(units=26, limits=2, seed=1)
     whole = search(problem, Effort(), 10**7)
     monkeypatch.setattr(halves, "_MERGED_FROM", 50)
