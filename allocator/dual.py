@@ -10,6 +10,7 @@ the linear relaxation. The multipliers are the shadow prices of the limits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -92,14 +93,30 @@ class _Lagrangian:
         self.problem = problem
         self.evaluations = 0
         self.cost = masked_cost(problem)  # (U, F)
-        worst = np.where(problem.available, problem.cost, -np.inf).max(axis=1)
-        self.worst = float(worst.sum()) * (1 + _ROUNDING) + _ROUNDING * float(np.abs(worst).sum())
-        self.cost_range = float((worst - self.cost.min(axis=1)).max()) or 1.0
-        most = np.where(problem.available, problem.spend, -np.inf).max(axis=2)
-        spread = (most - masked_spend(problem).min(axis=2)).max(axis=1)  # (R,)
-        self.spend_range = np.where(spread > 0, spread, 1.0)
-        self.unit = self.cost_range / self.spend_range
-        self.thrift = np.tensordot(1 / self.spend_range, problem.spend, axes=1)  # (U, F)
+
+    @cached_property
+    def dearest(self) -> FloatArray:
+        worst: FloatArray = np.where(self.problem.available, self.problem.cost, -np.inf).max(axis=1)  # (U,)
+        return worst
+
+    @cached_property
+    def worst(self) -> float:
+        return float(self.dearest.sum()) * (1 + _ROUNDING) + _ROUNDING * float(np.abs(self.dearest).sum())
+
+    @cached_property
+    def cost_range(self) -> float:
+        return float((self.dearest - self.cost.min(axis=1)).max()) or 1.0
+
+    @cached_property
+    def spend_range(self) -> FloatArray:
+        most = np.where(self.problem.available, self.problem.spend, -np.inf).max(axis=2)
+        spread = (most - masked_spend(self.problem).min(axis=2)).max(axis=1)  # (R,)
+        return np.where(spread > 0, spread, 1.0)
+
+    @cached_property
+    def thrift(self) -> FloatArray:
+        thrift: FloatArray = np.tensordot(1 / self.spend_range, self.problem.spend, axes=1)  # (U, F)
+        return thrift
 
     def cut(self, multipliers: FloatArray) -> _Cut:
         reduced = self.cost + np.tensordot(multipliers, self.problem.spend, axes=1)  # (U, F)
@@ -155,7 +172,8 @@ def _on_hull(lagrangian: _Lagrangian, hull: Hull) -> Dual:
 def _by_cutting_planes(lagrangian: _Lagrangian, free: _Cut, deadline: Deadline) -> Dual:
     # Kelley's method: the cuts seen so far are an upper model of L, and a small linear program finds its highest
     # point. Multipliers are searched in a box, in units of (range of costs / range of spends).
-    unit, scale = lagrangian.unit, lagrangian.cost_range
+    scale = lagrangian.cost_range
+    unit = scale / lagrangian.spend_range
     model = Master(0.0, free.slope * unit / scale, box=1.0)
     limits = lagrangian.problem.limits
     for row in np.vstack([np.eye(limits), np.ones(limits)]):

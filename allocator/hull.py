@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost, masked_spend
+from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost, masked_spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,43 +77,28 @@ def build_hull(problem: Problem, row: int = 0) -> Hull:
         ([0, 0], [(0, 1), (1, 2), (0, 2)], [5.0, 4.0, 1.5])
     """
     cost, spend = masked_cost(problem), masked_spend(problem)[row]
-    ties = spend <= spend.min(axis=1, keepdims=True)
+    ties = spend <= least(spend)[:, None]
     start = np.where(ties, cost, np.inf).argmin(axis=1)
-    found: list[tuple[IntArray, IntArray, FloatArray]] = []
+    found: list[tuple[IntArray, IntArray, IntArray, FloatArray]] = []  # unit, from, to, price
     active, here = np.arange(problem.units), start
     while active.size:
         rows = np.arange(active.size)
         gain = cost[rows, here][:, None] - cost  # (A, F), of the units that still move
         more = spend - spend[rows, here][:, None]
         price = np.divide(gain, more, out=np.zeros_like(gain), where=(more > 0) & (gain > 0))
-        best = price.max(axis=1)
+        best = price[rows, price.argmax(axis=1)]
         # Of options on one line the nearest comes first, so that every supported plan is passed.
         nearest = np.where(price >= best[:, None], more, np.inf).argmin(axis=1)
         moving = (best > 0).nonzero()[0]
-        active, here, best = active[moving], nearest[moving], best[moving]
-        cost, spend = cost[moving], spend[moving]
-        found.append((active, here, best))
-    return _merge(problem, row, start, found)
-
-
-def _merge(
-    problem: Problem, row: int, start: IntArray, found: list[tuple[IntArray, IntArray, FloatArray]]
-) -> Hull:
-    units = np.arange(problem.units)
-    unit = np.concatenate([item[0] for item in found])
-    option = np.concatenate([item[1] for item in found])
-    price = np.concatenate([item[2] for item in found])
-    before = np.empty_like(option)
-    at = start.copy()
-    position = 0
-    for active, nearest, _ in found:
-        before[position : position + active.size] = at[active]
-        at[active] = nearest
-        position += active.size
+        found.append((active[moving], here[moving], nearest[moving], best[moving]))
+        active, here = active[moving], nearest[moving]
+        if moving.size < rows.size:
+            cost, spend = cost.take(moving, axis=0), spend.take(moving, axis=0)
+    unit, before, option, price = (np.concatenate(column) for column in zip(*found, strict=True))
     # Rounding must not let a unit's second step overtake its first: prices of a unit fall, and the sort is stable.
     order = np.argsort(-price, kind="stable")
     unit, option, before, price = unit[order], option[order], before[order], price[order]
-    spends, costs = problem.spend[row], problem.cost
+    units, costs, spends = np.arange(problem.units), problem.cost, problem.spend[row]
     spent = spends[unit, option] - spends[unit, before]
     saved = costs[unit, option] - costs[unit, before]
     return Hull(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.problem import BoolArray, IntArray, Problem, masked_spend
+from allocator.problem import BoolArray, IntArray, Problem, least, masked_spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +73,10 @@ def fitting_options(problem: Problem) -> BoolArray:
     if problem.limits == 0:
         return problem.available
     spend = masked_spend(problem)
-    more = spend - spend.min(axis=2, keepdims=True)  # (R, U, F)
-    least = spend.min(axis=2)  # (R, U)
-    rounding = 1e-12 * (np.abs(least).sum(axis=1) + np.abs(problem.limit))
-    room = problem.limit - least.sum(axis=1) + rounding
+    thriftiest = least(spend)  # (R, U)
+    more = spend - thriftiest[:, :, None]  # (R, U, F)
+    rounding = 1e-12 * (np.abs(thriftiest).sum(axis=1) + np.abs(problem.limit))
+    room = problem.limit - thriftiest.sum(axis=1) + rounding
     within: BoolArray = (more <= room[:, None, None]).all(axis=0)
     kept: BoolArray = problem.available & within
     return kept

@@ -54,9 +54,8 @@ class Entry:
         if self.name != "auto":
             return self, None
         if problem.limits <= MOST_LIMITS_IN_STATES:
-            return SOLVERS[
-                "exact"
-            ], f"exact: {problem.limits} limits fit into the states of the expanding core"
+            count = "1 limit fits" if problem.limits == 1 else f"{problem.limits} limits fit"
+            return SOLVERS["exact"], f"exact: {count} into the states of the expanding core"
         why = f"highs: {problem.limits} limits are too many for the expanding core, which takes {MOST_LIMITS_IN_STATES}"
         return SOLVERS["highs"], why
 

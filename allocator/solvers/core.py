@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.dual import Dual
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost
 from allocator.solvers.outcome import Deadline, Rounding
 
 #: Equally cheap and thrifty plans of one batch that are compared in the order of layers.
@@ -89,7 +89,7 @@ class Core:
         base = lagrangian.argmin(axis=1)
         reduced = lagrangian - lagrangian[units, base][:, None]
         reduced[units, base] = np.inf
-        floor = reduced.min(axis=1)
+        floor = least(reduced)
         order = np.argsort(floor, kind="stable")
         order = order[np.isfinite(floor[order])]
         base_cost = problem.objective(base)

@@ -21,11 +21,19 @@ from allocator.solvers.ties import canonical_plan
 from allocator.status import Status
 
 #: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
-#: expanding core that keep so many, and MIPs on the core with so many nodes. Mostly few plans are within reach of the
+#: expanding core that keep so many, MIPs on the core with so many nodes, and rounding a bound up where costs are
+#: integers, which proves a plan but not that no other costs the same. Mostly few plans are within reach of the
 #: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
 #: several.
 _Steps: TypeAlias = tuple[tuple[str, int | None], ...]
-_ONE_LIMIT: _Steps = (("halves", 20_000), ("states", 3_000), ("states", 3_000_000), ("nodes", None))
+_ONE_LIMIT: _Steps = (
+    ("halves", 2_000),
+    ("states", 3_000),
+    ("integers", None),
+    ("halves", 20_000),
+    ("states", 3_000_000),
+    ("nodes", None),
+)
 _SEVERAL_LIMITS: _Steps = (
     ("halves", 1_000_000),
     ("states", 500),
@@ -35,6 +43,8 @@ _SEVERAL_LIMITS: _Steps = (
     ("states", 1_000_000),
     ("nodes", None),
 )
+#: Loading a MIP solver takes about so long; with less time left none is started.
+_LEAST_FOR_NODES_S = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +121,12 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         if _settled(problem, outcome, effort.gap) or deadline.passed():
             break
         asked = replace(effort, time_limit_s=deadline.left_s())
+        if kind == "integers":
+            outcome = _rounded_up(problem, outcome)
+            continue
         if kind == "nodes":
+            if asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
+                break
             outcome = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
             continue
         assert size is not None
@@ -119,7 +134,7 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         outcome = _extended(problem, outcome, search(problem, dual, outcome.choice, asked, size))
     if outcome.work is work and outcome.choice is not None:  # no time for any of them
         outcome = found(problem, outcome.choice, dual.bound, work)
-    return _break_ties(problem, dual, outcome)
+    return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
 
 
 def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
@@ -134,6 +149,17 @@ def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outco
     return infeasible(work) if np.isposinf(bound) else Outcome(Status.NO_SOLUTION, None, bound, work)
 
 
+def _rounded_up(problem: Problem, outcome: Outcome) -> Outcome:
+    # Sums of integers are integers; the margin covers the rounding of the bound.
+    costs = problem.cost[problem.available]
+    if outcome.status is not Status.FEASIBLE or outcome.choice is None or (costs != np.rint(costs)).any():
+        return outcome
+    terms = np.abs(problem.cost[np.arange(problem.units), outcome.choice]).sum()
+    bound = max(outcome.bound, float(np.ceil(outcome.bound - 1e-9 * max(1.0, float(terms)))))
+    rounded = found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
+    return replace(rounded, prices=outcome.prices)
+
+
 def _gap(problem: Problem, outcome: Outcome) -> float:
     return (
         np.inf if outcome.choice is None else relative_gap(problem.objective(outcome.choice), outcome.bound)
@@ -146,12 +172,12 @@ def _settled(problem: Problem, outcome: Outcome, gap: float) -> bool:
     return outcome.status is Status.FEASIBLE and _gap(problem, outcome) <= gap
 
 
-def _break_ties(problem: Problem, dual: Dual, outcome: Outcome) -> Outcome:
+def _break_ties(problem: Problem, dual: Dual, outcome: Outcome, deadline: Deadline) -> Outcome:
     if outcome.status is not Status.OPTIMAL or outcome.choice is None:
         return outcome
     if outcome.canonical or problem.limits > 1:
         return outcome
-    plan = canonical_plan(problem, dual, outcome.choice)
+    plan = canonical_plan(problem, dual, outcome.choice, deadline)
     return outcome if plan is None else replace(outcome, choice=plan, canonical=True)
 
 

@@ -85,6 +85,29 @@ class _Half:
     stages: list[Stage]
 
 
+class _Moves:
+    """What units can do within a reach, one after the other: stay at the base, or leave it."""
+
+    def __init__(self, core: Core, units: int, reach: float) -> None:
+        order = core.order[:units]
+        base = core.base[order]
+        leaving, target = (core.reduced[order] <= reach).nonzero()
+        position = np.concatenate([np.arange(units), leaving])  # (M,), a unit's base before its other options
+        sort = np.argsort(position, kind="stable")
+        position, option = position[sort], np.concatenate([base, target])[sort]
+        unit = order[position]
+        problem, base = core.problem, base[position]
+        self._option = option
+        self._spend = (problem.spend[:, unit, option] - problem.spend[:, unit, base]).T  # (M, R)
+        self._cost = problem.cost[unit, option] - problem.cost[unit, base]
+        self._reduced = np.where(option == base, 0.0, core.reduced[unit, option])
+        self._begin = np.searchsorted(position, np.arange(units + 1)).tolist()
+
+    def of(self, position: int) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+        mine = slice(self._begin[position], self._begin[position + 1])
+        return self._option[mine], self._spend[mine], self._cost[mine], self._reduced[mine]
+
+
 class _Halves:
     """Everything within one reach."""
 
@@ -94,8 +117,7 @@ class _Halves:
         self.most_states = most_states
         self.pace = Pace(deadline)
         self.units = int(np.searchsorted(core.floor, reach, side="right"))
-        self.reduced = core.reduced[core.order[: self.units]]  # (K, F)
-        self.spend_step, self.cost_step = core.steps(self.units)  # (R, K, F), (K, F)
+        self.moves = _Moves(core, self.units, reach)
         self.states = 0
         self.merged = False
 
@@ -128,16 +150,15 @@ class _Halves:
         spend, cost, reduced = np.zeros((1, core.problem.limits)), np.zeros(1), np.zeros(1)
         stages = []
         for position in positions:
-            width, unit = cost.size, int(core.order[position])
+            width = cost.size
             if not self.pace.allows(width):
                 return None
-            moves = (self.reduced[position] <= self.reach).nonzero()[0]
-            options, prices = np.append(core.base[unit], moves), np.append(0.0, self.reduced[position, moves])
+            options, spend_step, cost_step, prices = self.moves.of(position)
             origin = ((prices[:, None] + reduced).ravel() <= self.reach).nonzero()[0]
-            option, parent = np.divmod(origin, width)
-            spend = spend[parent] + self.spend_step[:, position, options].T[option]
-            cost = cost[parent] + self.cost_step[position, options][option]
-            reduced = reduced[parent] + prices[option]
+            option, parent = origin // width, origin % width
+            spend = spend.take(parent, axis=0) + spend_step.take(option, axis=0)
+            cost = cost.take(parent) + cost_step.take(option)
+            reduced = reduced.take(parent) + prices.take(option)
             if origin.size > merge_from:
                 kept = _distinct(spend, cost)
                 self.merged |= kept.size < origin.size
@@ -145,7 +166,7 @@ class _Halves:
                 spend, cost, reduced, origin = spend[kept], cost[kept], reduced[kept], origin[kept]
             if origin.size > self.most_states:
                 return None
-            stages.append(Stage(unit, options, origin, width))
+            stages.append(Stage(int(core.order[position]), options, origin, width))
             self.states += origin.size
             self.pace.took(width)
         return _Half(spend, cost, stages)

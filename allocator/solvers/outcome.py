@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost
 from allocator.status import Status
 
 #: Relative distance below which a bound proves an objective: the resolution of sums of doubles.
@@ -174,7 +174,7 @@ def found(
         The outcome; a bound within the proof tolerance of the objective is reported as the objective.
     """
     objective = problem.objective(choice)
-    free = float(masked_cost(problem).min(axis=1).sum())  # without any limit
+    free = float(least(masked_cost(problem)).sum())  # without any limit
     bound = min(max(bound, free), objective)
     proved = objective - bound <= PROOF_TOLERANCE * max(abs(objective), abs(bound), objective - free)
     status = Status.OPTIMAL if proved else Status.FEASIBLE

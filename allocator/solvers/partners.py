@@ -37,7 +37,8 @@ class Partners:
     """
 
     def __init__(self, left: FloatArray, right: FloatArray, room: FloatArray, window: FloatArray) -> None:
-        least, span = left.min(axis=0), np.ptp(left, axis=0)  # (R,)
+        least = left.min(axis=0)  # (R,)
+        span = left.max(axis=0) - least
         width = np.maximum(window, span / _MOST_CELLS)
         width[width == 0] = 1.0
         rows = np.argsort(-span / width, kind="stable")[:2]
@@ -47,7 +48,7 @@ class Partners:
             (room - least - right[:, rows]) / width
         )  # (T, 2), -1 where not even the thriftiest fits
         last = np.where(np.isfinite(width) | (room - least >= right[:, rows]), last, -1)
-        last = np.clip(last, -1, cell.max(axis=0) + 1).astype(np.int64)
+        last = np.minimum(np.maximum(last, -1), cell.max(axis=0) + 1).astype(np.int64)
         stride = int(cell[:, -1].max()) + 3
         key = cell[:, 0] * stride + cell[:, -1]
         self._left = np.argsort(key, kind="stable")

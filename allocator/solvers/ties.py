@@ -17,7 +17,7 @@ import numpy as np
 from allocator.dual import Dual
 from allocator.problem import FloatArray, IntArray, Problem, masked_cost
 from allocator.solvers.completion import Completion
-from allocator.solvers.outcome import Rounding
+from allocator.solvers.outcome import NEVER, Deadline, Rounding
 
 #: Beyond this many endings the plan stays as it was found.
 _MOST_ENDINGS = 20_000
@@ -25,19 +25,22 @@ _MOST_ENDINGS = 20_000
 _FEW = 500
 
 
-def canonical_plan(problem: Problem, dual: Dual, choice: IntArray) -> IntArray | None:
+def canonical_plan(
+    problem: Problem, dual: Dual, choice: IntArray, deadline: Deadline = NEVER
+) -> IntArray | None:
     """Replace an optimal plan by the canonical one.
 
     Args:
         problem: A problem with one limit.
         dual: Its maximised dual.
         choice: (U,) an optimal plan.
+        deadline: When to give up.
 
     Returns:
-        (U,) the canonical optimal plan; None where there are too many endings to tell.
+        (U,) the canonical optimal plan; None where there are too many endings to tell, or time is up.
     """
     movable = _Movable.of(problem, dual, choice)
-    fronts = movable.endings()
+    fronts = movable.endings(deadline)
     if fronts is None:
         return None
     plan = movable.first_in_order(fronts)
@@ -89,11 +92,13 @@ class _Movable:
         multipliers = np.array([self.multiplier])
         return Completion(self.reduced[::-1], self.spend_step[None, ::-1], multipliers, self.excess)
 
-    def endings(self) -> list[tuple[FloatArray, FloatArray]] | None:
-        # (spend, cost) of every way to go on after each unit; None where there are too many.
+    def endings(self, deadline: Deadline) -> list[tuple[FloatArray, FloatArray]] | None:
+        # (spend, cost) of every way to go on after each unit; None where there are too many, or time is up.
         spend, cost = np.zeros(1), np.zeros(1)  # (S,), spend rising and cost falling
         fronts = [(spend, cost)]
         for position, unit in enumerate(range(self.units.size - 1, -1, -1), start=1):
+            if deadline.passed():
+                return None
             options = np.isfinite(self.reduced[unit]).nonzero()[0]
             spend = np.add.outer(self.spend_step[unit, options], spend).ravel()
             cost = np.add.outer(self.cost_step[unit, options], cost).ravel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Answer:
 def best_plan(profile: Document, request: Document) -> Answer | None:
     """Enumerate; None where no plan keeps the limits. Tables of integers only, so that sums are exact."""
     formats, layers = list(profile["formats"]), [layer["name"] for layer in profile["layers"]]
-    plans = np.array(list(product(range(len(formats)), repeat=len(layers))))  # (N, L)
+    plans = np.indices([len(formats)] * len(layers)).reshape(len(layers), -1).T  # (N, L)
     plans = plans[_kept_units(profile, plans)]
     found: list[Answer] = []
     for fused in _disjoint(profile.get("fusions", [])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ import pytest
 from allocator import Status, solve
 from tests.allocator.oracle import Document, best_plan
 
-REQUESTS = 5_000
+REQUESTS, LARGEST = 5_000, 100
 _CHUNKS = 10
 
 
-def draw(rng: np.random.Generator) -> tuple[Document, Document]:
-    layers, formats = int(rng.integers(1, 8)), int(rng.integers(1, 6))
-    while formats**layers > 4096:
-        layers -= 1
+def draw(rng: np.random.Generator, layers: int = 0, formats: int = 0) -> tuple[Document, Document]:
+    if not layers:
+        layers, formats = int(rng.integers(1, 8)), int(rng.integers(1, 6))
+        while formats**layers > 4096:
+            layers -= 1
     names = [f"block.{at // 3}.{at}" for at in range(layers)]
     fused = layers > 1 and rng.random() < 0.5
     costs = rng.integers(-4, 9, (layers, formats)) * float(rng.choice([1.0, 1e-6, 1e6]))
@@ -83,17 +85,27 @@ def _request(rng: np.random.Generator, names: list[str], spends: np.ndarray) -> 
 @pytest.mark.parametrize("chunk", range(_CHUNKS))
 def test_agrees_with_the_list_of_all_plans(chunk: int) -> None:
     rng = np.random.default_rng(chunk)
+    requests = (draw(rng) for _ in range(REQUESTS // _CHUNKS))
+    assert _statuses(requests) == {Status.OPTIMAL, Status.INFEASIBLE}
+
+
+def test_agrees_with_the_list_of_all_plans_of_seven_layers_in_five_formats() -> None:
+    rng = np.random.default_rng(_CHUNKS)
+    assert Status.OPTIMAL in _statuses(draw(rng, 7, 5) for _ in range(LARGEST))
+
+
+def _statuses(requests: Iterable[tuple[Document, Document]]) -> set[Status]:
+    """How the requests ended; every one is compared with all plans."""
     statuses = set()
-    for trial in range(REQUESTS // _CHUNKS):
-        profile, request = draw(rng)
+    for trial, (profile, request) in enumerate(requests):
         expected, found = best_plan(profile, request), solve(profile, **request)
         statuses.add(found.status)
         if expected is None:
-            assert found.status is Status.INFEASIBLE, (chunk, trial)
+            assert found.status is Status.INFEASIBLE, trial
         else:
-            assert found.status is Status.OPTIMAL, (chunk, trial)
-            assert found.objective == pytest.approx(expected.objective, rel=1e-12, abs=1e-18), (chunk, trial)
-    assert statuses == {Status.OPTIMAL, Status.INFEASIBLE}
+            assert found.status is Status.OPTIMAL, trial
+            assert found.objective == pytest.approx(expected.objective, rel=1e-12, abs=1e-18), trial
+    return statuses
 
 
 @pytest.mark.parametrize("solver", ["highs", "pulp", "cpsat"])

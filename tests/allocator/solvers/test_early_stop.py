@@ -8,13 +8,15 @@ import numpy as np
 import pulp
 import pytest
 
+from allocator.dual import maximise_dual
 from allocator.problem import Problem
 from allocator.scaled import ScaledProblem
 from allocator.solvers import SOLVERS, cpsat, exact, expanding_core, highs
 from allocator.solvers import pulp as pulp_solver
 from allocator.solvers.outcome import Deadline, Effort
+from allocator.solvers.ties import canonical_plan
 from allocator.status import Status
-from tests.allocator.problems import LIBRARY, make
+from tests.allocator.problems import LIBRARY, brute_force, make
 
 
 def hard(units: int = 300, limits: int = 1, seed: int = 0) -> Problem:
@@ -110,6 +112,46 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(highs, "_run", halves)
     assert highs.solve(problem, Effort()).status is Status.NO_SOLUTION
+
+
+@pytest.mark.parametrize("limits", [1, 2])
+def test_integer_costs_round_a_bound_up_and_others_do_not(
+    limits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(limits)
+    monkeypatch.setattr(exact, "_ONE_LIMIT", (("integers", None),))
+    monkeypatch.setattr(exact, "_SEVERAL_LIMITS", ())
+    proved = {True: 0, False: 0}
+    for _ in range(150):
+        spend, cost = rng.integers(0, 8, (limits, 5, 3)), rng.integers(-4, 9, (5, 3))
+        limit = spend.mean(axis=2).sum(axis=1)
+        for whole, scale in ((True, 1.0), (False, 0.3)):
+            problem = make(cost * scale, spend, limit)
+            best, outcome = brute_force(problem), exact.solve(problem, Effort())
+            if outcome.choice is None or best is None:
+                continue
+            assert outcome.bound <= best.objective + 1e-9
+            proved[whole] += outcome.status is Status.OPTIMAL
+            if outcome.canonical:
+                assert tuple(outcome.choice) == best.choice
+    assert proved[True] > proved[False]
+
+
+def test_ties_stay_as_they_are_when_time_is_up() -> None:
+    problem = LIBRARY["identical units"]
+    dual, best = maximise_dual(problem), brute_force(problem)
+    assert best is not None
+    choice = np.array(best.choice)[::-1]
+    assert canonical_plan(problem, dual, choice, Deadline(0.0)) is None
+    assert canonical_plan(problem, dual, choice) is not None
+
+
+def test_no_mip_is_begun_with_less_time_than_it_takes_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_ONE_LIMIT", (("nodes", None),))
+    problem = hard(units=30)
+    stopped = exact.solve(problem, Effort(time_limit_s=0.3))
+    assert stopped.status is Status.FEASIBLE
+    assert stopped.work.keys() == {"dual_evaluations"}
 
 
 def test_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ import builtins
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from allocator import SOLVERS, MissingPackageError, Status, solve
+from tests.allocator.problems import make
 from tests.allocator.profiles import profile_json
 
 
@@ -22,6 +24,21 @@ def test_a_version_that_cannot_be_told_is_unknown() -> None:
     from dataclasses import replace
 
     assert replace(SOLVERS["exact"], distribution="no-such-distribution").version() == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (0, "exact: 0 limits fit into the states of the expanding core"),
+        (1, "exact: 1 limit fits into the states of the expanding core"),
+        (2, "exact: 2 limits fit into the states of the expanding core"),
+        (9, "highs: 9 limits are too many for the expanding core, which takes 8"),
+    ],
+)
+def test_auto_says_which_solver_it_took_and_why(limits: int, why: str) -> None:
+    problem = make([[2, 1]], np.zeros((limits, 1, 2)), np.ones(limits))
+    entry, said = SOLVERS["auto"].chosen(problem)
+    assert (entry.name, said) == (why.partition(":")[0], why)
 
 
 @pytest.mark.parametrize(("solver", "package"), [("pulp", "pulp"), ("pulp", "cbcbox"), ("cpsat", "ortools")])
