@@ -45,7 +45,8 @@ class Settings(BaseSettings):
         max_wait_s: The longest wait that a request may ask for.
         lease_s: A service that gives no sign of life for so long is taken for dead, and its jobs go on elsewhere.
         stream_s: Lifetime of an event stream; clients then reconnect.
-        plugins: Modules that every worker imports at its start; they may add solvers to ``allocator.SOLVERS``.
+        plugins: Modules whose ``register()`` every worker calls at its start; it may add solvers to
+            ``allocator.SOLVERS``.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)

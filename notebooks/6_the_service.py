@@ -88,7 +88,6 @@ hard = {
     "resources": {f"resource {index}": {"values": table.tolist()} for index, table in enumerate(spends)},
 }
 limits = {f"resource {index}": 0.5 * float(table.max(axis=1).sum()) for index, table in enumerate(spends)}
-client.upload(hard)
 job = client.submit(hard, budgets=limits, time_limit_s=6)
 seen = []
 for event in client.events(job.id):

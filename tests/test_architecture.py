@@ -12,7 +12,10 @@ from torch import nn
 
 from allocator import solve
 from quantize import apply
+from quantize.feedback import refine, verify
 from sensitivity import profile_model
+from sensitivity.calibration import Batch
+from sensitivity.planned import distance_of_plans
 from tests.test_arrows import NEVER, ROOMS, ROOT, imported
 from tests.test_documents import blocks
 
@@ -65,7 +68,7 @@ def _defines(path: Path) -> bool:
 
 def test_the_journey_happens_in_this_order() -> None:
     steps = [re.findall(r"`([\w.]+)`", where)[0] for _, where, _ in table("step", "where", "what happens")]
-    assert len(steps) == 13
+    assert len(steps) == 15
     met: list[str] = []
 
     def watch(frame: FrameType, event: str, _: object) -> None:
@@ -75,18 +78,25 @@ def test_the_journey_happens_in_this_order() -> None:
                 met.append(name)
 
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
     batches = [(torch.randn(8, 64), torch.randint(0, 4, (8,)))]
 
     def loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
+    def outputs(model: nn.Module, batch: Batch) -> torch.Tensor:
+        found: torch.Tensor = model(batch[0])
+        return found
+
     before = sys.getprofile()
     sys.setprofile(watch)
     try:
         profile = profile_model(model, batches, loss, ["int2-g64", "int4-g64", "int8-g64"], ["fisher"])
-        plan = solve(profile.model_dump_json(), budgets={"effective_bits": 4.5})
+        plan = solve(profile.model_dump_json(), budgets={"effective_bits": 4})
         apply(model, plan, "torchao")
+        measure = distance_of_plans(model, batches, outputs, lambda a, b: (a - b).square().sum(1))
+        refined = refine(profile, measure, budgets={"effective_bits": 4}, max_evaluations=4)
+        verify(profile, refined.allocation, measure, objective="fisher")
     finally:
         sys.setprofile(before)
     assert plan.status == "optimal"

@@ -45,7 +45,8 @@ def in_background(script: str, folder: Path) -> Iterator[None]:
     """A block that ends in ``&``: a service, which is stopped with all its children at the end."""
     command = ["bash", "-euc", script.rstrip().removesuffix("&")]
     (port,) = re.findall(r"--port (\d+)", script)
-    running = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True)
+    mine = environment() | {"BITALLOC_DATA_DIR": str(folder / "data")}
+    running = subprocess.Popen(command, cwd=folder, env=mine, start_new_session=True)
     try:
         transport = httpx2.HTTPTransport(retries=8)  # waits 0.5, 1, 2, … seconds between attempts
         with httpx2.Client(transport=transport, timeout=30) as client:

@@ -20,7 +20,7 @@ PICTURES = {
     "2_exploring_fronts": 3,
     "3_which_estimator": 4,
     "4_two_budgets": 2,
-    "5_plan_to_runtime": 2,
+    "5_plan_to_runtime": 3,
     "6_the_service": 3,
 }
 #: They measure real models, or wait for a job.

@@ -131,7 +131,7 @@ def read_allocation(path: Path) -> Allocation:
     """Read an allocation.
 
     Args:
-        path: JSON file.
+        path: JSON file, from the command or as the service sent it.
 
     Returns:
         The allocation.
@@ -141,11 +141,15 @@ def read_allocation(path: Path) -> Allocation:
     """
     from pydantic import ValidationError
 
+    from api.wire import StoredAllocation
+
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidInputError(Fault("", f"cannot read the plan {str(path)!r}: {error.strerror}")) from error
+    document = decoded(content)
+    stored = isinstance(document, dict) and "id" in document
     try:
-        return Allocation.model_validate_json(content)
+        return (StoredAllocation if stored else Allocation).model_validate_json(content)
     except ValidationError as error:
-        raise InvalidInputError(*faults_of(error.errors(), decoded(content))) from error
+        raise InvalidInputError(*faults_of(error.errors(), document)) from error

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
+from quantize.files import replacing
 
 
 def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
@@ -103,18 +104,21 @@ def amount(text: str) -> float | str:
 
 
 def write(path: Path, content: str) -> None:
-    """Write a result.
+    """Write a result: whole or not at all, under a temporary name that is renamed.
 
     Args:
-        path: The file.
+        path: The file; what is no plain file, such as a pipe or ``/dev/stdout``, is written to as it is.
         content: Its content.
 
     Raises:
         InvalidInputError: The file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        if path.exists() and not path.is_file():
+            path.write_text(content, encoding="utf-8")
+            return
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")
     except OSError as error:
         raise InvalidInputError(Fault("--out", f"cannot write {str(path)!r}: {error.strerror}")) from error
 

@@ -42,7 +42,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for module in options["plugins"]:
-        importlib.import_module(module)
+        importlib.import_module(module).register()
     gc.freeze()  # what was imported stays; looking through it again and again took a twentieth of each solve
     _send(answers, {"ready": True})
     _serve(sys.stdin.buffer, answers, JsonLimits(**options["limits"]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
-# None is how Python itself marks a module that cannot be imported.
-for package in ("ortools", "pulp"):
-    sys.modules[package] = None  # type: ignore[assignment]
+
+def register() -> None:
+    # None is how Python itself marks a module that cannot be imported.
+    for package in ("ortools", "pulp"):
+        sys.modules[package] = None  # type: ignore[assignment]

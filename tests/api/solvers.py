@@ -77,13 +77,15 @@ def _napping(problem: Problem, effort: Effort) -> Outcome:
     return exact.solve(problem, effort)
 
 
-for _name, _run in {
-    "broken": _broken,
-    "overspending": _overspending,
-    "limited": _limited,
-    "dying": _dying,
-    "hungry": _hungry,
-    "slow": _slow,
-    "napping": _napping,
-}.items():
-    SOLVERS[_name] = GivenSolver(_name, "tests", "for tests", run=_run)
+def register() -> None:
+    given = {
+        "broken": _broken,
+        "overspending": _overspending,
+        "limited": _limited,
+        "dying": _dying,
+        "hungry": _hungry,
+        "slow": _slow,
+        "napping": _napping,
+    }
+    for name, run in given.items():
+        SOLVERS[name] = GivenSolver(name, "tests", "for tests", run=run)

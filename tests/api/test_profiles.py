@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -162,6 +163,31 @@ def test_the_client_shows_a_front(service: str) -> None:
             return await client.frontier(profile, "latency", objective="kl")
 
     assert asyncio.run(ask()).spend == front.spend
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_job_sends_its_profile_only_where_it_is_not_stored(
+    service: str, tmp_path: Path, stored: bool
+) -> None:
+    content = tiny(model=f"submitted {stored}")
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(content))
+    sent: list[str] = []
+    with Client(service) as client:
+        if stored:
+            client.upload(path)
+        client._http.event_hooks["request"].append(
+            lambda request: sent.append(f"{request.method} {request.url.path}")
+        )
+        job = client.submit(path, budgets={"effective_bits": 6.5})
+        asked = list(sent)
+        *_, end = client.events(job.id)
+        (plan,) = client.allocate_batch(content, [{"effective_bits": 6.5}])
+    assert end.ended is not None
+    assert end.ended.state == "succeeded"
+    first, *others = ["POST /v1/allocations", "POST /v1/profiles", "POST /v1/allocations"]
+    assert asked == ([first] if stored else [first, *others])
+    assert comparable(plan) == comparable(solve(content, budgets={"effective_bits": 6.5}))
 
 
 def test_both_clients_follow_the_same_jobs(service: str) -> None:

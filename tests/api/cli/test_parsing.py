@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,25 @@ def test_writing_makes_the_folders_on_the_way(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "plan.json"
     write(path, "größer\n")
     assert path.read_bytes() == "größer\n".encode()
+
+
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("earlier")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "begins well" + "x" * 100_000 + "\ud800")
+    assert path.read_text() == "earlier"
+    assert [item.name for item in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        write(pipe, "a plan\n")
+        assert read.result(10) == "a plan\n"
+    assert pipe.is_fifo()
 
 
 def test_writing_replaces_what_was_there(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def _chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium; gone before others' tests, for Playwright occupies the event loop of the thread."""
     path = _chromium()
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
