@@ -30,7 +30,7 @@ class Partners:
         pairs: How many there are.
 
     Example:
-        >>> left, right = np.array([[0.0], [4.0], [12.0]]), np.array([[0.0], [3.0]])
+        >>> left, right = np.array([[0.0], [4.0], [9.0]]), np.array([[0.0], [3.0]])
         >>> table = Partners(left, right, np.array([8.0]), np.array([2.0]))
         >>> [(i.tolist(), j.tolist()) for i, j in table.batches()]  # 4 + 3 is wanted, 9 + 0 is found too
         [([1, 2], [1, 0])]
