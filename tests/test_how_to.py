@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from allocator import Allocation, load_profile
+from api.wire import StoredAllocation
 from quantize.exports import read, read_files
 from sensitivity.docstrings import docstring_pairs
 from sensitivity.text_encoder import minilm_folder
@@ -65,7 +66,7 @@ def test_serve_a_team(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     names = run_page("docs/how-to/serve_a_team.md", folder, {"8000": port})
-    from_shell = Allocation.model_validate_json((folder / "answer.json").read_text())
+    from_shell = StoredAllocation.model_validate_json((folder / "answer.json").read_text())
     assert from_shell.assignment == names["plan"].assignment
 
 
