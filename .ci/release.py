@@ -25,7 +25,7 @@ from allocator import BitallocError
 ROOT = Path(__file__).parents[1]
 ROOMS = ("allocator", "api", "quantize", "sensitivity")
 #: What a package may hold beside Python files of the rooms.
-_DATA = (".py", "py.typed", ".toml", ".mako", ".sql", ".json", ".html", ".css", ".js", ".svg")
+_DATA = (".py", "py.typed", ".toml", ".mako", ".sql", ".json", ".html", ".css", ".js", ".svg", "LICENSE.txt")
 _LARGEST_BYTES = 4_000_000
 _TRY = """
 import json, sys
