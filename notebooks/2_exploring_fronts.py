@@ -5,12 +5,12 @@
 
 # %%
 # %matplotlib inline
+from io import BytesIO
 from pathlib import Path
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import clear_output, display
 
 from allocator import explain, frontier, load_profile, plan_after, solve, solve_many, steps_within
 from api.plots import plot_frontier, plot_fronts, plot_plan
@@ -97,16 +97,18 @@ print(
 slider = widgets.FloatSlider(
     value=3.25, min=2.5, max=8.5, step=0.05, description="bits", continuous_update=True, readout_format=".2f"
 )
-strip = widgets.Output()
+strip = widgets.Image(format="png", width=900)
 solved = []
 
 
 def redraw(_=None):
     plan = solve(profile, objective=COST, budgets={"effective_bits": slider.value})
     solved.append((plan.usage["effective_bits"].limit, plan.solver.seconds))
-    with strip:
-        clear_output(wait=True)
-        display(plot_plan(profile, plan).figure)
+    picture = BytesIO()
+    figure = plot_plan(profile, plan).figure
+    figure.savefig(picture, dpi=120)
+    plt.close(figure)
+    strip.value = picture.getvalue()
 
 
 slider.observe(redraw, names="value")

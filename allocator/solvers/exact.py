@@ -127,7 +127,8 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         if kind == "nodes":
             if asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
                 break
-            outcome = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
+            core = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
+            outcome = _with_bound(problem, core, outcome.bound)
             continue
         assert size is not None
         search = expand_core if kind == "states" else meet_in_the_middle
@@ -135,6 +136,13 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
     if outcome.work is work and outcome.choice is not None:  # no time for any of them
         outcome = found(problem, outcome.choice, dual.bound, work)
     return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
+
+
+def _with_bound(problem: Problem, outcome: Outcome, bound: float) -> Outcome:
+    # What an earlier step proved still holds.
+    if outcome.status is not Status.FEASIBLE or outcome.choice is None or bound <= outcome.bound:
+        return outcome
+    return found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
 
 
 def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:

@@ -40,16 +40,20 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference"
     folder.mkdir(exist_ok=True)
+    made = {folder / "packages" / "api.rst"}
     for room in ROOMS:
         for package in sorted({path.parent for path in (ROOT / room).rglob("*.py")}):
             if "migrations" in package.parts:
                 continue  # alembic runs these; they cannot be imported
             name = ".".join(package.relative_to(ROOT).parts)
+            made.add(folder / "packages" / f"{name}.rst")
             _write(folder / "packages" / f"{name}.rst", package_page(package, name))
     _write(
         folder / "packages" / "api.rst",
         package_page(ROOT / "api", "api", ("client", "problem_details", "wire")),
     )
+    for stale in set((folder / "packages").glob("*.rst")) - made:
+        stale.unlink()
     document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
     _write(folder / "command_line.md", command_line())
     _write(folder / "http.md", http(document))

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from allocator import Allocation, MissingPackageError, Profile, Request, certify, load_profile, total
+from allocator import MissingPackageError, Profile, Request, certify, load_profile, total
+from api.cli.apply import read_allocation
 from api.demo import check_packages
 from api.demo.report import Report, as_markdown, findings
 from api.demo.run import BUDGETS_BITS, METHODS, OBJECTIVE, PACKED
@@ -98,7 +99,7 @@ def _check_plans(out: Path, profile: Profile) -> None:
     for bits in BUDGETS_BITS:
         objectives = {}
         for name in (*METHODS, "onnxruntime"):
-            plan = Allocation.model_validate_json((out / "plans" / f"{bits:g}-bits-{name}.json").read_text())
+            plan = read_allocation(out / "plans" / f"{bits:g}-bits-{name}.json")
             allow = {"*": PACKED} if name == "onnxruntime" else {}
             request = Request(objective=OBJECTIVE, budgets={"effective_bits": bits}, allow=allow)
             assert plan.assignment is not None
@@ -119,7 +120,7 @@ def _check_rows(out: Path, profile: Profile, report: Report) -> None:
     for row in report.rows:
         packed = row.backend == "onnxruntime"
         name = f"{row.budget_bits:g}-bits-{'onnxruntime' if packed else row.method}.json"
-        plan = Allocation.model_validate_json((out / "plans" / name).read_text())
+        plan = read_allocation(out / "plans" / name)
         assert plan.assignment is not None
         assert row.predicted == plan.objective
         assert row.gap == plan.gap
