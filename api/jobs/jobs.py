@@ -46,6 +46,8 @@ _LEVEL = 1
 #: How often news are kept, and how soon a job ends that was cancelled at another service.
 _NEWS_S = 0.5
 _RETRY_S = 1.0
+#: A database that is away may keep the queue from being opened when the service is told to end.
+_OPENING_S = 5.0
 #: A job can reach a service before its row does.
 _ROW_COMES_WITHIN_S = 5.0
 T = TypeVar("T")
@@ -73,7 +75,8 @@ class Jobs:
         self._leases = Leases(store, self.replica, settings.lease_s, self._take_over)
         self._here: dict[str, Run] = {}
         self._closing = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._opening: asyncio.Task[None]
+        self._keeping: asyncio.Task[None]
 
     def begin(self, owner: str, body: bytes, identifier: str | None = None) -> Run:
         """Begin a solve.
@@ -265,7 +268,7 @@ class Jobs:
         await blocking(self._queue.recover, gone)
 
     async def _open(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 await blocking(self._queue.open)
             except Exception as error:  # the database may be away; DBOS raises what its driver does
@@ -277,14 +280,16 @@ class Jobs:
 
     async def __aenter__(self) -> Self:
         await self._leases.begin()
-        self._tasks = [asyncio.ensure_future(self._open()), asyncio.ensure_future(self._leases.keep())]
+        self._opening = asyncio.ensure_future(self._open())
+        self._keeping = asyncio.ensure_future(self._leases.keep())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._keeping.cancel()
+        # A queue that is being opened in its thread goes on to be, while the process ends below it.
+        await asyncio.wait({self._opening, self._keeping}, timeout=_OPENING_S)
+        self._opening.cancel()
         for run in list(self._here.values()):
             await run.end()
         while self._here:

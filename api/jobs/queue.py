@@ -7,6 +7,7 @@ that is gone back into the queue. It allows one instance in a process.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,9 @@ class Queue:
         )  # takes half a second to import, which the start of the service does not wait for
 
         DBOS(config=_config(self._settings, self._replica))
+        log = logging.getLogger("dbos")  # it brings a console of its own; its lines belong into ours
+        log.handlers.clear()
+        log.propagate = True
         self._job = DBOS.workflow(name="job", max_recovery_attempts=_ATTEMPTS)(_function(self._run))
         DBOS.launch()
         DBOS.register_queue(
