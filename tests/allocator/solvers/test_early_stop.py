@@ -194,3 +194,14 @@ def test_no_time_at_all_gives_the_start_with_the_bound_so_far(
     if stopped.choice is not None:
         assert problem.feasible(stopped.choice)
         assert stopped.bound <= problem.objective(stopped.choice)
+
+
+def test_a_step_does_not_lose_the_bound_that_an_earlier_one_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = hard(units=100, limits=2)
+    halves, nodes = ("halves", 20_000), ("nodes", 1)
+    monkeypatch.setattr(exact, "_SEVERAL_LIMITS", (halves,))
+    before = exact.solve(problem, Effort())
+    assert before.status is Status.FEASIBLE
+    assert before.bound > maximise_dual(problem).bound  # or there is nothing to lose
+    monkeypatch.setattr(exact, "_SEVERAL_LIMITS", (halves, nodes))
+    assert exact.solve(problem, Effort()).bound >= before.bound
