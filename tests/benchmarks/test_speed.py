@@ -76,7 +76,7 @@ def test_latencies_of_groups_add_up_to_those_of_plans() -> None:
 
 
 def test_onnxruntime_is_measured(tmp_path: Path) -> None:
-    found = measured_speed(onnxruntime_stack(tmp_path, widths=(64, 128, 32), rounds=3), 5, shares=(0.5,))
+    found = measured_speed(onnxruntime_stack(tmp_path, widths=(512, 1024, 512), rounds=8), 5, shares=(0.7,))
     assert all(time > 0 for time in found.uniform_us.values())
     assert found.uniform_loss["int2-g32"] > found.uniform_loss["int8-g32"] > found.uniform_loss["fp32"]
     assert found.planned[0].measured_us > 0
@@ -136,7 +136,7 @@ def test_llamacpp_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BITALLOC_CACHE", str(tmp_path / "cache"))
     runtime = find_llamacpp(python_of(LLAMACPP))
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    found = measured_speed(llamacpp_llama(runtime, tmp_path, sizes, rounds=2), 5, shares=(0.5,))
+    found = measured_speed(llamacpp_llama(runtime, tmp_path, sizes, rounds=8), 5, shares=(0.7,))
     assert found.uniform_loss["int4-g32"] > found.uniform_loss["int8-g32"] > found.uniform_loss["fp32"]
     assert all(time > 0 for time in found.uniform_us.values())
     assert found.planned[0].loss > 0
