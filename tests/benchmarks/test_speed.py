@@ -75,6 +75,17 @@ def test_latencies_of_groups_add_up_to_those_of_plans() -> None:
         assert total(filled, "latency_us", plan) == pytest.approx(times_us([plan])[0])
 
 
+def test_the_stack_has_losses_and_times(tmp_path: Path) -> None:
+    stack = onnxruntime_stack(tmp_path, widths=(64, 128, 32), rounds=3)
+    plans = [
+        dict.fromkeys((layer.name for layer in stack.profile.layers), name) for name in stack.profile.formats
+    ]
+    assert all(first > second for first, second in itertools.pairwise(map(stack.loss, plans)))
+    assert len(stack.times_us(plans)) == 4
+    assert min(stack.times_us(plans)) > 0
+
+
+@pytest.mark.rare  # a clock that others slow down proves nothing: run it on a quiet machine
 def test_onnxruntime_is_measured(tmp_path: Path) -> None:
     found = measured_speed(onnxruntime_stack(tmp_path, widths=(512, 1024, 512), rounds=8), 5, shares=(0.7,))
     assert all(time > 0 for time in found.uniform_us.values())
