@@ -124,7 +124,6 @@ class _Plan:
         self.profile = profile
         self.columns = [columns[assignment[layer.name]] for layer in profile.layers]
         self.fused = [fusion for fusion in profile.fusions if fusion.name in fusions]
-        self.index_of = {layer.name: index for index, layer in enumerate(profile.layers)}
         self.missing: list[str] = []
 
     def entries(self, name: str, caution: float = 0.0, maximise: bool = False) -> list[float]:
@@ -151,11 +150,16 @@ class _Plan:
         return _combined(self._present(row.table, values, inside), row.constant, peak=row.peak)
 
     def _present(self, name: str, values: Sequence[float | None], layers: Iterable[int]) -> list[float]:
+        present = [value for value in values if value is not None]
+        if not self.fused and len(present) == len(values):
+            return present
+        names = [layer.name for layer in self.profile.layers]
+        index_of = {name: index for index, name in enumerate(names)}
         by_layer = dict(zip(layers, values, strict=True))
         kernels: list[float] = []
         for fusion in self.fused:
             row = fusion.resources.get(name)
-            members = [self.index_of[layer] for layer in fusion.layers]
+            members = [index_of[layer] for layer in fusion.layers]
             if row is None or not all(layer in by_layer for layer in members):
                 continue
             spent = row[self.columns[members[0]]]
@@ -167,16 +171,15 @@ class _Plan:
                 del by_layer[layer]
         for layer, value in by_layer.items():
             if value is None:
-                name_of_layer = self.profile.layers[layer].name
-                self.missing.append(f"{name_of_layer}: table {name!r} has no value for its format")
+                self.missing.append(f"{names[layer]}: table {name!r} has no value for its format")
         return [*(value for value in by_layer.values() if value is not None), *kernels]
 
 
 def _combined(values: Sequence[float], constant: float, *, peak: bool) -> float:
     if peak:
         return max(values, default=0.0) + constant
-    if all(float(value).is_integer() for value in values):
-        return float(sum(int(value) for value in values) + constant)
+    if all(map(float.is_integer, map(float, values))):
+        return float(sum(map(int, values)) + constant)
     return math.fsum([*values, constant])
 
 

@@ -17,7 +17,7 @@ from api.blocking import blocking
 from api.failures import problem_of
 from api.jobs.answers import stored_rows
 from api.jobs.leases import Leases
-from api.jobs.profiles import profiles_for
+from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import HandedBackError, Queue
 from api.jobs.runs import Run
 from api.settings import Settings
@@ -62,13 +62,15 @@ class Jobs:
         settings: Limits, leases, number of jobs.
         store: The database.
         pool: The workers.
+        profiles: Hands stored profiles to workers.
     """
 
-    def __init__(self, settings: Settings, store: Store, pool: Pool) -> None:
+    def __init__(self, settings: Settings, store: Store, pool: Pool, profiles: OwnedProfiles) -> None:
         self.replica = new_id()
         self._settings = settings
         self._store = store
         self._pool = pool
+        self._profiles = profiles
         self._loop = asyncio.get_running_loop()
         self._queue = Queue(settings, self.replica, self._from_queue)
         self._opened = asyncio.Event()
@@ -92,7 +94,7 @@ class Jobs:
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
         options = {"id": run.id, "max_time_limit_s": limit_s}
-        task = Task("allocate", body, options, profiles_for(owner, self._store))
+        task = Task("allocate", body, options, self._profiles.of(owner))
         doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
         run.attach(asyncio.ensure_future(doing))
         return run
@@ -104,7 +106,7 @@ class Jobs:
             owner: Whose it is.
             body: The body of the request.
         """
-        task = Task("check", body, {}, profiles_for(owner, self._store))
+        task = Task("check", body, {}, self._profiles.of(owner))
         await self._pool.run(task, self._settings.max_time_limit_s)
 
     async def keep_going(self, run: Run, accept: Accept) -> None:

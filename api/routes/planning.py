@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 
 from allocator import Explanation
 from api.examples import COMPARISONS, EXPLANATIONS, EXPORTS, FRONTIERS, LINTS
-from api.jobs.profiles import profiles_for
 from api.openapi import body_of
 from api.operations.comparison import ComparisonAnswer, ComparisonRequest
 from api.operations.explanation import ExplanationRequest
@@ -133,6 +132,6 @@ async def _answer(operation: str, request: Request, owner: str, shared: Shared) 
     body = await json_body(request)
     limit_s = shared.settings.max_time_limit_s
     options = {"operation": operation, "max_time_limit_s": limit_s}
-    task = Task("operate", body, options, profiles_for(owner, shared.store))
+    task = Task("operate", body, options, shared.profiles.of(owner))
     done = await shared.pool.run(task, limit_s + shared.settings.overrun_s)
     return Response(done.parts[0], media_type="application/json")
