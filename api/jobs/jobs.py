@@ -76,6 +76,8 @@ class Jobs:
         self._opened = asyncio.Event()
         self._leases = Leases(store, self.replica, settings.lease_s, self._take_over)
         self._here: dict[str, Run] = {}
+        self._freed = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._closing = False
         self._opening: asyncio.Task[None]
         self._keeping: asyncio.Task[None]
@@ -184,6 +186,7 @@ class Jobs:
     def _forget(self, run: Run) -> None:
         if self._here.pop(run.id, None) is not None:
             self._pool.resize(-1)
+            self._freed.set()
 
     def _from_queue(self, identifier: str) -> None:
         # In a thread of the queue, which waits here until the loop has done the job.
@@ -200,7 +203,7 @@ class Jobs:
         if job is not None and run is None:
             run = await self._begun(job)
         if job is None or run is None:
-            return True
+            return not self._closing
         try:
             await self._follow(run)
             if self._closing and run.future.cancelled():
@@ -219,13 +222,20 @@ class Jobs:
             await asyncio.sleep(_NEWS_S / 10)
 
     async def _begun(self, job: StoredJob) -> Run | None:
-        request = await self._patiently(lambda: begin_job(self._store, job.id, self.replica))
-        if request is None:
-            return None
-        run = self.begin(job.owner, await blocking(gzip.decompress, request), job.id)
-        self._here[job.id] = run
-        self._pool.resize(+1)
-        return run
+        # The queue counts the jobs that it handed out, not those that began as requests: some have to wait here.
+        async with self._turn:
+            while len(self._here) >= self._settings.jobs and not self._closing:
+                self._freed.clear()
+                await self._freed.wait()
+            request = None
+            if not self._closing:
+                request = await self._patiently(lambda: begin_job(self._store, job.id, self.replica))
+            if request is None:
+                return None
+            run = self.begin(job.owner, await blocking(gzip.decompress, request), job.id)
+            self._here[job.id] = run
+            self._pool.resize(+1)
+            return run
 
     async def _follow(self, run: Run) -> None:
         while not run.future.done():
@@ -288,6 +298,7 @@ class Jobs:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
+        self._freed.set()
         self._keeping.cancel()
         # A queue that is being opened in its thread goes on to be, while the process ends below it.
         await asyncio.wait({self._opening, self._keeping}, timeout=_OPENING_S)
