@@ -142,11 +142,12 @@ class _Plan:
         return self._present(name, values, range(len(values)))
 
     def amount(self, row: Row) -> float:
-        inside = [layer for layer in row.layers if self.columns[layer] in row.formats]
+        columns, formats = self.columns, set(row.formats)
+        inside = [layer for layer in row.layers if columns[layer] in formats]
         if row.table is None:
             return float(len(inside))
-        table = find_table(self.profile, row.table)
-        values: list[float | None] = [table.values[layer][self.columns[layer]] for layer in inside]
+        rows = find_table(self.profile, row.table).values
+        values: list[float | None] = [rows[layer][columns[layer]] for layer in inside]
         return _combined(self._present(row.table, values, inside), row.constant, peak=row.peak)
 
     def _present(self, name: str, values: Sequence[float | None], layers: Iterable[int]) -> list[float]:
@@ -205,9 +206,9 @@ def _shape_violations(
     yield from (
         f"{name}: not a fusion of the profile" for name in set(fusions) - {f.name for f in profile.fusions}
     )
-    for name, chosen in assignment.items():
-        if chosen not in profile.formats:
-            yield f"{name}: {chosen!r} is not a format of the profile"
+    unknown = set(assignment.values()) - profile.formats.keys()
+    for name in (name for name, chosen in assignment.items() if unknown and chosen in unknown):
+        yield f"{name}: {assignment[name]!r} is not a format of the profile"
 
 
 def _unit_violations(profile: Profile, assignment: Mapping[str, str]) -> Iterable[str]:

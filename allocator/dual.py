@@ -78,6 +78,8 @@ def maximise_dual(problem: Problem, hull: Hull | None = None, deadline: Deadline
         1.5
     """
     lagrangian = _Lagrangian(problem)
+    if hull is not None and hull.within(problem.limit[0]) < hull.price.size:
+        return _on_hull(lagrangian, hull)
     free = lagrangian.cut(np.zeros(problem.limits))
     if (free.slope <= 0).all():
         return Dual(free.multipliers, free.value, lagrangian.evaluations, free.choice)
