@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from allocator import Explanation
 from api.examples import COMPARISONS, EXPLANATIONS, EXPORTS, FRONTIERS, LINTS
+from api.jobs.allocations import allocations_for
 from api.jobs.profiles import profiles_for
 from api.openapi import body_of
 from api.operations.comparison import ComparisonAnswer, ComparisonRequest
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/v1")
 _PLANNING, _TOOLS = "planning", "tools"
 _ERRORS = answers(
     HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -32,14 +34,13 @@ _ERRORS = answers(
     HTTPStatus.NOT_IMPLEMENTED,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-_ERRORS_OF_PROFILES = _ERRORS | answers(HTTPStatus.NOT_FOUND)
 
 
 @router.post(
     "/frontiers",
     tags=[_PLANNING],
     summary="Show the whole trade-off",
-    responses=_ERRORS_OF_PROFILES,
+    responses=_ERRORS,
     response_model=FrontierAnswer,
     openapi_extra=body_of(FrontierRequest, FRONTIERS),
 )
@@ -56,7 +57,7 @@ async def make_frontier(request: Request, owner: Owner, shared: Shared) -> Respo
     "/explanations",
     tags=[_PLANNING],
     summary="Say why a plan is as it is",
-    responses=_ERRORS_OF_PROFILES,
+    responses=_ERRORS,
     response_model=Explanation,
     openapi_extra=body_of(ExplanationRequest, EXPLANATIONS),
 )
@@ -72,7 +73,7 @@ async def make_explanation(request: Request, owner: Owner, shared: Shared) -> Re
     "/comparisons",
     tags=[_PLANNING],
     summary="Lay two plans or two tables side by side",
-    responses=_ERRORS_OF_PROFILES,
+    responses=_ERRORS,
     response_model=ComparisonAnswer,
     openapi_extra=body_of(ComparisonRequest, COMPARISONS),
 )
@@ -133,6 +134,7 @@ async def _answer(operation: str, request: Request, owner: str, shared: Shared) 
     body = await json_body(request)
     limit_s = shared.settings.max_time_limit_s
     options = {"operation": operation, "max_time_limit_s": limit_s}
-    task = Task("operate", body, options, profiles_for(owner, shared.store))
+    stored = profiles_for(owner, shared.store), allocations_for(owner, shared.store)
+    task = Task("operate", body, options, *stored)
     done = await shared.pool.run(task, limit_s + shared.settings.overrun_s)
     return Response(done.parts[0], media_type="application/json")

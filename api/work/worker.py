@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _RefusedError(Exception):
-    """The service would not hand out a profile; it knows why."""
+    """The service would not hand out what it has stored; it knows why."""
 
 
 def main() -> None:
@@ -51,8 +51,8 @@ def main() -> None:
 def _serve(tasks: BinaryIO, answers: BinaryIO, limits: JsonLimits) -> None:
     desk = Desk()
 
-    def fetch(sha256: str, known: bool) -> bytes:
-        _send(answers, {"profile": sha256, "known": known})
+    def ask(head: Mapping[str, Any]) -> bytes:
+        _send(answers, head)
         reply = read(tasks)
         if reply is None:
             _end()
@@ -63,7 +63,15 @@ def _serve(tasks: BinaryIO, answers: BinaryIO, limits: JsonLimits) -> None:
 
     while (message := read(tasks)) is not None:
         head, (body,) = message
-        work = Work(body, head["options"], limits, desk, lambda facts: _send(answers, {"told": facts}), fetch)
+        work = Work(
+            body,
+            head["options"],
+            limits,
+            desk,
+            tell=lambda facts: _send(answers, {"told": facts}),
+            fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
+            fetch_allocation=lambda identifier: ask({"allocation": identifier}),
+        )
         answers.write(_answer(find_task(head["task"]), work))
         answers.flush()
 

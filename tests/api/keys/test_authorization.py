@@ -125,6 +125,22 @@ def test_another_keys_profile_cannot_be_planned_with(guarded: Guarded, belonging
         problem_of(client.post("/v1/allocations", json=request), 404)
 
 
+def test_another_keys_allocation_cannot_be_named(guarded: Guarded, belongings: dict[str, str]) -> None:
+    named = {"allocation_id": belongings["allocations"]}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/exports", {**named, "target": "torchao"}),
+        ("/v1/lint", {**named, "runtime": "vllm"}),
+        ("/v1/comparisons", {"profile": tiny(), "first": named, "second": {}}),
+        ("/v1/comparisons", {"profile": tiny(), "first": {}, "second": named}),
+    ]
+    for path, body in bodies:
+        with _client(guarded.url, guarded.mine) as client:
+            assert client.post(path, json=body).status_code == 200
+        with _client(guarded.url, guarded.theirs) as client:
+            problem = problem_of(client.post(path, json=body), 404)
+            assert problem["type"] == "urn:bitalloc:problem:no-such-allocation"
+
+
 PUBLIC_ROUTES = [route for route in ROUTES if route[1] in PUBLIC]
 
 
