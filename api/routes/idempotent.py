@@ -55,7 +55,8 @@ async def once(
     body = await request.body()
     asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).hexdigest()
     replica = shared.jobs.replica
-    before = await blocking(claim_key, shared.store, owner, key, asked, replica)
+    keep_s = shared.settings.keep_idempotency_s
+    before = await blocking(claim_key, shared.store, owner, key, asked, replica, keep_s)
     if before is not None:
         taken = await _taken(before, asked, key, owner, shared)
         if taken is not None:
