@@ -78,6 +78,39 @@ async def once(
         raise
 
 
+async def once_computed(
+    request: Request,
+    key: str | None,
+    owner: str,
+    shared: Resources,
+    compute: Callable[[], Awaitable[Response]],
+) -> Response:
+    """Answer a request that keeps nothing but its answer, once for each key.
+
+    Args:
+        request: The request.
+        key: Its key; without one it is simply answered.
+        owner: Whose it is.
+        shared: The resources.
+        compute: Does the work; where it dies before its answer is kept, it is done again.
+
+    Returns:
+        The answer, or that to the first request with this key.
+    """
+
+    async def answer(settle: Settle) -> Response:
+        response = await compute()
+        if key is not None:
+            await blocking(keep, settle, response)
+        return response
+
+    def keep(settle: Settle, response: Response) -> None:
+        with shared.store.writing() as connection:
+            settle(connection, response)
+
+    return await once(request, key, owner, shared, answer)
+
+
 async def _taken(before: Claim, asked: str, key: str, owner: str, shared: Resources) -> Response | None:
     if before.asked_sha256 != asked:
         detail = f"the Idempotency-Key {key!r} was used with another request; take a new key for each request"

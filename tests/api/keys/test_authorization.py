@@ -141,6 +141,15 @@ def test_another_keys_allocation_cannot_be_named(guarded: Guarded, belongings: d
             assert problem["type"] == "urn:bitalloc:problem:no-such-allocation"
 
 
+def test_two_callers_may_use_the_same_idempotency_key(guarded: Guarded) -> None:
+    for key, target in ((guarded.mine, "mlx"), (guarded.theirs, "torchao")):
+        with _client(guarded.url, key) as client:
+            body = {"plan": {"up": "int4-g64"}, "target": target}
+            answer = client.post("/v1/exports", json=body, headers={"idempotency-key": "shared"})
+        assert answer.json()["target"] == target
+        assert "idempotency-replayed" not in answer.headers
+
+
 PUBLIC_ROUTES = [route for route in ROUTES if route[1] in PUBLIC]
 
 
