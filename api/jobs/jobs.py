@@ -19,6 +19,7 @@ from api.jobs.answers import stored_rows
 from api.jobs.leases import Leases
 from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import HandedBackError, Queue
+from api.jobs.retention import keep_tidy
 from api.jobs.runs import Run
 from api.settings import Settings
 from api.store import Store, StoreFullError, StoreUnavailableError, new_id
@@ -42,7 +43,6 @@ from api.work import Done, Task
 from api.work.pool import Pool
 
 _LOG = logging.getLogger(__name__)
-_LEVEL = 1
 #: How often news are kept, and how soon a job ends that was cancelled at another service.
 _NEWS_S = 0.5
 _RETRY_S = 1.0
@@ -80,7 +80,7 @@ class Jobs:
         self._turn = asyncio.Lock()
         self._closing = False
         self._opening: asyncio.Task[None]
-        self._keeping: asyncio.Task[None]
+        self._keeping: list[asyncio.Task[None]]
 
     def begin(self, owner: str, body: bytes, identifier: str | None = None) -> Run:
         """Begin a solve.
@@ -95,7 +95,7 @@ class Jobs:
         """
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
-        options = {"id": run.id, "max_time_limit_s": limit_s}
+        options = {"id": run.id, "max_time_limit_s": limit_s, "all_news": identifier is not None}
         task = Task("allocate", body, options, self._profiles.of(owner))
         doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
         run.attach(asyncio.ensure_future(doing))
@@ -149,7 +149,7 @@ class Jobs:
         # and one in the queue without a row was never accepted, and is dropped.
         started_at = made_at(run.id) if state == RUNNING else None
         job = StoredJob(run.id, run.owner, state, self.replica, None, None, 0, started_at, None)
-        request = await blocking(gzip.compress, run.body, _LEVEL)
+        request = await blocking(gzip.compress, run.body, compresslevel=1)
         await blocking(hand_over, run.id)
 
         def keep() -> None:
@@ -175,8 +175,7 @@ class Jobs:
 
         if not await blocking(ended):
             return False
-        run = self._here.get(identifier)
-        if run is not None:
+        if (run := self._here.get(identifier)) is not None:
             await run.end()
         else:
             await self._opened.wait()
@@ -254,12 +253,10 @@ class Jobs:
 
     def _end(self, run: Run) -> None:
         error = run.future.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
         done = run.future.result() if error is None else Done({"rows": []})
-        problem = None
-        if error is not None:
-            if not isinstance(error, Exception):
-                raise error
-            problem = problem_of(error).model_dump(mode="json")
+        problem = None if error is None else problem_of(error).model_dump(mode="json")
         with self._store.writing() as connection:
             state = SUCCEEDED if error is None else FAILED
             rows = stored_rows(done)
@@ -293,15 +290,17 @@ class Jobs:
     async def __aenter__(self) -> Self:
         await self._leases.begin()
         self._opening = asyncio.ensure_future(self._open())
-        self._keeping = asyncio.ensure_future(self._leases.keep())
+        tidying = keep_tidy(self._settings, self._store, self._queue, self._opened)
+        self._keeping = [asyncio.ensure_future(doing) for doing in (self._leases.keep(), tidying)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
         self._freed.set()
-        self._keeping.cancel()
+        for each in self._keeping:
+            each.cancel()
         # A queue that is being opened in its thread goes on to be, while the process ends below it.
-        await asyncio.wait({self._opening, self._keeping}, timeout=_OPENING_S)
+        await asyncio.wait({self._opening, *self._keeping}, timeout=_OPENING_S)
         self._opening.cancel()
         for run in list(self._here.values()):
             await run.end()

@@ -126,6 +126,7 @@ class Work:
         desk: Profiles at hand.
         tell: Sends progress to the service.
         fetch: Asks the service for a profile: given its digest and whether it is at hand, gives its gzipped JSON.
+        fetch_allocation: Asks the service for an allocation by its id; gives its gzipped JSON.
     """
 
     body: bytes
@@ -134,6 +135,7 @@ class Work:
     desk: Desk
     tell: Callable[[Mapping[str, Any]], None]
     fetch: Callable[[str, bool], bytes]
+    fetch_allocation: Callable[[str], bytes]
 
     def profile(self, sha256: str) -> Profile:
         """Get a stored profile; the service is asked each time whether the caller may use it.

@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _RefusedError(Exception):
-    """The service would not hand out a profile; it knows why."""
+    """The service would not hand out what it has stored; it knows why."""
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ def main() -> None:
 def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
     desk = Desk()
 
-    def fetch(sha256: str, known: bool) -> bytes:
-        outlet.send(framed({"profile": sha256, "known": known}))
+    def ask(head: Mapping[str, Any]) -> bytes:
+        outlet.send(framed(head))
         reply = read(tasks)
         if reply is None:
             _end()
@@ -65,8 +65,19 @@ def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
 
     while (message := read(tasks)) is not None:
         head, (body,) = message
-        work = Work(body, head["options"], limits, desk, outlet.tell, fetch)
-        outlet.answer(_answer(find_task(head["task"]), work))
+        work = Work(
+            body,
+            head["options"],
+            limits,
+            desk,
+            tell=outlet.tell,
+            fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
+            fetch_allocation=lambda identifier: ask({"allocation": identifier}),
+        )
+        answer = _answer(find_task(head["task"]), work)
+        if head["options"].get("all_news"):  # somebody follows a job, however short
+            outlet.pass_on()
+        outlet.answer(answer)
 
 
 def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work: Work) -> bytes:

@@ -137,7 +137,7 @@ def test_the_service_waits_for_a_database_that_is_gone(own_postgres: Postgres, n
     with replicas(notes, _shared(own_postgres.url())) as (service,):
         kept = service.http.post(PATH, json={"profile": tiny()}).headers["location"]
         location = service.http.post(PATH, json=SLOW, headers={"prefer": "wait=1"}).headers["location"]
-        own_postgres.stop()
+        own_postgres.kill()
         for _ in range(3):
             response = service.http.post(PATH, json={"profile": tiny()})
             body = problem_of(response, 503)
