@@ -34,7 +34,7 @@ PEERS = {
     "mct": Peer(
         Owner("model-compression-toolkit", "2.6.1", ("torchvision==0.28.0",)),
         "benchmarks.peers.mct",
-        (Question(("int2", "int4", "int8"), (5.0, 6.0, 7.0)),),
+        (Question(("int2", "int4", "int8"), (5.0, 6.5)),),
     ),
 }
 
