@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
 
 from api.settings import Settings
 from api.store import Store, new_id, open_store
@@ -148,6 +149,14 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
         add_allocations(connection, "me", [_plan(identifier)])
         raise ZeroDivisionError
     assert allocation_answer(store, "me", identifier) is None
+
+
+def test_what_is_stored_is_not_in_errors(store: Store) -> None:
+    with store.writing() as connection:
+        add_allocations(connection, "me", [_plan("1" * 32)])
+    with pytest.raises(IntegrityError, match=r"UNIQUE|unique") as failure, store.writing() as connection:
+        add_allocations(connection, "somebody", [_plan("1" * 32)])
+    assert "somebody" not in str(failure.value)
 
 
 def _job(store: Store, replica: str = "r1", state: str = QUEUED) -> str:
