@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from allocator import Explanation
 from api.examples import COMPARISONS, EXPLANATIONS, EXPORTS, FRONTIERS, LINTS
 from api.jobs.allocations import allocations_for
-from api.jobs.profiles import profiles_for
 from api.openapi import body_of
 from api.operations.comparison import ComparisonAnswer, ComparisonRequest
 from api.operations.explanation import ExplanationRequest
@@ -139,7 +138,7 @@ async def _answer(
     body = await json_body(request)
     limit_s = shared.settings.max_time_limit_s
     options = {"operation": operation, "max_time_limit_s": limit_s}
-    stored = profiles_for(owner, shared.store), allocations_for(owner, shared.store)
+    stored = shared.profiles.of(owner), allocations_for(owner, shared.store)
     task = Task("operate", body, options, *stored)
 
     async def compute() -> Response:

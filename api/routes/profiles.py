@@ -98,7 +98,9 @@ async def profile(sha256: Digest, request: Request, owner: Owner, shared: Shared
 @router.delete("/profiles/{id}", summary="Forget a profile", status_code=204, responses=_ERRORS)
 async def delete(sha256: Digest, owner: Owner, shared: Shared) -> None:
     """Forget a profile; what was planned with it stays."""  # noqa: DOC501 - shown in the OpenAPI document
-    if not await blocking(delete_profile, shared.store, owner, sha256):
+    gone = await blocking(delete_profile, shared.store, owner, sha256)
+    shared.profiles.forget(owner, sha256)
+    if not gone:
         raise _missing(sha256)
 
 
