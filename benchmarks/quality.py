@@ -1,12 +1,16 @@
 """What plans are worth when they are measured: one-shot plans, ``refine`` and its rivals at equal bytes.
 
-``python -m benchmarks.quality optimum|language|encoder|speed [--out out]``. See ``docs/benchmarks.md``.
+``python -m benchmarks.quality optimum|language|encoder|peers|speed [--out out]``. See ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +19,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import quality_models, quality_optimum, quality_speed
+from allocator import MissingPackageError
+from allocator.errors import unknown
+from benchmarks import quality_models, quality_optimum
+from benchmarks.llamacpp import find_llamacpp
 from benchmarks.models.cache import one_thread
+from benchmarks.peers import measured, registry
+from benchmarks.peers.question import Question
+from benchmarks.quality_speed import Speed, measured_speed
+from benchmarks.speed_llamacpp import llamacpp_llama
+from benchmarks.speed_onnxruntime import onnxruntime_stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _Out = Annotated[Path | None, typer.Option(help="Folder to write results to, as JSON.")]
@@ -59,11 +71,90 @@ def encoder(
 
 
 @app.command()
-def speed(evaluations: _Evaluations = 20, out: _Out = None) -> None:
-    """ONNX Runtime at batch 1: a latency budget, foreseen and measured."""
-    result = quality_speed.latency_budget(evaluations)
-    Console(width=140).print_json(json.dumps(result))
-    _write(out, "speed", result)
+def speed(
+    runtimes: Annotated[
+        str, typer.Option(help="Which to measure, separated by commas.")
+    ] = "onnxruntime,llama.cpp",
+    llamacpp: Annotated[str, typer.Option(help="A Python that has llama_cpp.")] = sys.executable,
+    evaluations: _Evaluations = 12,
+    out: _Out = None,
+) -> None:
+    """ONNX Runtime at batch 1, and llama.cpp decoding: latency budgets, foreseen and measured. On a quiet machine.
+
+    Raises:
+        BadParameter: There is no such runtime.
+    """
+    chosen = runtimes.split(",")
+    strange = [name for name in chosen if name not in ("onnxruntime", "llama.cpp")]
+    if strange:
+        raise typer.BadParameter(unknown(strange[0], ("onnxruntime", "llama.cpp"), "runtime"))
+    try:
+        found = find_llamacpp(llamacpp) if "llama.cpp" in chosen else None
+    except MissingPackageError as error:
+        raise typer.BadParameter(f"{error}; or measure --runtimes onnxruntime") from error
+    for name in chosen:
+        with tempfile.TemporaryDirectory() as folder, one_thread():
+            runtime = (
+                llamacpp_llama(found, Path(folder))
+                if name == "llama.cpp" and found
+                else onnxruntime_stack(Path(folder))
+            )
+            result = measured_speed(runtime, evaluations)
+        _show_speed(name, result)
+        _write(out, f"speed-{name}", asdict(result))
+
+
+def _show_speed(name: str, result: Speed) -> None:
+    console = Console(width=140)
+    uniform = Table("format for all", "µs", "per second", "loss", title=f"{name}: uniform plans")
+    for target, time in result.uniform_us.items():
+        uniform.add_row(target, f"{time:.0f}", f"{1e6 / time:.0f}", f"{result.uniform_loss[target]:.4g}")
+    table = Table(
+        "budget, µs", "foreseen", "at first", "measured", "error", "loss", "best uniform within", "its loss", "ratio",
+        "plan", title=f"{name}: plans within a latency",
+    )  # fmt: skip
+    for item in result.planned:
+        theirs = result.uniform_loss[item.uniform]
+        counts = Counter(item.plan.values())
+        table.add_row(
+            *(f"{us:.0f}" for us in (item.budget_us, item.foreseen_us, item.foreseen_at_first_us, item.measured_us)),
+            f"{item.error:+.1%}", f"{item.loss:.4g}", item.uniform, f"{theirs:.4g}", f"{item.loss / theirs:.3f}",
+            ", ".join(f"{count} {target}" for target, count in counts.items()),
+        )  # fmt: skip
+    console.print(uniform)
+    console.print(table)
+
+
+@app.command()
+def peers(
+    only: Annotated[list[str] | None, typer.Option(help="Names of peers; all when absent.")] = None,
+    evaluations: Annotated[int, typer.Option(help="Plans that refine may measure.", min=0)] = 0,
+    out: _Out = None,
+) -> None:
+    """Other tools' plans and ours in the same bytes; each tool is installed on first use."""
+    asked = registry.chosen(only or ())
+    with one_thread():
+        subject = measured.minilm(registry.FORMATS)
+        for name, peer in asked.items():
+            found: list[measured.Row] = []
+            for question in peer.questions:
+                answer = measured.ask(peer, question, subject)
+                found += measured.rows(name, question, answer, subject, evaluations)
+                _show_peer(f"{peer.owner.name} {answer.version}, {answer.seconds:.0f} s", found, question)
+            _write(out, f"peers-{name}", [asdict(row) for row in found])
+
+
+def _show_peer(title: str, rows: Sequence[measured.Row], question: Question) -> None:
+    shown = [row for row in rows if row.formats == question.formats]
+    for on in ("seen", "held_out"):
+        planners = list(getattr(shown[0], on))
+        table = Table(
+            "method", "asked", "bytes", *planners, title=f"{title}: {', '.join(question.formats)}, {on}"
+        )
+        for row in shown:
+            values = [f"{getattr(row, on)[planner]:.4g}" for planner in planners]
+            table.add_row(row.method, f"{row.asked:g}", f"{row.budget_bytes:.0f}", *values)
+        Console(width=140).print(table)
 
 
 def _models(

@@ -116,7 +116,10 @@ def _compared(
 ) -> Tables:
     found: Tables = {title: {} for title in reports}
     for bits in budgets:
-        plans = _plans(profile, objective, measure, bits, evaluations, seeds)
+        plans = {
+            "full precision": [{}],
+            **_plans(profile, objective, measure, bits, evaluations, seeds),
+        }
         for method, chosen in plans.items():
             for title, report in reports.items():
                 value = float(np.mean([report(plan) for plan in chosen]))

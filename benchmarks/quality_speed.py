@@ -1,129 +1,158 @@
-"""A latency budget on ONNX Runtime, batch 1: foreseen by a corrected table, held against the clock."""
+"""A latency budget on a real runtime: foreseen by a corrected table, held against the clock and uniform plans."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
-from functools import partial
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-import torch
-from torch import nn
+from allocator import Profile, make_request, total
+from quantize.feedback import Measurement, Refined, refine
+from quantize.feedback.resources import corrected
 
-from allocator import Profile, total
-from benchmarks.models.cache import seeded
-from quantize import apply
-from quantize.feedback import Measurement, median_us, refine
-from quantize.feedback.measurement import digest
-from quantize.onnx_export import export_onnx
-from sensitivity import measured, profile_model
-from sensitivity.planned import distance_of_plans
-from sensitivity.resources import latency_us, weight_bytes
+#: Budgets: of the way from the fastest uniform plan to full precision.
+SHARES = (0.1, 0.25, 0.5)
+_SESSIONS = 3  # of the last measurement
+_LEAST = 1e-12  # a loss has to be above zero
 
-_FORMATS = ("int2-g32", "int4-g32", "int8-g32", "fp32")
-_WIDTHS = (1024, 4096, 1024, 4096, 1024, 2048, 512)
-_SHARES = (0.25, 0.5, 0.75)  # of the way from the fastest format for all to full precision
-_RUNS = 60
+Plan = Mapping[str, str]
 
 
-def latency_budget(evaluations: int) -> dict[str, object]:
-    """Plan a model of large Linear layers for budgets between the fastest uniform plan and full precision.
+@dataclass(frozen=True, eq=False)
+class Runtime:
+    """A model on a runtime, ready to be planned and timed.
+
+    Attributes:
+        profile: Its tables, ``latency_us`` among them.
+        objective: The table of costs.
+        loss: Plan → how far it moves the model.
+        times_us: Times plans in turns, once; only times of one call can be compared.
+        full_precision: Format of the original.
+    """
+
+    profile: Profile
+    objective: str
+    loss: Callable[[Plan], float]
+    times_us: Callable[[Sequence[Plan]], Sequence[float]]
+    full_precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A budget and the plan that was found for it.
+
+    Attributes:
+        budget_us: The budget.
+        foreseen_us: What the table says, corrected by all measured plans but this one.
+        foreseen_at_first_us: What the table says without any correction.
+        measured_us: What the plan takes, timed once more after the search, in turns with all others.
+        loss: How far it moves the model.
+        uniform: The uniform plan with the least loss within the budget.
+        evaluations: Plans that were measured.
+        plan: The plan.
+    """
+
+    budget_us: float
+    foreseen_us: float
+    foreseen_at_first_us: float
+    measured_us: float
+    loss: float
+    uniform: str
+    evaluations: int
+    plan: Plan
+
+    @property
+    def error(self) -> float:
+        """Of what was foreseen, relative to what was measured."""
+        return self.foreseen_us / self.measured_us - 1
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a runtime measured.
+
+    Attributes:
+        uniform_us: Format → time of the uniform plan.
+        uniform_loss: Format → its loss.
+        planned: One for each budget.
+    """
+
+    uniform_us: Mapping[str, float]
+    uniform_loss: Mapping[str, float]
+    planned: tuple[Planned, ...]
+
+
+def measured_speed(runtime: Runtime, evaluations: int, shares: Sequence[float] = SHARES) -> Speed:
+    """Plan for budgets between the fastest uniform plan and full precision.
+
+    All times are relative to those of one plan, the fastest uniform one, that were taken in turns with them, times what
+    that plan took at the beginning: a machine that slows down slows both.
 
     Args:
+        runtime: The model.
         evaluations: Plans that the search may measure, for each budget.
+        shares: Budgets, of the way from the fastest uniform plan to full precision.
 
     Returns:
-        What was foreseen and measured, µs, and the loss beside that of the best uniform plan within the same latency.
+        Uniform plans, and a plan for each budget, all timed once more at the end.
     """
-    with seeded(0):
-        layers = [
-            module for first, second in pairwise(_WIDTHS) for module in (nn.Linear(first, second), nn.GELU())
-        ]
-        model = nn.Sequential(*layers[:-1]).eval()
-        batches = [torch.randn(32, _WIDTHS[0])]
-    profile = profile_model(
-        model,
-        batches,
-        lambda net, batch: net(batch).square().mean(1),
-        _FORMATS,
-        {
-            "distance": partial(
-                measured, name="distance", outputs=_outputs, distance=_relative, meaning="‖Δ‖²/‖y‖²"
-            )
-        },
-        resources={"weight_bytes": weight_bytes, "latency_us": partial(latency_us, batch=1)},
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        return _budgets(model, profile, batches, Path(folder), evaluations)
+    names = [layer.name for layer in runtime.profile.layers]
+    uniform = {name: dict.fromkeys(names, name) for name in runtime.profile.formats}
+    losses = {name: runtime.loss(plan) + _LEAST for name, plan in uniform.items()}
+    first = dict(zip(uniform, _times(runtime, list(uniform.values())), strict=True))
+    fastest = min(first, key=lambda name: first[name])
+    unit = first[fastest]
 
+    def clock(plan: Plan) -> float:
+        ours, reference = runtime.times_us([plan, uniform[fastest]])
+        return ours / reference * unit
 
-def _budgets(
-    model: nn.Module, profile: Profile, batches: list[torch.Tensor], folder: Path, evaluations: int
-) -> dict[str, object]:
-    names = [layer.name for layer in profile.layers]
-    query = torch.randn(1, _WIDTHS[0], generator=torch.Generator().manual_seed(1))
-    source = export_onnx(
-        model, {"input": query}, folder / "fp32.onnx", layers=names, dynamic={"input": {0: "batch"}}
-    )
-    distance = distance_of_plans(model, batches, _outputs, _relative)
-
-    def clock(plan: Mapping[str, str]) -> float:
-        path = apply(source, dict(plan), "onnxruntime", path=folder / f"{digest(plan)}.onnx")
-        try:
-            return _timed(path, query.numpy())
-        finally:
-            path.unlink()
-
-    uniform = {name: dict.fromkeys(names, name) for name in _FORMATS}
-    times = {name: clock(plan) for name, plan in uniform.items()}
-    losses = {name: distance(plan) for name, plan in uniform.items()}
-    rows = []
-    fastest, slowest = min(times.values()), times["fp32"]
-    for share in _SHARES:
-        budget_us = fastest + share * (slowest - fastest)
-        found = refine(
-            profile,
-            lambda plan: Measurement(distance(plan) + 1e-12, latency_us=clock(plan)),
+    budgets = [unit + share * (first[runtime.full_precision] - unit) for share in shares]
+    found = [
+        refine(
+            runtime.profile,
+            lambda plan: Measurement(runtime.loss(plan) + _LEAST, latency_us=clock(plan)),
             max_evaluations=evaluations,
-            objective="distance",
-            budgets={"latency_us": budget_us},
+            patience=evaluations,
+            objective=runtime.objective,
+            budgets={"latency_us": budget},
         )
-        plan = found.best.assignment
-        again = float(np.median([clock(plan) for _ in range(3)]))
-        within = {name: losses[name] for name in _FORMATS if times[name] <= budget_us}
-        rows.append(
-            {
-                "budget_us": budget_us,
-                "foreseen_us": total(found.profile, "latency_us", plan),
-                "foreseen_by_the_table_as_it_was_us": total(profile, "latency_us", plan),
-                "measured_us": found.best.measurement.latency_us,
-                "measured_again_us": again,
-                "loss": found.best.loss,
-                "loss_of_best_uniform_within": min(within.values()),
-                "best_uniform_within": min(within, key=lambda name: within[name]),
-                "evaluations": len(found.trials),
-                "plan": list(plan.values()),
-            }
-        )
-    return {"uniform_us": times, "uniform_loss": losses, "budgets": rows}
+        for budget in budgets
+    ]
+    plans = [*uniform.values(), *(item.best.assignment for item in found)]
+    last = _times(runtime, plans)
+    scale = unit / last[list(uniform).index(fastest)]
+    uniform_us = {name: scale * time for name, time in zip(uniform, last, strict=False)}
+    planned = tuple(
+        _planned(runtime, item, budget, scale * time, uniform_us, losses)
+        for item, budget, time in zip(found, budgets, last[len(uniform) :], strict=True)
+    )
+    return Speed(uniform_us, losses, planned)
 
 
-def _timed(path: Path, query: np.ndarray) -> float:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: query}
-    return median_us(lambda: session.run(None, feed), runs=_RUNS)
+def _times(runtime: Runtime, plans: Sequence[Plan]) -> list[float]:
+    sessions = [runtime.times_us(plans) for _ in range(_SESSIONS)]
+    return [sorted(times)[_SESSIONS // 2] for times in zip(*sessions, strict=True)]
 
 
-def _outputs(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    result: torch.Tensor = model(batch)
-    return result
-
-
-def _relative(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return (first - second).double().square().sum(1) / first.double().square().sum(1)
+def _planned(
+    runtime: Runtime,
+    found: Refined,
+    budget_us: float,
+    measured_us: float,
+    uniform_us: Mapping[str, float],
+    losses: Mapping[str, float],
+) -> Planned:
+    plan = found.best.assignment
+    request = make_request({"objective": runtime.objective, "budgets": {"latency_us": budget_us}})
+    others = [trial for trial in found.trials if trial is not found.best]
+    within = [name for name, time in uniform_us.items() if time <= max(budget_us, measured_us)]
+    return Planned(
+        budget_us,
+        total(corrected(runtime.profile, request, others), "latency_us", plan),
+        total(runtime.profile, "latency_us", plan),
+        measured_us,
+        found.best.loss,
+        min(within, key=lambda name: losses[name]),
+        len(found.trials),
+        plan,
+    )

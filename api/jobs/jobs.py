@@ -91,7 +91,7 @@ class Jobs:
         """
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
-        options = {"id": run.id, "max_time_limit_s": limit_s}
+        options = {"id": run.id, "max_time_limit_s": limit_s, "all_news": identifier is not None}
         task = Task("allocate", body, options, self._profiles.of(owner))
         doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
         run.attach(asyncio.ensure_future(doing))

@@ -74,7 +74,10 @@ def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
             fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
             fetch_allocation=lambda identifier: ask({"allocation": identifier}),
         )
-        outlet.answer(_answer(find_task(head["task"]), work))
+        answer = _answer(find_task(head["task"]), work)
+        if head["options"].get("all_news"):  # somebody follows a job, however short
+            outlet.pass_on()
+        outlet.answer(answer)
 
 
 def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work: Work) -> bytes:

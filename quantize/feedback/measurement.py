@@ -39,7 +39,7 @@ Measure = Callable[[Assignment], "Measurement | float"]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Measures plans, each once, and remembers them.
+    """Measures plans and remembers them.
 
     Attributes:
         measure: Applies and measures.
@@ -49,11 +49,12 @@ class Measured:
     measure: Measure
     records: Records | None = None
 
-    def __call__(self, assignment: Assignment) -> Measurement:
+    def __call__(self, assignment: Assignment, again: int = 0) -> Measurement:
         """Measure a plan, or read what it measured before.
 
         Args:
             assignment: The plan.
+            again: How many times it was measured before in this search.
 
         Returns:
             What it measured.
@@ -61,7 +62,7 @@ class Measured:
         Raises:
             InvalidInputError: The loss is not a number, or the file of records cannot be written.
         """
-        address = (digest(assignment),)
+        address = (digest(assignment), *([str(again)] if again else []))
         if self.records is not None and address in self.records.found:
             loss, size, latency = self.records.found[address].tolist()
             return Measurement(loss, _known(size), _known(latency))

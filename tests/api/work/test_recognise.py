@@ -23,13 +23,18 @@ LIMITS = JsonLimits()
 
 
 def work(body: str | bytes, desk: Desk, limits: JsonLimits = LIMITS) -> Work:
-    def fetch(*asked: object) -> bytes:
-        raise AssertionError(asked)
+    def fetch(sha256: str, known: bool) -> bytes:
+        raise AssertionError((sha256, known))
+
+    def fetch_allocation(identifier: str) -> bytes:
+        raise AssertionError(identifier)
 
     def tell(facts: Mapping[str, object]) -> None:
         raise AssertionError(facts)
 
-    return Work(body.encode() if isinstance(body, str) else body, {}, limits, desk, tell, fetch, fetch)
+    return Work(
+        body.encode() if isinstance(body, str) else body, {}, limits, desk, tell, fetch, fetch_allocation
+    )
 
 
 @pytest.fixture
