@@ -38,9 +38,9 @@ def solve_core(
     Returns:
         The plan, with the number of free units and of branch-and-bound nodes.
     """
+    deadline = Deadline(effort.time_limit_s)
     from allocator.solvers import highs  # scipy.optimize takes longer to import than most plans to solve
 
-    deadline = Deadline(effort.time_limit_s)
     reduced = _reduced_costs(problem, dual)
     core, nodes = _FIRST_CORE, 0
     while True:

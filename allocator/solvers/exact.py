@@ -44,7 +44,7 @@ _SEVERAL_LIMITS: _Steps = (
     ("nodes", None),
 )
 #: Loading a MIP solver takes about so long; with less time left none is started.
-_LEAST_FOR_NODES_S = 0.4
+_LEAST_FOR_NODES_S = 0.6
 
 
 @dataclass(frozen=True, eq=False)
