@@ -14,8 +14,7 @@ from sqlalchemy import Connection
 
 from allocator import BitallocError
 from api.blocking import blocking
-from api.failures import problem_of
-from api.jobs.answers import stored_rows
+from api.jobs.answers import keep_ending
 from api.jobs.leases import Leases
 from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import HandedBackError, Queue
@@ -23,14 +22,11 @@ from api.jobs.retention import keep_tidy
 from api.jobs.runs import Run
 from api.settings import Settings
 from api.store import Store, StoreFullError, StoreUnavailableError, new_id
-from api.store.allocations import add_allocations
 from api.store.ids import made_at
 from api.store.jobs import (
     CANCELLED,
-    FAILED,
     QUEUED,
     RUNNING,
-    SUCCEEDED,
     StoredJob,
     add_job,
     begin_job,
@@ -39,7 +35,7 @@ from api.store.jobs import (
     hand_back,
     tell,
 )
-from api.work import Done, Task
+from api.work import Task
 from api.work.pool import Pool
 
 _LOG = logging.getLogger(__name__)
@@ -249,20 +245,7 @@ class Jobs:
                 await run.end()
                 return
         if not run.future.cancelled():
-            await self._patiently(lambda: self._end(run))
-
-    def _end(self, run: Run) -> None:
-        error = run.future.exception()
-        if error is not None and not isinstance(error, Exception):
-            raise error
-        done = run.future.result() if error is None else Done({"rows": []})
-        problem = None if error is None else problem_of(error).model_dump(mode="json")
-        with self._store.writing() as connection:
-            state = SUCCEEDED if error is None else FAILED
-            rows = stored_rows(done)
-            mine = end_job(connection, run.id, state, replica=self.replica, problem=problem, plans=len(rows))
-            if mine and rows:
-                add_allocations(connection, run.owner, rows)
+            await self._patiently(lambda: keep_ending(self._store, run, self.replica))
 
     async def _patiently(self, call: Callable[[], T]) -> T:
         # What a job has found must not be lost because the database is away for a while.
