@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from quantize.feedback.resources import corrected
 
 #: Budgets: of the way from the fastest uniform plan to full precision.
 SHARES = (0.1, 0.25, 0.5)
-_SESSIONS = 3  # of the last measurement
+_SESSIONS = 3  # of what is not searched for
 _LEAST = 1e-12  # a loss has to be above zero
 
 Plan = Mapping[str, str]
@@ -25,7 +26,8 @@ class Runtime:
         profile: Its tables, ``latency_us`` among them.
         objective: The table of costs.
         loss: Plan → how far it moves the model.
-        times_us: Times plans in turns, once; only times of one call can be compared.
+        times_us: Times plans in turns of several passes each, so that weights are as warm as in use, whatever
+            the others are; only times of one call can be compared.
         full_precision: Format of the original.
     """
 
@@ -44,7 +46,7 @@ class Planned:
         budget_us: The budget.
         foreseen_us: What the table says, corrected by all measured plans but this one.
         foreseen_at_first_us: What the table says without any correction.
-        measured_us: What the plan takes, timed once more after the search, in turns with all others.
+        measured_us: What the plan takes, timed once more after the search.
         loss: How far it moves the model.
         uniform: The uniform plan with the least loss within the budget.
         evaluations: Plans that were measured.
@@ -84,9 +86,6 @@ class Speed:
 def measured_speed(runtime: Runtime, evaluations: int, shares: Sequence[float] = SHARES) -> Speed:
     """Plan for budgets between the fastest uniform plan and full precision.
 
-    All times are relative to those of one plan, the fastest uniform one, that were taken in turns with them, times what
-    that plan took at the beginning: a machine that slows down slows both.
-
     Args:
         runtime: The model.
         evaluations: Plans that the search may measure, for each budget.
@@ -98,15 +97,10 @@ def measured_speed(runtime: Runtime, evaluations: int, shares: Sequence[float] =
     names = [layer.name for layer in runtime.profile.layers]
     uniform = {name: dict.fromkeys(names, name) for name in runtime.profile.formats}
     losses = {name: runtime.loss(plan) + _LEAST for name, plan in uniform.items()}
-    first = dict(zip(uniform, _times(runtime, list(uniform.values())), strict=True))
-    fastest = min(first, key=lambda name: first[name])
-    unit = first[fastest]
-
-    def clock(plan: Plan) -> float:
-        ours, reference = runtime.times_us([plan, uniform[fastest]])
-        return ours / reference * unit
-
-    budgets = [unit + share * (first[runtime.full_precision] - unit) for share in shares]
+    clock = clock_beside(runtime.times_us, next(iter(uniform.values())))
+    first = {name: _again(clock, plan) for name, plan in uniform.items()}
+    fastest, slowest = min(first.values()), first[runtime.full_precision]
+    budgets = [fastest + share * (slowest - fastest) for share in shares]
     found = [
         refine(
             runtime.profile,
@@ -118,20 +112,39 @@ def measured_speed(runtime: Runtime, evaluations: int, shares: Sequence[float] =
         )
         for budget in budgets
     ]
-    plans = [*uniform.values(), *(item.best.assignment for item in found)]
-    last = _times(runtime, plans)
-    scale = unit / last[list(uniform).index(fastest)]
-    uniform_us = {name: scale * time for name, time in zip(uniform, last, strict=False)}
+    uniform_us = {name: _again(clock, plan) for name, plan in uniform.items()}
     planned = tuple(
-        _planned(runtime, item, budget, scale * time, uniform_us, losses)
-        for item, budget, time in zip(found, budgets, last[len(uniform) :], strict=True)
+        _planned(runtime, item, budget, _again(clock, item.best.assignment), uniform_us, losses)
+        for item, budget in zip(found, budgets, strict=True)
     )
     return Speed(uniform_us, losses, planned)
 
 
-def _times(runtime: Runtime, plans: Sequence[Plan]) -> list[float]:
-    sessions = [runtime.times_us(plans) for _ in range(_SESSIONS)]
-    return [sorted(times)[_SESSIONS // 2] for times in zip(*sessions, strict=True)]
+def clock_beside(
+    times_us: Callable[[Sequence[Plan]], Sequence[float]], reference: Plan
+) -> Callable[[Plan], float]:
+    """Make a clock that a machine which slows down does not put wrong.
+
+    Every plan is timed in turns with one that stays the same.
+
+    Args:
+        times_us: Times plans in turns.
+        reference: The plan that stays the same.
+
+    Returns:
+        Plan → its time over that of the reference, times what the reference took at the beginning, µs.
+    """
+    unit = statistics.median(times_us([reference, reference])[0] for _ in range(_SESSIONS))
+
+    def clock(plan: Plan) -> float:
+        ours, beside = times_us([plan, reference])
+        return ours / beside * unit
+
+    return clock
+
+
+def _again(clock: Callable[[Plan], float], plan: Plan) -> float:
+    return statistics.median(clock(plan) for _ in range(_SESSIONS))
 
 
 def _planned(

@@ -16,7 +16,7 @@ from benchmarks.models.cache import cached, one_thread, seeded
 from benchmarks.models.language import logits as torch_logits
 from benchmarks.models.language import next_token_loss
 from benchmarks.models.trained import kl_divergence
-from benchmarks.quality_speed import Plan, Runtime
+from benchmarks.quality_speed import Plan, Runtime, clock_beside
 from quantize import apply
 from quantize.feedback.measurement import digest
 from sensitivity import kl, profile_model
@@ -24,7 +24,7 @@ from sensitivity import kl, profile_model
 FORMATS = ("int4-g32", "int5-g32", "int8-g32", "fp16", "fp32")
 _LENGTH = 64
 _DECODED = 16  # tokens of one round
-_ROUNDS = 10
+_ROUNDS = 8
 _VOCABULARY = 1024
 SIZES = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16}
 
@@ -105,8 +105,9 @@ def with_latency(
         for kind in kinds
         for target in formats[1:]
     ]
-    least, *taken = times_us([base, *probes])
-    extra = np.reshape(np.array(taken) - least, (len(kinds), -1))  # (K, F - 1)
+    clock = clock_beside(times_us, base)
+    least = clock(base)
+    extra = np.reshape([clock(probe) - least for probe in probes], (len(kinds), -1))  # (K, F - 1)
     weights = sum(int(np.prod(shape)) for shape in shapes.values())
     rows = []
     for name in names:
