@@ -42,7 +42,8 @@ format: .venv/ready ## format and fix what can be fixed
 serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
 	$(BIN)/bitalloc serve
 
-openapi: .venv/ready ## write docs/openapi.json anew, after routes or models changed
+openapi: .venv/ready ## write docs/openapi.json and its example answers anew, after routes or models changed
+	$(BIN)/python -m api.example_answers
 	$(BIN)/python -m api.openapi > docs/openapi.json
 
 docs: .venv/ready ## the documentation, in docs/_build/html; warnings and broken internal links are errors

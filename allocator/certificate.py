@@ -124,7 +124,6 @@ class _Plan:
         self.profile = profile
         self.columns = [columns[assignment[layer.name]] for layer in profile.layers]
         self.fused = [fusion for fusion in profile.fusions if fusion.name in fusions]
-        self.index_of = {layer.name: index for index, layer in enumerate(profile.layers)}
         self.missing: list[str] = []
 
     def entries(self, name: str, caution: float = 0.0, maximise: bool = False) -> list[float]:
@@ -143,19 +142,25 @@ class _Plan:
         return self._present(name, values, range(len(values)))
 
     def amount(self, row: Row) -> float:
-        inside = [layer for layer in row.layers if self.columns[layer] in row.formats]
+        columns, formats = self.columns, set(row.formats)
+        inside = [layer for layer in row.layers if columns[layer] in formats]
         if row.table is None:
             return float(len(inside))
-        table = find_table(self.profile, row.table)
-        values: list[float | None] = [table.values[layer][self.columns[layer]] for layer in inside]
+        rows = find_table(self.profile, row.table).values
+        values: list[float | None] = [rows[layer][columns[layer]] for layer in inside]
         return _combined(self._present(row.table, values, inside), row.constant, peak=row.peak)
 
     def _present(self, name: str, values: Sequence[float | None], layers: Iterable[int]) -> list[float]:
+        present = [value for value in values if value is not None]
+        if not self.fused and len(present) == len(values):
+            return present
+        names = [layer.name for layer in self.profile.layers]
+        index_of = {name: index for index, name in enumerate(names)}
         by_layer = dict(zip(layers, values, strict=True))
         kernels: list[float] = []
         for fusion in self.fused:
             row = fusion.resources.get(name)
-            members = [self.index_of[layer] for layer in fusion.layers]
+            members = [index_of[layer] for layer in fusion.layers]
             if row is None or not all(layer in by_layer for layer in members):
                 continue
             spent = row[self.columns[members[0]]]
@@ -167,16 +172,15 @@ class _Plan:
                 del by_layer[layer]
         for layer, value in by_layer.items():
             if value is None:
-                name_of_layer = self.profile.layers[layer].name
-                self.missing.append(f"{name_of_layer}: table {name!r} has no value for its format")
+                self.missing.append(f"{names[layer]}: table {name!r} has no value for its format")
         return [*(value for value in by_layer.values() if value is not None), *kernels]
 
 
 def _combined(values: Sequence[float], constant: float, *, peak: bool) -> float:
     if peak:
         return max(values, default=0.0) + constant
-    if all(float(value).is_integer() for value in values):
-        return float(sum(int(value) for value in values) + constant)
+    if all(map(float.is_integer, map(float, values))):
+        return float(sum(map(int, values)) + constant)
     return math.fsum([*values, constant])
 
 
@@ -202,9 +206,9 @@ def _shape_violations(
     yield from (
         f"{name}: not a fusion of the profile" for name in set(fusions) - {f.name for f in profile.fusions}
     )
-    for name, chosen in assignment.items():
-        if chosen not in profile.formats:
-            yield f"{name}: {chosen!r} is not a format of the profile"
+    unknown = set(assignment.values()) - profile.formats.keys()
+    for name in (name for name, chosen in assignment.items() if unknown and chosen in unknown):
+        yield f"{name}: {assignment[name]!r} is not a format of the profile"
 
 
 def _unit_violations(profile: Profile, assignment: Mapping[str, str]) -> Iterable[str]:

@@ -66,6 +66,8 @@ class Compiled:
         Returns:
             Names, in the order of the sets.
         """
+        if not self.fusions_of_option:
+            return ()
         used = (self.fusions_of_option.get((unit, option), ()) for unit, option in enumerate(choice.tolist()))
         return tuple(self.profile.fusions[index].name for fused in used for index in fused)
 

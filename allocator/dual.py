@@ -16,7 +16,7 @@ import numpy as np
 
 from allocator.hull import Hull, build_hull
 from allocator.master import Master
-from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost, masked_spend
+from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost, masked_spend, weighted
 from allocator.solvers.outcome import NEVER, Deadline
 
 _MAX_EVALUATIONS = 500
@@ -78,6 +78,8 @@ def maximise_dual(problem: Problem, hull: Hull | None = None, deadline: Deadline
         1.5
     """
     lagrangian = _Lagrangian(problem)
+    if hull is not None and hull.within(problem.limit[0]) < hull.price.size:
+        return _on_hull(lagrangian, hull)
     free = lagrangian.cut(np.zeros(problem.limits))
     if (free.slope <= 0).all():
         return Dual(free.multipliers, free.value, lagrangian.evaluations, free.choice)
@@ -115,11 +117,11 @@ class _Lagrangian:
 
     @cached_property
     def thrift(self) -> FloatArray:
-        thrift: FloatArray = np.tensordot(1 / self.spend_range, self.problem.spend, axes=1)  # (U, F)
+        thrift: FloatArray = weighted(self.problem.spend, 1 / self.spend_range)  # (U, F)
         return thrift
 
     def cut(self, multipliers: FloatArray) -> _Cut:
-        reduced = self.cost + np.tensordot(multipliers, self.problem.spend, axes=1)  # (U, F)
+        reduced = self.cost + weighted(self.problem.spend, multipliers)  # (U, F)
         choice = reduced.argmin(axis=1)
         ties = reduced <= reduced[np.arange(choice.size), choice][:, None]
         if np.count_nonzero(ties) > choice.size:
@@ -128,7 +130,7 @@ class _Lagrangian:
 
     def thriftiest(self, weights: FloatArray) -> _Cut:
         # The line that L follows when the weighted multipliers grow without end.
-        spend = np.tensordot(weights / self.spend_range, self.problem.spend, axes=1)  # (U, F)
+        spend = weighted(self.problem.spend, weights / self.spend_range)  # (U, F)
         spend[~self.problem.available] = np.inf
         ties = spend <= spend.min(axis=1, keepdims=True)
         return self._line(

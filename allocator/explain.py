@@ -15,7 +15,7 @@ from allocator.dual import maximise_dual
 from allocator.errors import Fault, InvalidInputError, pointer
 from allocator.explanation import Baseline, Explanation, Move, Option, Reason
 from allocator.patterns import matching
-from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import BoolArray, FloatArray, IntArray, Problem, lagrangian_cost, masked_cost, weighted
 from allocator.profile import Profile, load_profile
 from allocator.request import Request, make_request
 from allocator.solve import report_outcome, run_solver, solve_compiled
@@ -140,8 +140,8 @@ def _moves(compiled: Compiled, choice: IntArray) -> tuple[Move | None, Move | No
     step = problem.spend - problem.spend[:, units, choice][:, :, None]  # (R, U, O)
     spread = np.abs(np.where(problem.available, step, 0.0)).max(axis=2).sum(axis=1)  # (R,)
     scale = np.ones(1) if problem.limits == 1 else 1 / np.where(spread > 0, spread, 1.0)
-    more = np.tensordot(scale, np.maximum(step, 0), axes=1) if problem.limits else np.zeros_like(gain)
-    less = np.tensordot(scale, np.maximum(-step, 0), axes=1) if problem.limits else np.zeros_like(gain)
+    more = weighted(np.maximum(step, 0), scale) if problem.limits else np.zeros_like(gain)
+    less = weighted(np.maximum(-step, 0), scale) if problem.limits else np.zeros_like(gain)
     buys = np.divide(gain, more, out=np.where(gain > 0, np.inf, 0.0), where=(more > 0) & (gain > 0))
     loses = np.divide(-gain, less, out=np.full_like(gain, np.inf), where=(less > 0) & problem.available)
     up, down = int(buys.argmax()), int(loses.argmin())
@@ -180,7 +180,7 @@ def _reasons(
 ) -> tuple[Reason, ...]:
     problem = compiled.problem
     prices = maximise_dual(problem).multipliers
-    lagrangian = masked_cost(problem) + np.tensordot(prices, problem.spend, axes=1)  # (U, O)
+    lagrangian = lagrangian_cost(problem, prices)  # (U, O)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
     return tuple(_reason(compiled, choice, layer, reduced, deadline) for layer in layers)
 

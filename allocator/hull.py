@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost, masked_spend
+from allocator.problem import FloatArray, IntArray, Problem, ascending, least, masked_cost, masked_spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def build_hull(problem: Problem, row: int = 0) -> Hull:
             cost, spend = cost.take(moving, axis=0), spend.take(moving, axis=0)
     unit, before, option, price = (np.concatenate(column) for column in zip(*found, strict=True))
     # Rounding must not let a unit's second step overtake its first: prices of a unit fall, and the sort is stable.
-    order = np.argsort(-price, kind="stable")
+    order = ascending(-price)
     unit, option, before, price = unit[order], option[order], before[order], price[order]
     units, costs, spends = np.arange(problem.units), problem.cost, problem.spend[row]
     spent = spends[unit, option] - spends[unit, before]

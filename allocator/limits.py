@@ -10,7 +10,7 @@ from allocator.patterns import captured, matching
 from allocator.profile import Profile, ResourceTable
 from allocator.quantity import parse_quantity
 from allocator.request import Amount, Limit, Request
-from allocator.tables import WEIGHT_BYTES, combines_by_max, constant_of, is_maximised, is_whole, named_table
+from allocator.tables import WEIGHT_BYTES, combines_by_max, constant_of, is_maximised, named_table
 
 #: Budget on the stored bits per weight, a view of the table ``weight_bytes``.
 EFFECTIVE_BITS = "effective_bits"
@@ -148,7 +148,7 @@ def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Row]:
         constant=constant_of(table),
         per_unit=1.0,
         unit=unit,
-        whole=is_whole(table),
+        whole=table.whole,
         peak=combines_by_max(table),
     )
 
@@ -160,7 +160,7 @@ def _effective_bits(profile: Profile, bits: float, layers: tuple[int, ...], form
             f"effective bits are counted in the resource {WEIGHT_BYTES!r}, which this profile lacks; "
             f"it has: {', '.join(map(repr, profile.resources)) or 'none'}"
         )
-    parameters = sum(layer.parameters or 0 for layer in profile.layers)
+    parameters = profile.parameters
     if parameters == 0:
         raise ValueError("effective bits need the number of parameters of the layers; the profile has none")
     if bits <= 0:
@@ -176,7 +176,7 @@ def _effective_bits(profile: Profile, bits: float, layers: tuple[int, ...], form
         constant=table.constant,
         per_unit=8.0 * bytes_per_unit / parameters,
         unit="bit",
-        whole=is_whole(table),
+        whole=table.whole,
         peak=False,
     )
 
@@ -214,7 +214,7 @@ def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Row]:
             constant=constant_of(table) if table is not None and whole_table else 0.0,
             per_unit=1.0,
             unit=unit,
-            whole=table is None or is_whole(table),
+            whole=table is None or table.whole,
             peak=peak,
         )
 

@@ -90,9 +90,9 @@ def masked_cost(problem: Problem) -> FloatArray:
         problem: The problem.
 
     Returns:
-        (U, O).
+        (U, O), not to be written to: where every option is available, the costs themselves.
     """
-    return np.where(problem.available, problem.cost, np.inf)
+    return problem.cost if problem.available.all() else np.where(problem.available, problem.cost, np.inf)
 
 
 def masked_spend(problem: Problem) -> FloatArray:
@@ -102,9 +102,43 @@ def masked_spend(problem: Problem) -> FloatArray:
         problem: The problem.
 
     Returns:
-        (R, U, O).
+        (R, U, O), not to be written to: where every option is available, the spends themselves.
     """
-    return np.where(problem.available, problem.spend, np.inf)
+    return problem.spend if problem.available.all() else np.where(problem.available, problem.spend, np.inf)
+
+
+def weighted(spend: FloatArray, weights: FloatArray) -> FloatArray:
+    """Add up the limits, each with a weight, in their order: a product of matrices would be rounded as BLAS pleases.
+
+    Args:
+        spend: (R, ...).
+        weights: (R,).
+
+    Returns:
+        (...).
+
+    Example:
+        >>> weighted(np.array([[1.0, 2.0], [10.0, 20.0]]), np.array([3.0, 0.5])).tolist()
+        [8.0, 16.0]
+    """
+    total: FloatArray | None = None
+    for row, weight in zip(spend, weights.tolist(), strict=True):
+        if weight:
+            total = weight * row if total is None else np.add(total, weight * row, out=total)
+    return np.zeros(spend.shape[1:]) if total is None else total
+
+
+def lagrangian_cost(problem: Problem, multipliers: FloatArray) -> FloatArray:
+    """What options cost when what they spend has a price.
+
+    Args:
+        problem: The problem.
+        multipliers: (R,) prices of one unit of each limit.
+
+    Returns:
+        (U, O), +inf where an option is not available.
+    """
+    return masked_cost(problem) + weighted(problem.spend, multipliers)
 
 
 def least(values: FloatArray) -> FloatArray:
@@ -123,3 +157,21 @@ def least(values: FloatArray) -> FloatArray:
     rows = values.reshape(-1, values.shape[-1])
     found: FloatArray = rows[np.arange(len(rows)), rows.argmin(axis=1)].reshape(values.shape[:-1])
     return found
+
+
+def ascending(values: FloatArray) -> IntArray:
+    """Indices that sort values, equal ones in their order; several times as fast as a stable sort where none are equal.
+
+    Args:
+        values: (N,), none NaN.
+
+    Returns:
+        (N,).
+
+    Example:
+        >>> ascending(np.array([2.0, 1.0, 2.0])).tolist()
+        [1, 0, 2]
+    """
+    order: IntArray = np.argsort(values)
+    rising = values[order]
+    return np.argsort(values, kind="stable") if (rising[1:] == rising[:-1]).any() else order

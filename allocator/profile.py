@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -70,6 +70,11 @@ class CostTable(Strict):
     better: Literal["lower", "higher"] = "lower"
     meaning: str = ""
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every value is an integer, so that sums are exact."""
+        return _whole(self.values)
+
 
 class ResourceTable(Strict):
     """What a choice spends.
@@ -85,6 +90,11 @@ class ResourceTable(Strict):
     unit: str = ""
     constant: Size = 0.0
     combine: Literal["sum", "max"] = "sum"
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every value and the constant are integers, so that sums are exact."""
+        return float(self.constant).is_integer() and _whole(self.values)
 
 
 class Fusion(Strict):
@@ -176,6 +186,11 @@ class Profile(Strict):
         _check_fusions(self)
         return self
 
+    @cached_property
+    def parameters(self) -> int:
+        """Number of weights of all layers together."""
+        return sum(layer.parameters or 0 for layer in self.layers)
+
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the identity of the profile.
 
@@ -187,20 +202,6 @@ class Profile(Strict):
     @cached_property
     def _sha256(self) -> str:
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the profile, as :meth:`pydantic.BaseModel.model_copy` does; a copy has a digest of its own.
-
-        Args:
-            update: Fields to replace, not validated.
-            deep: Whether to copy what is inside as well.
-
-        Returns:
-            The copy.
-        """
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("_sha256", None)
-        return copied
 
 
 def load_profile(source: Profile | Mapping[str, object] | str | bytes | Path) -> Profile:
@@ -229,6 +230,10 @@ def load_profile(source: Profile | Mapping[str, object] | str | bytes | Path) ->
     except ValidationError as error:
         document = decoded(source) if isinstance(source, (str, bytes)) else source
         raise InvalidInputError(*faults_of(error.errors(), document)) from error
+
+
+def _whole(rows: tuple[tuple[float | None, ...], ...]) -> bool:
+    return all(value is None or float(value).is_integer() for row in rows for value in row)
 
 
 def _check_shape(

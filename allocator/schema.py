@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -11,6 +12,21 @@ class Strict(BaseModel):
     """Base of the wire models: unknown fields are refused by name and instances never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy, as :meth:`pydantic.BaseModel.model_copy` does, but for what was computed from the fields.
+
+        Args:
+            update: Fields to replace, not validated.
+            deep: Whether to copy what is inside as well.
+
+        Returns:
+            The copy.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 # A hundred thousand products of two such numbers still add up to a finite one.

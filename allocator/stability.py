@@ -23,7 +23,7 @@ import numpy as np
 from allocator.compile import Compiled, compile_problem
 from allocator.dual import maximise_dual
 from allocator.errors import Fault, InvalidInputError
-from allocator.problem import FloatArray, IntArray, masked_cost
+from allocator.problem import FloatArray, IntArray, lagrangian_cost
 from allocator.profile import CostTable, Profile, load_profile
 from allocator.request import Request, make_request
 from allocator.schema import Strict
@@ -200,7 +200,7 @@ def _resample(
 def _reduced(compiled: Compiled) -> FloatArray:
     # Reduced costs, +inf where an option is not available.
     prices = maximise_dual(compiled.problem).multipliers
-    lagrangian = masked_cost(compiled.problem) + np.tensordot(prices, compiled.problem.spend, axes=1)
+    lagrangian = lagrangian_cost(compiled.problem, prices)
     reduced: FloatArray = lagrangian - lagrangian.min(axis=1, keepdims=True)
     return reduced
 

@@ -188,17 +188,3 @@ def constant_of(table: Table) -> float:
         The constant of a resource; 0 for costs.
     """
     return table.constant if isinstance(table, ResourceTable) else 0.0
-
-
-def is_whole(table: Table) -> bool:
-    """Tell whether a table holds integers only, so that its sums are exact.
-
-    Args:
-        table: A cost or resource table.
-
-    Returns:
-        True when every value and the constant are integers.
-    """
-    values = values_of(table)
-    whole = np.isnan(values) | (values == np.rint(values))
-    return float(constant_of(table)).is_integer() and bool(whole.all())

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from allocator import Profile
 from api.descriptions import spread
+from api.openapi_answers import describe_answers
 from api.openapi_keys import describe_keys
 from api.operations.comparison import ComparisonRequest
 from api.operations.explanation import ExplanationRequest
@@ -81,6 +82,7 @@ def describe(app: FastAPI) -> None:
             found.setdefault(name, definition)
         spread(found)
         describe_keys(document)
+        describe_answers(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from fastapi import Depends, FastAPI, Request
 
 from api.blocking import blocking
 from api.jobs import Jobs
+from api.jobs.profiles import OwnedProfiles
 from api.keys.book import KeyBook
 from api.metrics import Metrics
 from api.settings import Settings
@@ -27,12 +29,14 @@ class Resources:
         settings: The settings.
         store: The database; its functions block, so call them through :func:`api.blocking.blocking`.
         pool: The workers.
+        profiles: Hands stored profiles to workers.
         jobs: The solves.
     """
 
     settings: Settings
     store: Store
     pool: Pool
+    profiles: OwnedProfiles
     jobs: Jobs
 
 
@@ -67,10 +71,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with Pool(settings, lambda done: metrics.count_solves(done.facts)) as pool:
         store = await blocking(open_store, settings)
         try:
-            async with Jobs(settings, store, pool) as jobs:
-                app.state.resources = Resources(settings, store, pool, jobs)
+            profiles = OwnedProfiles(store)
+            async with Jobs(settings, store, pool, profiles) as jobs:
+                app.state.resources = Resources(settings, store, pool, profiles, jobs)
                 app.state.keys = KeyBook(store)
                 metrics.watch_jobs(lambda: job_counts(store))
+                gc.freeze()  # to look through all that was imported takes a tenth of a second, and nobody is answered
                 yield
         finally:
             store.close()

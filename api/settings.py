@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         wait_s: How long a request waits for its answer when it does not say (``Prefer: wait=…``).
         max_wait_s: The longest wait that a request may ask for.
         lease_s: A service that gives no sign of life for so long is taken for dead, and its jobs go on elsewhere.
+        keep_jobs_s: Jobs that ended, and what they told, are forgotten after this.
+        keep_idempotency_s: Idempotency keys and their answers are forgotten after this.
+        keep_allocations_s: Plans are forgotten this long after they were asked for, not before their job; never when
+            absent.
         stream_s: Lifetime of an event stream; clients then reconnect.
         plugins: Modules whose ``register()`` every worker calls at its start; it may add solvers to
             ``allocator.SOLVERS``.
@@ -70,6 +74,9 @@ class Settings(BaseSettings):
     wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     max_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     lease_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    keep_jobs_s: _Seconds = 7 * 86_400.0
+    keep_idempotency_s: _Seconds = 86_400.0
+    keep_allocations_s: _Seconds | None = None
     stream_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     plugins: tuple[str, ...] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()

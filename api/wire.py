@@ -15,6 +15,8 @@ from api.problem_details import ProblemDetails
 
 #: Digest of a profile.
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+#: Where an allocation is kept.
+AllocationId = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 #: Most budgets in one call.
 MOST_IN_A_BATCH = 1000
 

@@ -1,6 +1,6 @@
 """What plans are worth when they are measured: one-shot plans, ``refine`` and its rivals at equal bytes.
 
-``python -m benchmarks.quality optimum|language|encoder|speed [--out out]``. See ``docs/benchmarks.md``.
+``python -m benchmarks.quality optimum|language|encoder|peers|speed [--out out]``. See ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from allocator.errors import unknown
 from benchmarks import quality_models, quality_optimum
 from benchmarks.llamacpp import find_llamacpp
 from benchmarks.models.cache import one_thread
+from benchmarks.peers import measured, registry
+from benchmarks.peers.question import Question
 from benchmarks.quality_speed import Speed, measured_speed
 from benchmarks.speed_llamacpp import llamacpp_llama
 from benchmarks.speed_onnxruntime import onnxruntime_stack
@@ -121,6 +123,38 @@ def _show_speed(name: str, result: Speed) -> None:
         )  # fmt: skip
     console.print(uniform)
     console.print(table)
+
+
+@app.command()
+def peers(
+    only: Annotated[list[str] | None, typer.Option(help="Names of peers; all when absent.")] = None,
+    evaluations: Annotated[int, typer.Option(help="Plans that refine may measure.", min=0)] = 0,
+    out: _Out = None,
+) -> None:
+    """Other tools' plans and ours in the same bytes; each tool is installed on first use."""
+    asked = registry.chosen(only or ())
+    with one_thread():
+        subject = measured.minilm(registry.FORMATS)
+        for name, peer in asked.items():
+            found: list[measured.Row] = []
+            for question in peer.questions:
+                answer = measured.ask(peer, question, subject)
+                found += measured.rows(name, question, answer, subject, evaluations)
+                _show_peer(f"{peer.owner.name} {answer.version}, {answer.seconds:.0f} s", found, question)
+            _write(out, f"peers-{name}", [asdict(row) for row in found])
+
+
+def _show_peer(title: str, rows: Sequence[measured.Row], question: Question) -> None:
+    shown = [row for row in rows if row.formats == question.formats]
+    for on in ("seen", "held_out"):
+        planners = list(getattr(shown[0], on))
+        table = Table(
+            "method", "asked", "bytes", *planners, title=f"{title}: {', '.join(question.formats)}, {on}"
+        )
+        for row in shown:
+            values = [f"{getattr(row, on)[planner]:.4g}" for planner in planners]
+            table.add_row(row.method, f"{row.asked:g}", f"{row.budget_bytes:.0f}", *values)
+        Console(width=140).print(table)
 
 
 def _models(

@@ -17,7 +17,7 @@ from itertools import product
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray
+from allocator.problem import FloatArray, IntArray, weighted
 
 _STEPS = 14
 _MOST_PAIRED_LIMITS = 4
@@ -45,7 +45,7 @@ class Completion:
             if (direction[multipliers == 0] < 0).any():
                 continue  # multipliers cannot become negative
             along = direction * scale  # (R,)
-            moved = np.tensordot(along, spend_step, axes=1)  # (K, F)
+            moved = weighted(spend_step, along)  # (K, F)
             steps = _grid(moved[alive], excess, bounded=bool((direction < 0).any()))  # (J,)
             shifted = np.where(alive, reduced + steps[:, None, None] * moved, np.inf).min(axis=2)  # (J, K)
             sums = np.zeros((steps.size, reduced.shape[0] + 1))

@@ -14,7 +14,7 @@ import numpy as np
 
 from allocator.convex import bits_at_price, fill_water
 from allocator.dual import Dual, maximise_dual
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, lagrangian_cost
 from allocator.rate_law import RateLaw, fit_law
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 from allocator.solvers.repair import improve, repair
@@ -127,7 +127,7 @@ def _filled(problem: Problem, law: RateLaw, spend: FloatArray) -> tuple[FloatArr
 def _rounded(problem: Problem, dual: Dual, law: RateLaw, bits: FloatArray) -> IntArray:
     # Each unit stands between two options. Those whose step up saves most for what it spends take it, as many as fit;
     # what one threshold cannot settle is repaired here and improved afterwards.
-    lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)  # (U, O)
+    lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, O)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
     below, above = _neighbours(law.bits, dual, bits, reduced)
     worth = _worth(problem, dual, below, above)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.dual import Dual
-from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, ascending, lagrangian_cost, least
 from allocator.solvers.outcome import Deadline, Rounding
 
 #: Equally cheap and thrifty plans of one batch that are compared in the order of layers.
@@ -85,12 +85,12 @@ class Core:
             The core, with the start as its incumbent.
         """
         units = np.arange(problem.units)
-        lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)  # (U, F)
+        lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
         base = lagrangian.argmin(axis=1)
         reduced = lagrangian - lagrangian[units, base][:, None]
         reduced[units, base] = np.inf
         floor = least(reduced)
-        order = np.argsort(floor, kind="stable")
+        order = ascending(floor)
         order = order[np.isfinite(floor[order])]
         base_cost = problem.objective(base)
         if start is not None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from allocator.dual import Dual
-from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import BoolArray, FloatArray, IntArray, Problem, lagrangian_cost
 from allocator.reductions import fix_single_options
 from allocator.solvers.outcome import Deadline, Effort, Outcome, found, infeasible
 from allocator.status import Status
@@ -38,9 +38,9 @@ def solve_core(
     Returns:
         The plan, with the number of free units and of branch-and-bound nodes.
     """
+    deadline = Deadline(effort.time_limit_s)
     from allocator.solvers import highs  # scipy.optimize takes longer to import than most plans to solve
 
-    deadline = Deadline(effort.time_limit_s)
     reduced = _reduced_costs(problem, dual)
     core, nodes = _FIRST_CORE, 0
     while True:
@@ -74,7 +74,7 @@ def _settle(
 
 
 def _reduced_costs(problem: Problem, dual: Dual) -> FloatArray:
-    lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)
+    lagrangian = lagrangian_cost(problem, dual.multipliers)
     reduced: FloatArray = lagrangian - lagrangian.min(axis=1, keepdims=True)  # (U, F)
     return reduced
 

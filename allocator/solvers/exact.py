@@ -9,7 +9,7 @@ import numpy as np
 
 from allocator.dual import Dual, maximise_dual
 from allocator.hull import Hull, build_hull
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, lagrangian_cost, masked_cost
 from allocator.reductions import fitting_options
 from allocator.solvers.core import Expansion
 from allocator.solvers.core_mip import solve_core
@@ -44,7 +44,7 @@ _SEVERAL_LIMITS: _Steps = (
     ("nodes", None),
 )
 #: Loading a MIP solver takes about so long; with less time left none is started.
-_LEAST_FOR_NODES_S = 0.4
+_LEAST_FOR_NODES_S = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
 def _start(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None:
     if problem.limits == 1:
         return dual.choice
-    lagrangian = masked_cost(problem) + np.tensordot(dual.multipliers, problem.spend, axes=1)  # (U, F)
+    lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
     plan = repair(problem, dual.choice, reduced, deadline)
     return improve(problem, plan, deadline) if problem.feasible(plan) else None

@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from allocator.dual import maximise_dual
-from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost, weighted
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 from allocator.status import Status
 
@@ -41,7 +41,7 @@ def _thrift(problem: Problem) -> FloatArray:
     low = np.where(problem.available, problem.spend, np.inf).min(axis=2)  # (R, U)
     high = np.where(problem.available, problem.spend, -np.inf).max(axis=2)
     span = (high - low).sum(axis=1)  # (R,)
-    total = np.tensordot(1 / np.where(span > 0, span, 1.0), problem.spend, axes=1)  # (U, F)
+    total = weighted(problem.spend, 1 / np.where(span > 0, span, 1.0))  # (U, F)
     return np.where(problem.available, total, np.inf)
 
 

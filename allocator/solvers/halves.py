@@ -17,13 +17,13 @@ Source: E. Horowitz and S. Sahni, "Computing partitions with applications to the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from allocator.dual import Dual
-from allocator.problem import FloatArray, IntArray, Problem
-from allocator.solvers.core import Core, Expansion, Pace, Stage, walk_back
+from allocator.problem import IntArray, Problem
+from allocator.solvers.core import Core, Expansion, Pace
+from allocator.solvers.half_plans import HalfPlans, Moves, list_half_plans
 from allocator.solvers.outcome import Deadline, Effort
 from allocator.solvers.partners import Partners
 
@@ -31,9 +31,6 @@ from allocator.solvers.partners import Partners
 _FIRST_MOVES, _GROWTH = 30, 1.25
 #: Most pairs of half plans to compare, as a multiple of the most states.
 _PAIRS_PER_STATE = 25
-#: From this many states on, those that spend and cost the same are merged; again when there are twice as many, or ten
-#: times where that merged next to none.
-_MERGED_FROM = 20_000
 #: Looking for the partner of a half plan takes as long as listing so many.
 _LISTED_PER_PARTNER = 4
 
@@ -78,36 +75,6 @@ def _good_enough(core: Core, proved: float, gap: float) -> bool:
     return core.choice is not None and core.excess - proved <= gap * abs(core.base_cost + core.cost)
 
 
-@dataclass(frozen=True, eq=False)
-class _Half:
-    spend: FloatArray  # (S, R), relative to the base
-    cost: FloatArray  # (S,)
-    stages: list[Stage]
-
-
-class _Moves:
-    """What units can do within a reach, one after the other: stay at the base, or leave it."""
-
-    def __init__(self, core: Core, units: int, reach: float) -> None:
-        order = core.order[:units]
-        base = core.base[order]
-        leaving, target = (core.reduced[order] <= reach).nonzero()
-        position = np.concatenate([np.arange(units), leaving])  # (M,), a unit's base before its other options
-        sort = np.argsort(position, kind="stable")
-        position, option = position[sort], np.concatenate([base, target])[sort]
-        unit = order[position]
-        problem, base = core.problem, base[position]
-        self._option = option
-        self._spend = (problem.spend[:, unit, option] - problem.spend[:, unit, base]).T  # (M, R)
-        self._cost = problem.cost[unit, option] - problem.cost[unit, base]
-        self._reduced = np.where(option == base, 0.0, core.reduced[unit, option])
-        self._begin = np.searchsorted(position, np.arange(units + 1)).tolist()
-
-    def of(self, position: int) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
-        mine = slice(self._begin[position], self._begin[position + 1])
-        return self._option[mine], self._spend[mine], self._cost[mine], self._reduced[mine]
-
-
 class _Halves:
     """Everything within one reach."""
 
@@ -117,7 +84,7 @@ class _Halves:
         self.most_states = most_states
         self.pace = Pace(deadline)
         self.units = int(np.searchsorted(core.floor, reach, side="right"))
-        self.moves = _Moves(core, self.units, reach)
+        self.moves = Moves.within(core, self.units, reach)
         self.states = 0
         self.merged = False
 
@@ -144,34 +111,14 @@ class _Halves:
             self._compare(left, right, of_left, of_right)
         return True
 
-    def _listed(self, positions: Sequence[int]) -> _Half | None:
-        # All moves of some units within reach; None where they are too many, or time is up.
-        core, merge_from = self.core, _MERGED_FROM
-        spend, cost, reduced = np.zeros((1, core.problem.limits)), np.zeros(1), np.zeros(1)
-        stages = []
-        for position in positions:
-            width = cost.size
-            if not self.pace.allows(width):
-                return None
-            options, spend_step, cost_step, prices = self.moves.of(position)
-            origin = ((prices[:, None] + reduced).ravel() <= self.reach).nonzero()[0]
-            option, parent = origin // width, origin % width
-            spend = spend.take(parent, axis=0) + spend_step.take(option, axis=0)
-            cost = cost.take(parent) + cost_step.take(option)
-            reduced = reduced.take(parent) + prices.take(option)
-            if origin.size > merge_from:
-                kept = _distinct(spend, cost)
-                self.merged |= kept.size < origin.size
-                merge_from = max(merge_from, (2 if kept.size < 0.9 * origin.size else 10) * kept.size)
-                spend, cost, reduced, origin = spend[kept], cost[kept], reduced[kept], origin[kept]
-            if origin.size > self.most_states:
-                return None
-            stages.append(Stage(int(core.order[position]), options, origin, width))
-            self.states += origin.size
-            self.pace.took(width)
-        return _Half(spend, cost, stages)
+    def _listed(self, positions: Sequence[int]) -> HalfPlans | None:
+        half = list_half_plans(self.moves, positions, self.reach, self.most_states, self.pace)
+        if half is not None:
+            self.states += half.rows
+            self.merged |= half.merged
+        return half
 
-    def _compare(self, left: _Half, right: _Half, of_left: IntArray, of_right: IntArray) -> None:
+    def _compare(self, left: HalfPlans, right: HalfPlans, of_left: IntArray, of_right: IntArray) -> None:
         core = self.core
         cost = left.cost[of_left] + right.cost[of_right]
         good = (cost <= core.cost + core.rounding.cost).nonzero()[0]
@@ -179,21 +126,8 @@ class _Halves:
 
         def plan(index: int) -> IntArray:
             whole = core.base.copy()
-            walk_back(whole, left.stages, int(of_left[index]))
-            walk_back(whole, right.stages, int(of_right[index]))
+            left.write(whole, int(of_left[index]))
+            right.write(whole, int(of_right[index]))
             return whole
 
         core.take_best(left.spend[of_left] + right.spend[of_right], cost[good], plan)
-
-
-def _distinct(spend: FloatArray, cost: FloatArray) -> IntArray:
-    # The first of all states that spend and cost the same; equal ones are neighbours in the order of a mixture.
-    weights = np.sqrt(np.arange(2.0, 2 + spend.shape[1])) / np.maximum(np.ptp(spend, axis=0), 1e-300)
-    mixture = cost / max(float(np.ptp(cost)), 1e-300)
-    for row, weight in enumerate(weights):
-        mixture = mixture + weight * spend[:, row]
-    order = np.argsort(mixture, kind="stable")
-    spend, cost = spend[order], cost[order]
-    again = (cost[1:] == cost[:-1]) & (spend[1:] == spend[:-1]).all(axis=1)
-    distinct: IntArray = order[np.append(True, ~again)]
-    return distinct

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +36,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     limit, bound, nodes = problem.limit.copy(), -np.inf, 0
     for _ in range(_ATTEMPTS):
         scaled = ScaledProblem(problem, limit)
-        result = _run(scaled, replace(effort, time_limit_s=deadline.left_s()))
+        result = _run(scaled, effort, deadline)
         nodes += int(result.get("mip_node_count") or 0)
         if result.status == _INFEASIBLE and bound == -np.inf:
             return infeasible({"nodes": nodes})
@@ -54,7 +53,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     return Outcome(Status.NO_SOLUTION, None, bound, {"nodes": nodes})
 
 
-def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
+def _run(scaled: ScaledProblem, effort: Effort, deadline: Deadline) -> OptimizeResult:
     # scipy takes as long to import as all else together, and most solves never come here.
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
@@ -67,7 +66,7 @@ def _run(scaled: ScaledProblem, effort: Effort) -> OptimizeResult:
         constraints.append(LinearConstraint(csr_array(scaled.spend), -np.inf, scaled.limit))
     asked = {
         "mip_rel_gap": effort.gap,
-        "time_limit": effort.time_limit_s,
+        "time_limit": deadline.left_s(),  # without what importing took
         "node_limit": effort.node_limit,
     }
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

@@ -174,6 +174,8 @@ def found(
         The outcome; a bound within the proof tolerance of the objective is reported as the objective.
     """
     objective = problem.objective(choice)
+    if bound >= objective:
+        return Outcome(Status.OPTIMAL, choice, objective, work or {}, canonical)
     free = float(least(masked_cost(problem)).sum())  # without any limit
     bound = min(max(bound, free), objective)
     proved = objective - bound <= PROOF_TOLERANCE * max(abs(objective), abs(bound), objective - free)

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from allocator.dual import Dual
-from allocator.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.problem import FloatArray, IntArray, Problem, lagrangian_cost
 from allocator.solvers.completion import Completion
 from allocator.solvers.outcome import NEVER, Deadline, Rounding
 
@@ -63,7 +63,7 @@ class _Movable:
     @classmethod
     def of(cls, problem: Problem, dual: Dual, choice: IntArray) -> _Movable:
         rows = np.arange(problem.units)
-        lagrangian = masked_cost(problem) + dual.multipliers[0] * problem.spend[0]  # (U, F)
+        lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
         base = lagrangian.argmin(axis=1)
         reduced = lagrangian - lagrangian[rows, base][:, None]
         objective = problem.objective(choice)

@@ -29,6 +29,7 @@ from api.cli import (
     solve,
     verify,
 )
+from api.cli.server import Server
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +66,11 @@ def _options(
     context: typer.Context,
     server: Annotated[
         str | None,
-        typer.Option(envvar="BITALLOC_SERVER", metavar="URL", help="Let this service plan (`solve` only)."),
+        typer.Option(
+            envvar="BITALLOC_SERVER",
+            metavar="URL",
+            help="Let this service plan (`solve`), or take plans from it by their ids (`export`, `lint`, `apply`).",
+        ),
     ] = None,
     api_key: Annotated[
         str | None,
@@ -76,7 +81,7 @@ def _options(
     ] = False,
 ) -> None:
     del version
-    context.obj = solve.Server(server, api_key)
+    context.obj = Server(server, api_key)
 
 
 def main() -> None:

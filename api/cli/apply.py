@@ -12,6 +12,7 @@ import typer
 from allocator import Allocation, Fault, InvalidInputError, load_profile
 from allocator.errors import decoded, faults_of, require, unknown
 from api.cli.parsing import require_writable
+from api.cli.server import HERE, Server, stored_plan
 from quantize import Rounding, apply, formats_of
 from quantize.backends import onnxruntime
 from quantize.files import require_free
@@ -23,7 +24,13 @@ _ORIGINAL = {"onnxruntime": "fp32", "compressed-tensors": "checkpoint", "gguf": 
 
 
 def command(
-    plan: Annotated[Path, typer.Argument(help="Allocation, as written by `bitalloc solve --out`.")],
+    context: typer.Context,
+    plan: Annotated[
+        Path,
+        typer.Argument(
+            help="Allocation, as written by `bitalloc solve --out`, or with `--server` the id of one."
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="File or folder to write; model.onnx, packed/ or model.gguf when absent."),
@@ -77,7 +84,7 @@ def command(
     """  # noqa: DOC501 - the docstring is the help text
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
-    allocation = read_allocation(plan)
+    allocation = read_allocation(plan, context.obj)
     formats = formats_of(allocation)
     chosen = Rounding(rounding)
     path = out or Path(_OUT[backend])
@@ -127,11 +134,12 @@ def _weights_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def read_allocation(path: Path) -> Allocation:
+def read_allocation(path: Path, server: Server = HERE) -> Allocation:
     """Read an allocation.
 
     Args:
-        path: JSON file, from the command or as the service sent it.
+        path: JSON file, from the command or as the service sent it; or the id of a plan that the service keeps.
+        server: The service.
 
     Returns:
         The allocation.
@@ -143,6 +151,9 @@ def read_allocation(path: Path) -> Allocation:
 
     from api.wire import StoredAllocation
 
+    kept = stored_plan(path, server)
+    if kept is not None:
+        return kept
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -18,10 +18,12 @@ _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 
 
 def command(
+    context: typer.Context,
     plan: Annotated[
         Path,
         typer.Argument(
-            help="Allocation, as written by `bitalloc solve --out`, or a JSON table of layer and format."
+            help="Allocation, as written by `bitalloc solve --out`, a JSON table of layer and format, or with "
+            "`--server` the id of a stored allocation."
         ),
     ],
     to: Annotated[str, typer.Option(help=f"Whose format: {_TARGETS}.")],
@@ -51,7 +53,9 @@ def command(
     What the format cannot say is listed; see docs/exports.md.
     """
     others = [] if model is None else list(stored_weights(model))
-    done = exports.export(read_plan(plan), to, others=others, names=read_names(names), strict=strict)
+    done = exports.export(
+        read_plan(plan, context.obj), to, others=others, names=read_names(names), strict=strict
+    )
     paths = exports.write(done, out, force=force)
     if as_json:
         losses = [asdict(loss) for loss in done.losses]

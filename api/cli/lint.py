@@ -28,8 +28,12 @@ _FORMATS = ", ".join(f"`{name}`" for name in EXPORTS)
 
 
 def command(
+    context: typer.Context,
     path: Annotated[
-        Path, typer.Argument(help="A plan, or a configuration of another tool: a file or its folder.")
+        Path,
+        typer.Argument(
+            help="A plan, or a configuration of another tool: a file or its folder; with `--server`, the id of a plan."
+        ),
     ],
     runtime: Annotated[str, typer.Option("--runtime", "-r", help=f"Who is to load it: {_RUNTIMES}.")],
     written_for: Annotated[
@@ -55,7 +59,7 @@ def command(
     load_runtime(runtime)
     known = _model(model, profile)
     if written_for == "plan":
-        found = lint_plan(read_plan(path), runtime, known)
+        found = lint_plan(read_plan(path, context.obj), runtime, known)
     else:
         found = lint_files(written_for, read_files(written_for, path), runtime, known, read_names(names))
     _print(found, runtime, as_json=as_json)

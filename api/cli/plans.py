@@ -7,19 +7,21 @@ from pathlib import Path
 
 from allocator import Allocation, Fault, InvalidInputError
 from api.cli.apply import read_allocation
+from api.cli.server import Server
 
 
-def read_plan(path: Path) -> Allocation | dict[str, str]:
+def read_plan(path: Path, server: Server) -> Allocation | dict[str, str]:
     """Read a plan: an allocation, or a table of layer and format that somebody wrote.
 
     Args:
-        path: JSON file.
+        path: JSON file, or the id of a plan that the service keeps.
+        server: The service.
 
     Returns:
         The plan.
     """
     table = _table(path)
-    return read_allocation(path) if table is None else table
+    return read_allocation(path, server) if table is None else table
 
 
 def read_names(path: Path | None) -> dict[str, str]:

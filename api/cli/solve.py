@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,22 +30,10 @@ from api.cli.options import (
     asked,
 )
 from api.cli.parsing import write
+from api.cli.server import Server
 
 #: More layers than this are counted rather than listed.
 _LISTED = 60
-
-
-@dataclass(frozen=True)
-class Server:
-    """Who plans.
-
-    Attributes:
-        url: A service; None plans in this process.
-        api_key: Its key, where it asks for one.
-    """
-
-    url: str | None = None
-    api_key: str | None = None
 
 
 def command(

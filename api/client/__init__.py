@@ -11,5 +11,6 @@ from api.client.blocking import Client
 from api.client.errors import ServiceError
 from api.client.events import JobEvent
 from api.client.patience import Patience
+from api.operations.comparison import Side
 
-__all__ = ["AsyncClient", "Client", "JobEvent", "Patience", "ServiceError"]
+__all__ = ["AsyncClient", "Client", "JobEvent", "Patience", "ServiceError", "Side"]

@@ -11,12 +11,16 @@ import httpx2
 
 from allocator.request import Amount
 from allocator.tables import WEIGHT_BYTES
-from api.client import flows
+from api.client import flows, plans
 from api.client.errors import ServiceError, refuse
 from api.client.events import Follower, JobEvent
 from api.client.flows import Call, Flow, Source
 from api.client.patience import Patience
+from api.client.plans import Plan
+from api.operations.comparison import ComparisonAnswer, Side
+from api.operations.export import ExportAnswer
 from api.operations.frontier import FrontierAnswer
+from api.operations.lint import LintAnswer
 from api.wire import JobDetails, ProfileEntry, StoredAllocation
 
 #: A solve may take as long as the service allows; connecting may not.
@@ -98,6 +102,59 @@ class Client:
             The front.
         """
         return self._run(flows.frontier(profile, resource, points, fields))
+
+    def allocation(self, identifier: str) -> StoredAllocation:
+        """Get a plan again that the service keeps.
+
+        Args:
+            identifier: Its id.
+
+        Returns:
+            The plan.
+        """
+        return self._run(flows.plan(f"/v1/allocations/{identifier}"))
+
+    def export(self, plan: Plan, target: str, **fields: object) -> ExportAnswer:
+        """Write a plan in a tool's own format.
+
+        Args:
+            plan: An allocation, sent as its id where the service keeps it; its id; or a table of layer and format.
+            target: Whose format.
+            **fields: ``others``, ``names``, ``strict``.
+
+        Returns:
+            The files, and what they cannot say.
+        """
+        return self._run(plans.export(plan, target, fields))
+
+    def lint(self, plan: Plan | None, runtime: str, **fields: object) -> LintAnswer:
+        """Say whether a runtime would load a plan, or files that any tool wrote.
+
+        Args:
+            plan: As in :meth:`export`; None for files.
+            runtime: Who is to load it.
+            **fields: ``model`` (shapes and ties), or ``files``, ``format`` and ``names``.
+
+        Returns:
+            The findings.
+        """
+        return self._run(plans.lint(plan, runtime, fields))
+
+    def compare(
+        self, profile: Source, first: Side | Plan, second: Side | Plan, **fields: object
+    ) -> ComparisonAnswer:
+        """Lay two plans, or the plans that two objectives lead to, side by side.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            first: A plan as in :meth:`export`, or a ``Side`` with the objective to plan for.
+            second: The other one.
+            **fields: As in :meth:`allocate`, for the sides that are planned.
+
+        Returns:
+            The comparison.
+        """
+        return self._run(plans.compare(profile, first, second, fields))
 
     def upload(self, profile: Source) -> ProfileEntry:
         """Store a profile.

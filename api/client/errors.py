@@ -86,6 +86,20 @@ def raise_problem(details: ProblemDetails) -> NoReturn:
     raise ServiceError(message, details.status, details)
 
 
+def lacks(response: httpx2.Response, what: str) -> bool:
+    """Whether a service answers that it does not have what a request named.
+
+    Args:
+        response: The answer.
+        what: ``profile`` or ``allocation``.
+
+    Returns:
+        True if so.
+    """
+    details = problem_in(response) if response.status_code == HTTPStatus.NOT_FOUND else None
+    return details is not None and details.type == f"urn:bitalloc:problem:no-such-{what}"
+
+
 def problem_in(response: httpx2.Response) -> ProblemDetails | None:
     """Read an error answer.
 

@@ -16,7 +16,7 @@ import httpx2
 
 from allocator import Profile, load_profile, make_request
 from allocator.request import Amount
-from api.client.errors import ServiceError, problem_in, raise_problem, refuse, understood
+from api.client.errors import ServiceError, lacks, raise_problem, refuse, understood
 from api.operations.frontier import FrontierAnswer
 from api.wire import AllocationBatch, AllocationRequest, JobDetails, ProfileEntry, StoredAllocation
 
@@ -89,7 +89,7 @@ def allocate(profile: Source, fields: Mapping[str, object]) -> Flow[StoredAlloca
     Returns:
         The plan.
     """
-    response = yield from _posted(profile, _checked(fields), {})
+    response = yield from posted(profile, checked(fields), {})
     if response.status_code == httpx2.codes.ACCEPTED:
         (plan,) = yield from _finished(understood(response, JobDetails))
         return plan
@@ -112,8 +112,8 @@ def allocate_batch(
     Returns:
         One plan for each budget.
     """
-    asked = _checked(fields) | {"batch": [dict(budgets) for budgets in batch]}
-    response = yield from _posted(profile, asked, {})
+    asked = checked(fields) | {"batch": [dict(budgets) for budgets in batch]}
+    response = yield from posted(profile, asked, {})
     if response.status_code == httpx2.codes.ACCEPTED:
         return (yield from _finished(understood(response, JobDetails)))
     return understood(response, AllocationBatch).allocations
@@ -132,7 +132,7 @@ def submit(profile: Source, fields: Mapping[str, object]) -> Flow[JobDetails]:
     Returns:
         The job.
     """
-    response = yield from _posted(profile, _checked(fields), {"prefer": "respond-async"})
+    response = yield from posted(profile, checked(fields), {"prefer": "respond-async"})
     return understood(response, JobDetails)
 
 
@@ -154,8 +154,8 @@ def frontier(
         The front.
     """
     exact = points if isinstance(points, int) else list(points)
-    asked = _checked(fields) | {"resource": resource, "points": exact}
-    response = yield from _posted(profile, asked, {}, "/v1/frontiers")
+    asked = checked(fields) | {"resource": resource, "points": exact}
+    response = yield from posted(profile, asked, {}, "/v1/frontiers")
     return understood(response, FrontierAnswer)
 
 
@@ -192,32 +192,59 @@ def plan(path: str) -> Flow[StoredAllocation]:
     return understood(response, StoredAllocation)
 
 
-def _posted(
+def posted(
     source: Source, asked: dict[str, Any], headers: Mapping[str, str], path: str = _ALLOCATIONS
 ) -> Flow[httpx2.Response]:
+    """Ask something about a profile.
+
+    Args:
+        source: The profile.
+        asked: What, as JSON.
+        headers: Headers of the request.
+        path: Of whom.
+
+    Yields:
+        Calls.
+
+    Returns:
+        The answer, a success.
+    """
     # By id first: most of the time the service has the profile, and a request is small.
     profile = load_profile(source)
     sha256 = profile.digest()
-    response: httpx2.Response = yield _call(path, asked | {"profile_id": sha256}, headers)
-    if _lacks_profile(response):
+    response: httpx2.Response = yield called(path, asked | {"profile_id": sha256}, headers)
+    if lacks(response, "profile"):
         sha256 = (yield from upload(profile)).id  # a service of another version may digest it otherwise
-        response = yield _call(path, asked | {"profile_id": sha256}, headers)
+        response = yield called(path, asked | {"profile_id": sha256}, headers)
     if not response.is_success:
         refuse(response)
     return response
 
 
-def _call(path: str, asked: dict[str, Any], headers: Mapping[str, str]) -> Call:
+def called(path: str, asked: dict[str, Any], headers: Mapping[str, str]) -> Call:
+    """Make a call that can be sent again: it has an idempotency key.
+
+    Args:
+        path: Path of the URL.
+        asked: Its body.
+        headers: More headers.
+
+    Returns:
+        The call.
+    """
     key = {"idempotency-key": uuid4().hex}
     return Call("POST", path, json.dumps(asked).encode(), {**_JSON, **key, **headers})
 
 
-def _lacks_profile(response: httpx2.Response) -> bool:
-    details = problem_in(response) if response.status_code == httpx2.codes.NOT_FOUND else None
-    return details is not None and details.type == "urn:bitalloc:problem:no-such-profile"
+def checked(fields: Mapping[str, object]) -> dict[str, Any]:
+    """Check what is asked, and write it as JSON.
 
+    Args:
+        fields: As :func:`allocator.solve` takes them.
 
-def _checked(fields: Mapping[str, object]) -> dict[str, Any]:
+    Returns:
+        The fields.
+    """
     # Everything is checked here too, so that a faulty request costs no upload.
     unexpected = {"profile", "profile_id", "batch"} & fields.keys()
     request = make_request({name: fields[name] for name in fields if name not in unexpected})

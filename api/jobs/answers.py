@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from api.store.allocations import NewAllocation
+from api.failures import problem_of
+from api.jobs.runs import Run
+from api.store import Store
+from api.store.allocations import NewAllocation, add_allocations
+from api.store.jobs import FAILED, SUCCEEDED, end_job
 from api.work.task import Done
 
 _NAMES = ("id", "profile_sha256", "status", "version")
@@ -24,3 +28,27 @@ def stored_rows(done: Done) -> list[NewAllocation]:
         NewAllocation(**{name: facts[name] for name in _NAMES}, request=asked, answer=answer)
         for facts, answer in zip(done.facts["rows"], stored, strict=True)
     ]
+
+
+def keep_ending(store: Store, run: Run, replica: str) -> None:
+    """Keep what became of a job, unless it is no longer this service's.
+
+    Args:
+        store: The database.
+        run: The job, whose solver has ended.
+        replica: This service.
+
+    Raises:
+        BaseException: The solver ended in a way that says nothing about the job.
+    """
+    error = run.future.exception()
+    if error is not None and not isinstance(error, Exception):
+        raise error
+    done = run.future.result() if error is None else Done({"rows": []})
+    problem = None if error is None else problem_of(error).model_dump(mode="json")
+    with store.writing() as connection:
+        state = SUCCEEDED if error is None else FAILED
+        rows = stored_rows(done)
+        mine = end_job(connection, run.id, state, replica=replica, problem=problem, plans=len(rows))
+        if mine and rows:
+            add_allocations(connection, run.owner, rows)

@@ -14,22 +14,19 @@ from sqlalchemy import Connection
 
 from allocator import BitallocError
 from api.blocking import blocking
-from api.failures import problem_of
-from api.jobs.answers import stored_rows
+from api.jobs.answers import keep_ending
 from api.jobs.leases import Leases
-from api.jobs.profiles import profiles_for
+from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import HandedBackError, Queue
+from api.jobs.retention import keep_tidy
 from api.jobs.runs import Run
 from api.settings import Settings
 from api.store import Store, StoreFullError, StoreUnavailableError, new_id
-from api.store.allocations import add_allocations
 from api.store.ids import made_at
 from api.store.jobs import (
     CANCELLED,
-    FAILED,
     QUEUED,
     RUNNING,
-    SUCCEEDED,
     StoredJob,
     add_job,
     begin_job,
@@ -38,11 +35,10 @@ from api.store.jobs import (
     hand_back,
     tell,
 )
-from api.work import Done, Task
+from api.work import Task
 from api.work.pool import Pool
 
 _LOG = logging.getLogger(__name__)
-_LEVEL = 1
 #: How often news are kept, and how soon a job ends that was cancelled at another service.
 _NEWS_S = 0.5
 _RETRY_S = 1.0
@@ -62,21 +58,25 @@ class Jobs:
         settings: Limits, leases, number of jobs.
         store: The database.
         pool: The workers.
+        profiles: Hands stored profiles to workers.
     """
 
-    def __init__(self, settings: Settings, store: Store, pool: Pool) -> None:
+    def __init__(self, settings: Settings, store: Store, pool: Pool, profiles: OwnedProfiles) -> None:
         self.replica = new_id()
         self._settings = settings
         self._store = store
         self._pool = pool
+        self._profiles = profiles
         self._loop = asyncio.get_running_loop()
         self._queue = Queue(settings, self.replica, self._from_queue)
         self._opened = asyncio.Event()
         self._leases = Leases(store, self.replica, settings.lease_s, self._take_over)
         self._here: dict[str, Run] = {}
+        self._freed = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._closing = False
         self._opening: asyncio.Task[None]
-        self._keeping: asyncio.Task[None]
+        self._keeping: list[asyncio.Task[None]]
 
     def begin(self, owner: str, body: bytes, identifier: str | None = None) -> Run:
         """Begin a solve.
@@ -91,8 +91,8 @@ class Jobs:
         """
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
-        options = {"id": run.id, "max_time_limit_s": limit_s}
-        task = Task("allocate", body, options, profiles_for(owner, self._store))
+        options = {"id": run.id, "max_time_limit_s": limit_s, "all_news": identifier is not None}
+        task = Task("allocate", body, options, self._profiles.of(owner))
         doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
         run.attach(asyncio.ensure_future(doing))
         return run
@@ -104,7 +104,7 @@ class Jobs:
             owner: Whose it is.
             body: The body of the request.
         """
-        task = Task("check", body, {}, profiles_for(owner, self._store))
+        task = Task("check", body, {}, self._profiles.of(owner))
         await self._pool.run(task, self._settings.max_time_limit_s)
 
     async def keep_going(self, run: Run, accept: Accept) -> None:
@@ -145,7 +145,7 @@ class Jobs:
         # and one in the queue without a row was never accepted, and is dropped.
         started_at = made_at(run.id) if state == RUNNING else None
         job = StoredJob(run.id, run.owner, state, self.replica, None, None, 0, started_at, None)
-        request = await blocking(gzip.compress, run.body, _LEVEL)
+        request = await blocking(gzip.compress, run.body, compresslevel=1)
         await blocking(hand_over, run.id)
 
         def keep() -> None:
@@ -171,8 +171,7 @@ class Jobs:
 
         if not await blocking(ended):
             return False
-        run = self._here.get(identifier)
-        if run is not None:
+        if (run := self._here.get(identifier)) is not None:
             await run.end()
         else:
             await self._opened.wait()
@@ -182,6 +181,7 @@ class Jobs:
     def _forget(self, run: Run) -> None:
         if self._here.pop(run.id, None) is not None:
             self._pool.resize(-1)
+            self._freed.set()
 
     def _from_queue(self, identifier: str) -> None:
         # In a thread of the queue, which waits here until the loop has done the job.
@@ -198,7 +198,7 @@ class Jobs:
         if job is not None and run is None:
             run = await self._begun(job)
         if job is None or run is None:
-            return True
+            return not self._closing
         try:
             await self._follow(run)
             if self._closing and run.future.cancelled():
@@ -217,13 +217,20 @@ class Jobs:
             await asyncio.sleep(_NEWS_S / 10)
 
     async def _begun(self, job: StoredJob) -> Run | None:
-        request = await self._patiently(lambda: begin_job(self._store, job.id, self.replica))
-        if request is None:
-            return None
-        run = self.begin(job.owner, await blocking(gzip.decompress, request), job.id)
-        self._here[job.id] = run
-        self._pool.resize(+1)
-        return run
+        # The queue counts the jobs that it handed out, not those that began as requests: some have to wait here.
+        async with self._turn:
+            while len(self._here) >= self._settings.jobs and not self._closing:
+                self._freed.clear()
+                await self._freed.wait()
+            request = None
+            if not self._closing:
+                request = await self._patiently(lambda: begin_job(self._store, job.id, self.replica))
+            if request is None:
+                return None
+            run = self.begin(job.owner, await blocking(gzip.decompress, request), job.id)
+            self._here[job.id] = run
+            self._pool.resize(+1)
+            return run
 
     async def _follow(self, run: Run) -> None:
         while not run.future.done():
@@ -238,22 +245,7 @@ class Jobs:
                 await run.end()
                 return
         if not run.future.cancelled():
-            await self._patiently(lambda: self._end(run))
-
-    def _end(self, run: Run) -> None:
-        error = run.future.exception()
-        done = run.future.result() if error is None else Done({"rows": []})
-        problem = None
-        if error is not None:
-            if not isinstance(error, Exception):
-                raise error
-            problem = problem_of(error).model_dump(mode="json")
-        with self._store.writing() as connection:
-            state = SUCCEEDED if error is None else FAILED
-            rows = stored_rows(done)
-            mine = end_job(connection, run.id, state, replica=self.replica, problem=problem, plans=len(rows))
-            if mine and rows:
-                add_allocations(connection, run.owner, rows)
+            await self._patiently(lambda: keep_ending(self._store, run, self.replica))
 
     async def _patiently(self, call: Callable[[], T]) -> T:
         # What a job has found must not be lost because the database is away for a while.
@@ -281,14 +273,17 @@ class Jobs:
     async def __aenter__(self) -> Self:
         await self._leases.begin()
         self._opening = asyncio.ensure_future(self._open())
-        self._keeping = asyncio.ensure_future(self._leases.keep())
+        tidying = keep_tidy(self._settings, self._store, self._queue, self._opened)
+        self._keeping = [asyncio.ensure_future(doing) for doing in (self._leases.keep(), tidying)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        self._keeping.cancel()
+        self._freed.set()
+        for each in self._keeping:
+            each.cancel()
         # A queue that is being opened in its thread goes on to be, while the process ends below it.
-        await asyncio.wait({self._opening, self._keeping}, timeout=_OPENING_S)
+        await asyncio.wait({self._opening, *self._keeping}, timeout=_OPENING_S)
         self._opening.cancel()
         for run in list(self._here.values()):
             await run.end()

@@ -8,11 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from api.blocking import blocking
 from api.store import Store, StoreFullError, StoreUnavailableError
-from api.store.idempotency import forget_keys
 from api.store.replicas import beat, forget, leave, silent
-
-#: How often old idempotency keys are forgotten.
-_SWEEP_S = 3600.0
 
 
 class Leases:
@@ -39,14 +35,11 @@ class Leases:
 
     async def keep(self) -> None:
         """Go on giving signs of life, and take over from those who stopped."""
-        steady_since = swept = float("-inf")
+        steady_since = float("-inf")
         while True:
             await asyncio.sleep(self._lease_s / 4)
             try:
                 await blocking(beat, self._store, self._replica)
-                if time.monotonic() - swept > _SWEEP_S:
-                    await blocking(forget_keys, self._store)
-                    swept = time.monotonic()
                 # After the database was away, the others get the time to say that they live.
                 if time.monotonic() - steady_since > self._lease_s:
                     gone = await blocking(silent, self._store, self._lease_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from http import HTTPStatus
 
 from api.blocking import blocking
@@ -10,26 +12,66 @@ from api.store import Store
 from api.store.profiles import has_profile, profile_body
 from api.work.task import Profiles
 
+#: A profile that its owner deletes at another service can be planned with here for so long.
+_REMEMBERED_S = 1.0
+_MOST_REMEMBERED = 10_000
 
-def profiles_for(owner: str, store: Store) -> Profiles:
-    """Hand an owner's profiles to workers.
+
+class OwnedProfiles:
+    """Hands profiles to workers, and remembers for a moment whose they are.
+
+    To ask the database before each of many plans of one profile would take as long as the plans.
 
     Args:
-        owner: The owner.
         store: The database.
-
-    Returns:
-        For ``api.work.Task.profiles``.
     """
 
-    async def hand_out(sha256: str, known: bool) -> bytes:
-        if known:
-            body = b"" if await blocking(has_profile, store, owner, sha256) else None
-        else:
-            body = await blocking(profile_body, store, owner, sha256)
-        if body is None:
-            detail = f"there is no profile {sha256}; PUT it to /v1/profiles/{sha256} first"
-            raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-profile", detail)
-        return body
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._asked_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._deletions = 0
 
-    return hand_out
+    def of(self, owner: str) -> Profiles:
+        """Hand out an owner's profiles.
+
+        Args:
+            owner: The owner.
+
+        Returns:
+            For ``api.work.Task.profiles``.
+        """
+
+        async def hand_out(sha256: str, known: bool) -> bytes:
+            now, deletions = time.monotonic(), self._deletions
+            if known and self._asked_at.get((owner, sha256), -_REMEMBERED_S) + _REMEMBERED_S > now:
+                return b""
+            if known:
+                body = b"" if await blocking(has_profile, self._store, owner, sha256) else None
+            else:
+                body = await blocking(profile_body, self._store, owner, sha256)
+            if body is None:
+                detail = f"there is no profile {sha256}; PUT it to /v1/profiles/{sha256} first"
+                raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-profile", detail)
+            if (
+                deletions == self._deletions
+            ):  # else the database may have been asked before, and this be the later
+                self._remember(owner, sha256, now)
+            return body
+
+        return hand_out
+
+    def forget(self, owner: str, sha256: str) -> None:
+        """Ask the database again, now that a profile is deleted.
+
+        Args:
+            owner: Whose it was.
+            sha256: Its digest.
+        """
+        self._deletions += 1
+        self._asked_at.pop((owner, sha256), None)
+
+    def _remember(self, owner: str, sha256: str, now: float) -> None:
+        self._asked_at.pop((owner, sha256), None)
+        self._asked_at[owner, sha256] = now
+        if len(self._asked_at) > _MOST_REMEMBERED:
+            self._asked_at.popitem(last=False)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from api.settings import Settings
+from api.store.retention import BATCH
 
 if TYPE_CHECKING:
     from dbos import DBOSConfig
@@ -22,6 +24,7 @@ _QUEUE = "jobs"
 _POLL_S = 0.5
 #: A job is begun again as often as services die with it; the jobs' own limits end it.
 _ATTEMPTS = 1000
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
 class HandedBackError(BaseException):
@@ -106,6 +109,24 @@ class Queue:
 
         # The call that DBOS's own control plane makes; the library has no public name for it.
         DBOS._recover_pending_workflows(gone)
+
+    def forget(self, before: float) -> int:
+        """Forget jobs that have ended.
+
+        Args:
+            before: Those that came before this, in seconds since 1970.
+
+        Returns:
+            How many, at most :data:`~api.store.retention.BATCH`.
+        """
+        from dbos import DBOS
+
+        until = datetime.fromtimestamp(before, UTC).isoformat()
+        ended = DBOS.list_workflows(
+            status=_ENDED, end_time=until, limit=BATCH, load_input=False, load_output=False
+        )
+        DBOS.delete_workflows([job.workflow_id for job in ended])
+        return len(ended)
 
     def close(self) -> None:
         """Take no more jobs."""

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator import Allocation, Profile, Request, solve_request
+from allocator import Allocation, Fault, InvalidInputError, Profile, Request, solve_request
 from allocator.agreement import Agreement, agreement
 from allocator.certificate import totals
 from allocator.difference import LayerDifference, differing, require_plan
@@ -16,7 +16,7 @@ from allocator.schema import Name, Strict
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.time_limit import sharing
-from api.wire import ProfileRequest
+from api.wire import AllocationId, ProfileRequest
 
 
 class Side(Strict):
@@ -25,17 +25,21 @@ class Side(Strict):
     Attributes:
         assignment: Layer name to format name, for every layer.
         fusions: Names of the fusions that this assignment uses.
+        allocation_id: Id of a stored allocation, instead of an assignment. It may be about another profile, as long as
+            this one has its layers and formats.
         objective: What to plan for; the objective of the request where a side has neither.
     """
 
     assignment: dict[Name, Name] | None = None
     fusions: tuple[Name, ...] = ()
+    allocation_id: AllocationId | None = None
     objective: Goals | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if self.assignment is not None and self.objective is not None:
-            raise _inconsistent("give an assignment or an objective, not both")
+        given = [self.assignment, self.allocation_id, self.objective]
+        if sum(one is not None for one in given) > 1:
+            raise _inconsistent("give an assignment or an allocation_id or an objective, only one of them")
         if self.assignment is None and self.fusions:
             raise _inconsistent("fusions go with an assignment; a plan that is solved for has its own")
         return self
@@ -96,7 +100,7 @@ def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> 
     Args:
         profile: The profile.
         request: Budgets, limits and pins for the sides that are solved for.
-        asked: The sides.
+        asked: The sides; those that named a stored allocation with its assignment.
 
     Returns:
         The comparison.
@@ -118,8 +122,17 @@ def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> 
 
 
 def _side(profile: Profile, request: Request, side: Side, name: str) -> Compared:
+    stored = side.allocation_id is not None
+    if stored and side.assignment is None:
+        detail = (
+            "this allocation has no plan to compare: nothing kept its budgets, or nothing was found in time"
+        )
+        raise InvalidInputError(Fault(f"/{name}/allocation_id", detail))
     if side.assignment is not None:
-        with pointing_into_body(otherwise=f"/{name}"):
+        places = (
+            {"assignment": f"/{name}/allocation_id", "fusions": f"/{name}/allocation_id"} if stored else {}
+        )
+        with pointing_into_body(places, otherwise=f"/{name}"):
             require_plan(profile, side.assignment, side.fusions)
         return Compared(assignment=side.assignment, totals=totals(profile, side.assignment, side.fusions))
     own = side.objective is not None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from allocator import Allocation
 from allocator.schema import Name, Strict
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.wire import AllocationId
 from quantize.exports import EXPORTS, Loss, export, load_target
 
 
@@ -43,17 +45,26 @@ class ExportRequest(Strict):
 
     Attributes:
         plan: Layer name to format name, or an allocation as the service gave it.
+        allocation_id: Id of a stored allocation, instead of a plan.
         target: Whose format; ``GET /v1/exports`` lists them.
         others: Layers outside the plan, which the files should say to leave alone.
         names: Layer name to the tool's own name for it, where its rule does not give it.
         strict: Whether a loss is an error.
     """
 
-    plan: Plan
+    plan: Plan | None = None
+    allocation_id: AllocationId | None = None
     target: Name
     others: tuple[Name, ...] = ()
     names: dict[Name, Name] = {}
     strict: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.plan is None) == (self.allocation_id is None):
+            message = "give a plan or an allocation_id, and not both"
+            raise PydanticCustomError("inconsistent", "{message}", {"message": message})
+        return self
 
 
 class ExportAnswer(Strict):
@@ -98,19 +109,42 @@ class ExportTargets(Strict):
     targets: tuple[ExportTarget, ...]
 
 
+def place_of(plan: object, allocation_id: str | None) -> str:
+    """Tell where the body of a request says which layer has which format.
+
+    Args:
+        plan: Its plan.
+        allocation_id: Its allocation, if it named one; faults then point into that.
+
+    Returns:
+        The pointer.
+
+    Example:
+        >>> place_of({"up": "int4"}, None), place_of({}, "0" * 32)
+        ('/plan', '/allocation_id')
+    """
+    if allocation_id is not None:
+        return "/allocation_id"
+    return "/plan/assignment" if isinstance(plan, Allocation) else "/plan"
+
+
 def exported(request: ExportRequest) -> ExportAnswer:
     """Export a plan.
 
     Args:
-        request: Plan and target.
+        request: Plan and target; with the stored allocation as its plan where it named one.
 
     Returns:
         The files and what they cannot say.
     """
-    table = not isinstance(request.plan, Allocation)
-    with pointing_into_body({"assignment": "/plan" if table else "/plan/assignment", "target": "/target"}):
+    place = place_of(request.plan, request.allocation_id)
+    with pointing_into_body({"assignment": place, "target": "/target"}):
         done = export(
-            request.plan, request.target, others=request.others, names=request.names, strict=request.strict
+            request.plan or {},
+            request.target,
+            others=request.others,
+            names=request.names,
+            strict=request.strict,
         )
     return ExportAnswer(
         target=done.target,

@@ -7,11 +7,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator import Allocation
 from allocator.schema import Name, Strict
 from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
-from api.operations.export import Plan
+from api.operations.export import Plan, place_of
+from api.wire import AllocationId
 from quantize.lint import RUNTIMES, Finding, Model, lint_files, lint_plan, load_runtime
 
 
@@ -33,6 +33,7 @@ class LintRequest(Strict):
     Attributes:
         runtime: Who is to load it; ``GET /v1/lint`` lists them.
         plan: Layer name to format name, or an allocation as the service gave it.
+        allocation_id: Id of a stored allocation, instead of a plan.
         files: File name to its text, instead of a plan.
         format: Whose configuration the files are, a target of ``GET /v1/exports``.
         model: Names, shapes and ties of the layers; without it they are not checked.
@@ -41,6 +42,7 @@ class LintRequest(Strict):
 
     runtime: Name
     plan: Plan | None = None
+    allocation_id: AllocationId | None = None
     files: Annotated[dict[Name, str], Field(min_length=1, max_length=16)] | None = None
     format: Name | None = None
     model: LintedModel | None = None
@@ -48,8 +50,9 @@ class LintRequest(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.plan is None) == (self.files is None):
-            raise _inconsistent("give a plan or files, and not both")
+        given = [self.plan, self.allocation_id, self.files]
+        if sum(one is not None for one in given) != 1:
+            raise _inconsistent("give a plan or files or an allocation_id, and only one of them")
         if self.files is not None and self.format is None:
             raise _inconsistent("say whose configuration the files are", "format")
         if self.files is None and (self.format is not None or self.names):
@@ -103,15 +106,14 @@ def linted(request: LintRequest) -> LintAnswer:
     """Check a plan or a configuration.
 
     Args:
-        request: What to check, and against which runtime.
+        request: What to check, and against which runtime; with the stored allocation as its plan where it named one.
 
     Returns:
         The findings.
     """
     model = None if request.model is None else Model(request.model.shapes, request.model.tied)
     if request.plan is not None:
-        table = not isinstance(request.plan, Allocation)
-        with pointing_into_body({"assignment": "/plan" if table else "/plan/assignment"}):
+        with pointing_into_body({"assignment": place_of(request.plan, request.allocation_id)}):
             found = lint_plan(request.plan, request.runtime, model)
     else:
         # What a file says wrong is pointed at inside the file, which the body only holds as text.

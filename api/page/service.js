@@ -58,5 +58,15 @@ export const stored = async () => (await call("GET", "/v1/profiles?limit=8")).it
 export const profile = (id) => call("GET", `/v1/profiles/${id}`);
 export const targets = async () => (await call("GET", "/v1/exports")).targets;
 export const runtimes = async () => (await call("GET", "/v1/lint")).runtimes;
-export const exported = (plan, target) => call("POST", "/v1/exports", { plan, target });
-export const linted = (plan, runtime) => call("POST", "/v1/lint", { plan, runtime });
+export const exported = (plan, target) => aboutPlan("/v1/exports", plan, { target });
+export const linted = (plan, runtime) => aboutPlan("/v1/lint", plan, { runtime });
+
+/** By the plan's id; the whole of it only where the service no longer keeps it. */
+async function aboutPlan(path, plan, fields) {
+  try {
+    return await call("POST", path, { allocation_id: plan.id, ...fields });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return call("POST", path, { plan, ...fields });
+  }
+}

@@ -55,7 +55,8 @@ async def once(
     body = await request.body()
     asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).hexdigest()
     replica = shared.jobs.replica
-    before = await blocking(claim_key, shared.store, owner, key, asked, replica)
+    keep_s = shared.settings.keep_idempotency_s
+    before = await blocking(claim_key, shared.store, owner, key, asked, replica, keep_s)
     if before is not None:
         taken = await _taken(before, asked, key, owner, shared)
         if taken is not None:
@@ -75,6 +76,39 @@ async def once(
     except BaseException:
         await blocking(release_key, shared.store, owner, key)
         raise
+
+
+async def once_computed(
+    request: Request,
+    key: str | None,
+    owner: str,
+    shared: Resources,
+    compute: Callable[[], Awaitable[Response]],
+) -> Response:
+    """Answer a request that keeps nothing but its answer, once for each key.
+
+    Args:
+        request: The request.
+        key: Its key; without one it is simply answered.
+        owner: Whose it is.
+        shared: The resources.
+        compute: Does the work; where it dies before its answer is kept, it is done again.
+
+    Returns:
+        The answer, or that to the first request with this key.
+    """
+
+    async def answer(settle: Settle) -> Response:
+        response = await compute()
+        if key is not None:
+            await blocking(keep, settle, response)
+        return response
+
+    def keep(settle: Settle, response: Response) -> None:
+        with shared.store.writing() as connection:
+            settle(connection, response)
+
+    return await once(request, key, owner, shared, answer)
 
 
 async def _taken(before: Claim, asked: str, key: str, owner: str, shared: Resources) -> Response | None:

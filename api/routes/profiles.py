@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -16,6 +16,7 @@ from api.owners import Owner
 from api.problems import ProblemError, answers
 from api.resources import Resources, Shared
 from api.routes.bodies import json_body
+from api.routes.idempotent import Key, once_computed
 from api.store.ids import made_at
 from api.store.profiles import StoredProfile, delete_profile, list_profiles, profile_body, put_profile
 from api.wire import ProfileEntry, ProfilePage
@@ -33,6 +34,7 @@ _ERRORS = answers(
     HTTPStatus.INSUFFICIENT_STORAGE,
 )
 Digest = Annotated[str, Path(alias="id", pattern="^[0-9a-f]{64}$", description="Digest of the profile.")]
+_STORED: dict[int | str, dict[str, Any]] = {201: {"model": ProfileEntry, "description": "Stored."}}
 #: Parsing takes a fraction of this even for the largest body.
 _LIMIT_S = 60.0
 
@@ -40,28 +42,29 @@ _LIMIT_S = 60.0
 @router.put(
     "/profiles/{id}",
     summary="Store a profile under its digest",
-    responses=_ERRORS | {201: {"description": "Stored."}},
+    responses=_ERRORS | _STORED,
+    response_model=ProfileEntry,
     openapi_extra=body_of(Profile, PROFILES),
 )
-async def put(
-    sha256: Digest, request: Request, response: Response, owner: Owner, shared: Shared
-) -> ProfileEntry:
+async def put(sha256: Digest, request: Request, owner: Owner, shared: Shared) -> Response:
     """Store a profile. The digest is the SHA-256 of its canonical JSON, `Profile.digest()` in Python.
 
     Storing it again changes nothing and is answered with 200.
     """  # noqa: DOC201 - the docstring is the description in the OpenAPI document
-    return await _store(await json_body(request), sha256, response, owner, shared)
+    return await _store(await json_body(request), sha256, owner, shared)
 
 
 @router.post(
     "/profiles",
     summary="Store a profile",
-    responses=_ERRORS | {201: {"description": "Stored."}},
+    responses=_ERRORS | answers(HTTPStatus.CONFLICT) | _STORED,
+    response_model=ProfileEntry,
     openapi_extra=body_of(Profile, PROFILES),
 )
-async def post(request: Request, response: Response, owner: Owner, shared: Shared) -> ProfileEntry:
+async def post(request: Request, owner: Owner, shared: Shared, key: Key = None) -> Response:
     """Store a profile, and learn its digest."""  # noqa: DOC201 - shown in the OpenAPI document
-    return await _store(await json_body(request), None, response, owner, shared)
+    body = await json_body(request)
+    return await once_computed(request, key, owner, shared, lambda: _store(body, None, owner, shared))
 
 
 @router.get("/profiles", summary="List profiles, newest first", responses=_ERRORS)
@@ -95,13 +98,13 @@ async def profile(sha256: Digest, request: Request, owner: Owner, shared: Shared
 @router.delete("/profiles/{id}", summary="Forget a profile", status_code=204, responses=_ERRORS)
 async def delete(sha256: Digest, owner: Owner, shared: Shared) -> None:
     """Forget a profile; what was planned with it stays."""  # noqa: DOC501 - shown in the OpenAPI document
-    if not await blocking(delete_profile, shared.store, owner, sha256):
+    gone = await blocking(delete_profile, shared.store, owner, sha256)
+    shared.profiles.forget(owner, sha256)
+    if not gone:
         raise _missing(sha256)
 
 
-async def _store(
-    body: bytes, sha256: str | None, response: Response, owner: str, shared: Resources
-) -> ProfileEntry:
+async def _store(body: bytes, sha256: str | None, owner: str, shared: Resources) -> Response:
     done = await shared.pool.run(Task("profile", body, {"sha256": sha256}), _LIMIT_S)
     facts = done.facts
     stored, new = await blocking(
@@ -113,9 +116,9 @@ async def _store(
         facts["size_bytes"],
         done.parts[0],
     )
-    response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
-    response.headers["location"] = f"/v1/profiles/{stored.sha256}"
-    return _entry(stored)
+    status = HTTPStatus.CREATED if new else HTTPStatus.OK
+    where = {"location": f"/v1/profiles/{stored.sha256}"}
+    return Response(_entry(stored).model_dump_json(), status, where, "application/json")
 
 
 def _entry(stored: StoredProfile) -> ProfileEntry:

@@ -117,7 +117,7 @@ def _sqlite(settings: Settings) -> Store:
 
 
 def _opened_sqlite(url: str) -> Store:
-    engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1e3})
+    engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1e3}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
@@ -149,6 +149,7 @@ def _server(url: str) -> Store:
     engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
+        hide_parameters=True,  # errors are logged, and what they were about is somebody's
         pool_size=8,
         pool_timeout=5,
         connect_args={"connect_timeout": 5},

@@ -6,6 +6,7 @@ Source: draft-ietf-httpapi-idempotency-key-header-07.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +17,6 @@ from sqlalchemy.exc import IntegrityError
 
 from api.store.database import Store
 from api.store.tables import idempotency
-
-#: How long a key is remembered.
-KEPT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,9 @@ class Claim:
     answer: bytes
 
 
-def claim_key(store: Store, owner: str, key: str, asked_sha256: str, replica: str) -> Claim | None:
+def claim_key(
+    store: Store, owner: str, key: str, asked_sha256: str, replica: str, keep_s: float = math.inf
+) -> Claim | None:
     """Use a key for the first time.
 
     Args:
@@ -49,6 +49,7 @@ def claim_key(store: Store, owner: str, key: str, asked_sha256: str, replica: st
         key: The key.
         asked_sha256: Hash of the request.
         replica: This service.
+        keep_s: How long a key is remembered after its answer.
 
     Returns:
         None where the key is this request's now; otherwise what it was used for.
@@ -56,14 +57,14 @@ def claim_key(store: Store, owner: str, key: str, asked_sha256: str, replica: st
     values = {"asked_sha256": asked_sha256, "replica": replica, "made_at": time.time()}
     try:
         with store.writing() as connection:
-            old = idempotency.c.made_at < time.time() - KEPT_S
-            connection.execute(delete(idempotency).where(*_mine(owner, key), old))
+            old = idempotency.c.made_at < time.time() - keep_s, idempotency.c.status.is_not(None)
+            connection.execute(delete(idempotency).where(*_mine(owner, key), *old))
             connection.execute(insert(idempotency).values(owner=owner, key=key, **values))
     except IntegrityError:
         with store.reading() as connection:
             row = connection.execute(select(idempotency).where(*_mine(owner, key))).first()
         if row is None:  # released a moment ago
-            return claim_key(store, owner, key, asked_sha256, replica)
+            return claim_key(store, owner, key, asked_sha256, replica, keep_s)
         headers = json.loads(row.headers) if row.headers else {}
         return Claim(row.asked_sha256, row.replica, row.status, headers, row.answer or b"")
     return None
@@ -114,20 +115,6 @@ def release_key(store: Store, owner: str, key: str) -> None:
     """
     with store.writing() as connection:
         connection.execute(delete(idempotency).where(*_mine(owner, key), idempotency.c.status.is_(None)))
-
-
-def forget_keys(store: Store) -> int:
-    """Forget the keys that are older than :data:`KEPT_S`.
-
-    Args:
-        store: The database.
-
-    Returns:
-        How many.
-    """
-    with store.writing() as connection:
-        old = idempotency.c.made_at < time.time() - KEPT_S
-        return connection.execute(delete(idempotency).where(old)).rowcount
 
 
 def _mine(owner: str, key: str) -> tuple[Any, ...]:

@@ -78,9 +78,9 @@ class Child:
             if "told" in head:
                 if heard is not None:
                     heard(head["told"])
-            elif "profile" in head:
+            elif "failed" not in head:
                 try:
-                    await self._send({}, await task.profiles(head["profile"], head["known"]))
+                    await self._send({}, await _stored(task, head))
                 except Exception as error:  # the worker unwinds first, then the caller hears of it
                     refusal = error
                     await self._send({"refused": True})
@@ -138,6 +138,12 @@ async def start_child(settings: Settings) -> Child:
         await child.kill()
         raise
     return child
+
+
+async def _stored(task: Task, head: Mapping[str, Any]) -> bytes:
+    if "allocation" in head:
+        return await task.allocations(head["allocation"])
+    return await task.profiles(head["profile"], head["known"])
 
 
 def _fail(task: Task, head: Mapping[str, Any], refusal: Exception | None) -> NoReturn:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-async def _none(sha256: str, known: bool) -> bytes:
-    raise KeyError(sha256, known)
+async def _none(*asked: object) -> bytes:
+    raise KeyError(asked)
 
 
 #: Given a digest, and whether the worker has that profile already: the gzipped canonical JSON, or nothing if it has.
 #: Raises where the profile is not the caller's to use.
 Profiles = Callable[[str, bool], Awaitable[bytes]]
+#: Given the id of an allocation: its answer, gzipped JSON. Raises where it is not the caller's to use.
+Allocations = Callable[[str], Awaitable[bytes]]
 Heard = Callable[[Mapping[str, Any]], None]
 
 
@@ -26,12 +28,14 @@ class Task:
         body: The body of the request, as it came.
         options: What else the task needs to know.
         profiles: Hands out stored profiles.
+        allocations: Hands out stored allocations.
     """
 
     name: str
     body: bytes = b""
     options: Mapping[str, Any] = field(default_factory=dict)
     profiles: Profiles = _none
+    allocations: Allocations = _none
 
 
 @dataclass(frozen=True)

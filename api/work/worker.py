@@ -5,6 +5,7 @@ It leads a process group of its own, so that solvers that it starts die with it;
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -24,35 +25,36 @@ from api.json_limits import JsonLimits
 from api.work.desk import Desk, Work
 from api.work.errors import InvalidJsonError
 from api.work.frames import framed, read
+from api.work.outlet import EVERY_MS, Outlet
 from api.work.tasks import find_task
 
 _PR_SET_PDEATHSIG = 1
 
 
 class _RefusedError(Exception):
-    """The service would not hand out a profile; it knows why."""
+    """The service would not hand out what it has stored; it knows why."""
 
 
 def main() -> None:
     """Serve tasks from standard input until it closes."""
     options = json.loads(sys.argv[1])
-    _die_with_the_service()
     resource.setrlimit(resource.RLIMIT_AS, (options["memory_bytes"],) * 2)
     # Solvers may print; what they print is log, not answer.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    outlet = Outlet(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _die_with_the_service(outlet)
     for module in options["plugins"]:
         importlib.import_module(module).register()
     gc.freeze()  # what was imported stays; looking through it again and again took a twentieth of each solve
-    _send(answers, {"ready": True})
-    _serve(sys.stdin.buffer, answers, JsonLimits(**options["limits"]))
+    outlet.send(framed({"ready": True}))
+    _serve(sys.stdin.buffer, outlet, JsonLimits(**options["limits"]))
 
 
-def _serve(tasks: BinaryIO, answers: BinaryIO, limits: JsonLimits) -> None:
+def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
     desk = Desk()
 
-    def fetch(sha256: str, known: bool) -> bytes:
-        _send(answers, {"profile": sha256, "known": known})
+    def ask(head: Mapping[str, Any]) -> bytes:
+        outlet.send(framed(head))
         reply = read(tasks)
         if reply is None:
             _end()
@@ -63,9 +65,19 @@ def _serve(tasks: BinaryIO, answers: BinaryIO, limits: JsonLimits) -> None:
 
     while (message := read(tasks)) is not None:
         head, (body,) = message
-        work = Work(body, head["options"], limits, desk, lambda facts: _send(answers, {"told": facts}), fetch)
-        answers.write(_answer(find_task(head["task"]), work))
-        answers.flush()
+        work = Work(
+            body,
+            head["options"],
+            limits,
+            desk,
+            tell=outlet.tell,
+            fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
+            fetch_allocation=lambda identifier: ask({"allocation": identifier}),
+        )
+        answer = _answer(find_task(head["task"]), work)
+        if head["options"].get("all_news"):  # somebody follows a job, however short
+            outlet.pass_on()
+        outlet.answer(answer)
 
 
 def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work: Work) -> bytes:
@@ -87,22 +99,19 @@ def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work:
         return framed({"failed": "unexpected", "detail": traceback.format_exc()})
 
 
-def _send(answers: BinaryIO, head: Mapping[str, Any]) -> None:
-    answers.write(framed(head))
-    answers.flush()
-
-
-def _die_with_the_service() -> None:
+def _die_with_the_service(outlet: Outlet) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_watch, args=(sys.stdin.fileno(),), daemon=True).start()
+    threading.Thread(target=_watch, args=(sys.stdin.fileno(), outlet), daemon=True).start()
 
 
-def _watch(channel: int) -> None:
+def _watch(channel: int, outlet: Outlet) -> None:
     # Asked for no event, poll still tells when the other end of the pipe is gone; solvers then go too.
     poll = select.poll()
     poll.register(channel, 0)
-    poll.poll()
+    with contextlib.suppress(OSError):  # of writing to a service that is gone
+        while not poll.poll(EVERY_MS):
+            outlet.pass_on()
     _end()
 
 

@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
+import uvloop
 
 #: Makes the request number ``n``, head and body.
 Requests = Callable[[int], bytes]
@@ -89,8 +90,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def ask(self, request: bytes) -> asyncio.Future[int]:
         assert self._transport is not None
@@ -112,7 +112,12 @@ class _Connection(asyncio.Protocol):
             self._expected = -1
             self._answer.set_result(status)
 
+    @property
+    def open(self) -> bool:
+        return self._transport is not None
+
     def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error or ConnectionResetError("the service closed the connection"))
 
@@ -161,7 +166,7 @@ def closed_loop(url: str, requests: Requests, clients: int, count: int) -> Measu
             connection.close()
         return seconds
 
-    seconds = asyncio.run(run())
+    seconds = uvloop.run(run())
     return Measured(seconds, np.array(latencies), statuses)
 
 
@@ -184,6 +189,8 @@ def open_loop(url: str, requests: Requests, per_second: float, count: int) -> Me
         idle = [await _connected(url) for _ in range(32)]
 
         async def ask(number: int, due: float) -> None:
+            while idle and not idle[-1].open:  # the service ends those that nobody used for a while
+                idle.pop()
             connection = idle.pop() if idle else await _connected(url)
             status = await connection.ask(requests(number))
             latencies.append(time.perf_counter() - due)
@@ -202,5 +209,5 @@ def open_loop(url: str, requests: Requests, per_second: float, count: int) -> Me
             connection.close()
         return seconds
 
-    seconds = asyncio.run(run())
+    seconds = uvloop.run(run())
     return Measured(seconds, np.array(latencies), statuses)

@@ -6,7 +6,7 @@ import pytest
 
 from allocator import InvalidInputError, Request, Status, certify, load_profile, solve
 from allocator.limits import Row, resolve_limits
-from allocator.tables import is_whole, resolve_objectives
+from allocator.tables import resolve_objectives
 from tests.allocator.profiles import profile_json
 
 PROFILE = load_profile(profile_json())
@@ -141,10 +141,10 @@ def test_refuses_objectives(changes: dict[str, Any], objective: Any, words: str)
 
 
 def test_whole_tables_hold_integers_only() -> None:
-    assert is_whole(PROFILE.resources["weight_bytes"])
-    assert not is_whole(PROFILE.resources["latency_us"])
+    assert PROFILE.resources["weight_bytes"].whole
+    assert not PROFILE.resources["latency_us"].whole
     half = {"b": {"values": [[1, 2, 3]] * 3, "constant": 0.5}}
-    assert not is_whole(load_profile(profile_json(resources=half)).resources["b"])
+    assert not load_profile(profile_json(resources=half)).resources["b"].whole
 
 
 BLOCKS = profile_json(

@@ -35,6 +35,9 @@ def test_the_digest_is_kept_and_no_part_of_the_profile() -> None:
     assert profile.model_dump_json() == written
     assert profile.model_copy(update={"model": "other"}).digest() != profile.digest()
     assert profile.model_copy(deep=True).digest() == profile.digest()
+    table = profile.resources["weight_bytes"]
+    assert table.whole
+    assert not table.model_copy(update={"constant": 0.5}).whole
 
 
 def test_the_digest_tells_profiles_apart() -> None:

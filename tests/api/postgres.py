@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import psycopg
 
 #: PostgreSQL refuses to run as root.
@@ -55,6 +57,15 @@ class Postgres:
     def stop(self) -> None:
         """Stop it as a crash would, and wait until it is gone."""
         self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
+
+    def kill(self) -> None:
+        """End it and its children with SIGKILL, all at once."""
+        first = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
+        running = [first, *first.children(recursive=True)]
+        for process in running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(running, timeout=20)
 
     def initialise(self) -> None:
         """Make its data folder."""

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from api.app import create_app
+from api.settings import Settings
 from tests.api.helpers import problem_of, tiny
 from tests.api.hostile import Hostile, corpus
 
@@ -34,6 +36,40 @@ def test_the_service_survives(http: httpx2.Client, hostile: Hostile) -> None:
         assert len(response.content) < 200_000
         assert "Traceback" not in response.text
         assert "/api/" not in response.text
+
+
+#: Whatever takes a body besides the route that the corpus is about.
+OTHERS = {
+    "PUT": [f"/v1/profiles/{'0' * 64}"],
+    "POST": [
+        f"/v1/{name}" for name in ("profiles", "frontiers", "explanations", "comparisons", "exports", "lint")
+    ],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method in OTHERS for path in OTHERS[method]])
+def test_every_other_route_survives_all_of_them(http: httpx2.Client, method: str, path: str) -> None:
+    for hostile in CORPUS:
+        response = http.request(method, path, content=hostile.body, headers=hostile.headers)
+        # What is wrong with the text is wrong everywhere; its content is meant for another route.
+        about_content = hostile.status in {200, 422}
+        expected = {200, 422} if about_content else {hostile.status}
+        assert response.status_code in expected, (hostile.name, response.text[:500])
+        if response.status_code != 200:
+            problem_of(response, response.status_code)
+            assert "Traceback" not in response.text, hostile.name
+
+
+def test_there_is_no_other_route_that_takes_a_body() -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    found = {
+        (method.upper(), re.sub("{id}", "0" * 64, path))
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "requestBody" in operation
+    }
+    assert found == {("POST", PATH)} | {(method, path) for method in OTHERS for path in OTHERS[method]}
 
 
 def test_afterwards_the_service_is_alive(http: httpx2.Client) -> None:

@@ -6,13 +6,15 @@ import asyncio
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -133,6 +135,31 @@ def test_a_full_disk_is_told_and_what_was_accepted_stays(tmp_path: Path, name: s
             assert time.monotonic() - began < 10
             time.sleep(0.05)
         assert stored_ids(client, "/v1/profiles") == accepted
+
+
+def test_clients_that_do_not_read_hold_nobody_up(http: httpx2.Client, service: str) -> None:
+    profile = random_profile(30_000)  # far more than sockets buffer
+    where = http.post("/v1/profiles", json=profile).headers["location"]
+    size = len(http.get(where, headers={"accept-encoding": "identity"}).content)
+    address = urlsplit(service)
+    request = f"GET {where} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection((address.hostname, address.port))) for _ in range(40)
+        ]
+        for client in clients:
+            client.sendall(request)
+        began = time.monotonic()
+        for _ in range(10):
+            assert http.post(PATH, json={"profile": tiny()}).status_code == 200
+        assert time.monotonic() - began < 10
+        # They get all of it once they do.
+        clients[0].settimeout(30)
+        got = 0
+        while part := clients[0].recv(2**20):
+            got += len(part)
+    assert got > size
+    assert http.delete(where).status_code == 204
 
 
 def _resident_bytes(pid: int) -> int:

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import jsonschema
 import pytest
 
 from api.descriptions import split, spread
+from api.example_answers import asked
 from api.openapi import written
+from api.openapi_answers import ANSWERS
 from api.problems import MEDIA_TYPE
 from tests.conftest import ROOT
 
@@ -92,6 +95,26 @@ def test_every_example_is_answered(http: httpx2.Client, method: str, path: str, 
         path = http.post("/v1/profiles", json=body).headers["location"]
     answer = http.request(method, path, json=body)
     assert answer.is_success, answer.text
+
+
+def test_the_answers_shown_are_the_answers_given(service: str) -> None:
+    assert asked(service) == json.loads(ANSWERS.read_text("utf-8")), "run `make openapi`"
+
+
+def test_every_answer_has_examples_that_fit_its_schema() -> None:
+    fitting = 0
+    for method, path, operation in operations():
+        for status, response in operation["responses"].items():
+            content = response.get("content", {}).get("application/json", {})
+            if not status.startswith("2") or not content:
+                continue
+            assert content["examples"], (method, path, status)
+            schema = {**content["schema"], "components": DOCUMENT["components"]}
+            for name, example in content["examples"].items():
+                assert example["summary"], (method, path, status, name)
+                jsonschema.validate(example["value"], schema)
+                fitting += 1
+    assert fitting > 30
 
 
 def test_a_field_that_is_inherited_is_described_where_it_is_from() -> None:

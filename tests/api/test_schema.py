@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -60,6 +61,12 @@ def document(service: str) -> BaseSchema:
     return schemathesis.openapi.from_url(f"{service}/openapi.json")
 
 
+@pytest.fixture(scope="session")
+def stored(service: str) -> str:
+    """The id of a plan that the service keeps."""
+    return str(httpx2.post(f"{service}/v1/allocations", json={"profile": TINY_PROFILE}).json()["id"])
+
+
 def known(names: list[str], text: str) -> str:
     return text if text in names else names[sum(map(ord, text)) % len(names)]
 
@@ -81,13 +88,18 @@ def mended_format(value: Any) -> Any:
     return known(FORMATS, value) if isinstance(value, str) else value
 
 
-def mended_body(body: Any) -> Any:
+def mended_body(body: Any, stored: str) -> Any:
     """A body about a profile that keeps the contract, most of its names among those that exist."""
     if not isinstance(body, dict):
         return body
     mended_fields = {
-        key: mended(value, NAMES[key]) if key in NAMES else mended_body(value) for key, value in body.items()
+        key: mended(value, NAMES[key]) if key in NAMES else mended_body(value, stored)
+        for key, value in body.items()
     }
+    if body.get("allocation_id"):  # goes alone
+        others = {"plan", "files", "format", "names", "assignment", "fusions", "objective"}
+        mended_fields = {key: value for key, value in mended_fields.items() if key not in others}
+        mended_fields["allocation_id"] = stored
     if "profile" in body or "profile_id" in body:
         mended_fields |= {"profile": TINY_PROFILE, "profile_id": None, "time_limit_s": 1.0}
     return mended_fields
@@ -95,10 +107,12 @@ def mended_body(body: Any) -> Any:
 
 def test_mending_leaves_a_good_body_as_it_is() -> None:
     body = {"profile": TINY_PROFILE, "profile_id": None, "time_limit_s": 1.0, "budgets": {"kl": 0.02}}
-    assert mended_body(body) == body
-    made_up = mended_body({"profile_id": "x", "pin": {"a": "b"}, "first": {"objective": "c"}})
+    assert mended_body(body, "") == body
+    made_up = mended_body({"profile_id": "x", "pin": {"a": "b"}, "first": {"objective": "c"}}, "")
     assert made_up["pin"].keys() <= {"up", "down", "*"}
     assert made_up["first"] == {"objective": "kl"}
+    named = {"first": {"allocation_id": "x", "objective": "kl"}, "second": {"allocation_id": None}}
+    assert mended_body(named, "id") == {"first": {"allocation_id": "id"}, "second": {"allocation_id": None}}
 
 
 def requests_of(label: str, document: BaseSchema, modes: Sequence[GenerationMode]) -> SearchStrategy[Case]:
@@ -118,13 +132,13 @@ def as_they_come(label: str, document: BaseSchema, examples: int) -> None:
     run()
 
 
-def reaching_the_solvers(label: str, document: BaseSchema, examples: int) -> None:
+def reaching_the_solvers(label: str, document: BaseSchema, stored: str, examples: int) -> None:
     """Good requests about a profile that keeps the contract."""
 
     @settings(QUICK, max_examples=examples)
     @given(requests_of(label, document, [GenerationMode.POSITIVE]))
     def run(case: Case) -> None:
-        case.body = mended_body(case.body)
+        case.body = mended_body(case.body, stored)
         case.call_and_validate(excluded_checks=[positive_data_acceptance, negative_data_rejection])
 
     run()
@@ -136,8 +150,8 @@ def test_a_few_requests_as_they_come(label: str, document: BaseSchema) -> None:
 
 
 @pytest.mark.parametrize("label", WITH_BODIES)
-def test_a_few_requests_that_reach_the_solvers(label: str, document: BaseSchema) -> None:
-    reaching_the_solvers(label, document, 5)
+def test_a_few_requests_that_reach_the_solvers(label: str, document: BaseSchema, stored: str) -> None:
+    reaching_the_solvers(label, document, stored, 5)
 
 
 @pytest.mark.long
@@ -148,5 +162,5 @@ def test_hundreds_of_requests_as_they_come(label: str, document: BaseSchema) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("label", WITH_BODIES)
-def test_hundreds_of_requests_that_reach_the_solvers(label: str, document: BaseSchema) -> None:
-    reaching_the_solvers(label, document, 100)
+def test_hundreds_of_requests_that_reach_the_solvers(label: str, document: BaseSchema, stored: str) -> None:
+    reaching_the_solvers(label, document, stored, 100)

@@ -16,7 +16,7 @@ from api.operations.body import in_body
 from api.wire import AllocationRequest, ProfileRequest, StoredAllocation
 from api.work.desk import Work
 from api.work.numbering import numbered
-from api.work.parsing import parsed
+from api.work.recognise import parsed_about_profile
 from api.work.tasks import Answer
 
 _LEVEL = 1
@@ -34,7 +34,7 @@ def run(work: Work) -> Answer:
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
     """
-    asked = parsed(AllocationRequest, work.body, work.limits)
+    asked = parsed_about_profile(AllocationRequest, work)
     profile = wanted_profile(work, asked)
     request = limited(asked, work.options["max_time_limit_s"])
     budgets = [{}] if asked.batch is None else list(asked.batch)

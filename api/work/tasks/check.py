@@ -5,7 +5,7 @@ from __future__ import annotations
 from allocator.solvers import find_solver
 from api.wire import AllocationRequest
 from api.work.desk import Work
-from api.work.parsing import parsed
+from api.work.recognise import parsed_about_profile
 from api.work.tasks import Answer
 from api.work.tasks.allocate import wanted_profile
 
@@ -19,7 +19,7 @@ def run(work: Work) -> Answer:
     Returns:
         Nothing.
     """
-    asked = parsed(AllocationRequest, work.body, work.limits)
+    asked = parsed_about_profile(AllocationRequest, work)
     find_solver(asked.solver)
     wanted_profile(work, asked)
     return {}, []

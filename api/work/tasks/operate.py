@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ from pydantic import BaseModel
 
 from api.operations.comparison import ComparisonRequest, comparison
 from api.operations.explanation import ExplanationRequest, explanation
-from api.operations.export import ExportRequest, exported
+from api.operations.export import ExportRequest, PlannedAllocation, exported
 from api.operations.frontier import FrontierRequest, trade_off
 from api.operations.lint import LintRequest, linted
+from api.operations.stored import with_stored
 from api.work.desk import Work
 from api.work.parsing import parsed
 from api.work.tasks import Answer
@@ -41,7 +43,11 @@ def run(work: Work) -> Answer:
     """
     name = work.options["operation"]
     model, operation = {**ABOUT_PROFILES, **ABOUT_PLANS}[name]
-    asked: Any = parsed(model, work.body, work.limits)
+
+    def stored(identifier: str) -> PlannedAllocation:
+        return PlannedAllocation.model_validate_json(gzip.decompress(work.fetch_allocation(identifier)))
+
+    asked: Any = with_stored(parsed(model, work.body, work.limits), stored)
     if name in ABOUT_PLANS:
         answer = operation(asked)
     else:

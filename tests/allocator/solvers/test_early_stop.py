@@ -88,8 +88,8 @@ def test_an_overstepped_limit_is_refused_and_solved_again(monkeypatch: pytest.Mo
     real = highs._run
     calls = []
 
-    def overstep_once(scaled: ScaledProblem, effort: Effort) -> object:
-        result = real(scaled, effort)
+    def overstep_once(scaled: ScaledProblem, effort: Effort, deadline: Deadline) -> object:
+        result = real(scaled, effort, deadline)
         if not calls:
             result.x = np.array([0.0, 1.0, 0.0, 1.0])  # spends 6 of 4
         calls.append(1)
@@ -105,8 +105,8 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
     problem = LIBRARY["exactly at the limit"]
     real = highs._run
 
-    def halves(scaled: ScaledProblem, effort: Effort) -> object:
-        result = real(scaled, effort)
+    def halves(scaled: ScaledProblem, effort: Effort, deadline: Deadline) -> object:
+        result = real(scaled, effort, deadline)
         result.x = np.full(4, 0.5)
         return result
 

@@ -11,7 +11,7 @@ import pytest
 from allocator.dual import maximise_dual
 from allocator.problem import Problem
 from allocator.reductions import fitting_options
-from allocator.solvers import exact, halves
+from allocator.solvers import exact, half_plans, halves
 from allocator.solvers.halves import meet_in_the_middle
 from allocator.solvers.outcome import Effort
 from allocator.solvers.partners import Partners
@@ -34,7 +34,7 @@ def search(problem: Problem, effort: Effort, most_states: int) -> halves.Expansi
 @pytest.mark.parametrize("limits", [1, 2, 3, 5])
 @pytest.mark.parametrize("merged_from", [2, 10**9])
 def test_finds_proves_and_breaks_ties(limits: int, merged_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(halves, "_MERGED_FROM", merged_from)
+    monkeypatch.setattr(half_plans, "_MERGED_FROM", merged_from)
     monkeypatch.setattr(halves, "_FIRST_MOVES", 1)  # so that the reach grows often
     rng = np.random.default_rng(limits)
     canonical = 0
@@ -72,9 +72,9 @@ def test_knows_the_library(name: str) -> None:
 
 def test_equal_states_are_merged_without_losing_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halves, "_FIRST_MOVES", 40)  # so that many states are listed
-    problem = same_sizes(units=26, limits=2, seed=1)
+    problem = same_sizes(units=30, limits=2, seed=1)
     whole = search(problem, Effort(), 10**7)
-    monkeypatch.setattr(halves, "_MERGED_FROM", 50)
+    monkeypatch.setattr(half_plans, "_MERGED_FROM", 50)
     merged = search(problem, Effort(), 10**7)
     assert merged.bound == whole.bound
     assert merged.work["half_states"] < whole.work["half_states"] / 2

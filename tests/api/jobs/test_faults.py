@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +41,11 @@ def _shared(url: str, **more: object) -> dict[str, object]:
     return {"database_url": url, "lease_s": LEASE_S, "workers": 2, **more}
 
 
+def timed(began: float) -> None:
+    """Tell how long ago something was, in the report that ``pytest -rP`` gives."""
+    sys.stdout.write(f"back after {time.monotonic() - began:.1f} s\n")
+
+
 @pytest.mark.long
 def test_another_replica_finishes_the_job_of_one_that_was_killed(postgres: Postgres, notes: Path) -> None:
     url = postgres.url()
@@ -49,10 +56,12 @@ def test_another_replica_finishes_the_job_of_one_that_was_killed(postgres: Postg
         ]
         began = eventually(lambda: (seen := noted(notes, "began")) and len(seen) == 2 and seen)
         first.kill()
+        killed = time.monotonic()
         assert eventually(lambda: not any(alive(solver) for solver, _ in began))
         # Both begin anew at the other, which meanwhile answers.
         assert second.http.post(PATH, json={"profile": tiny()}).status_code == 200
         eventually(lambda: len(noted(notes, "began")) == 4)
+        timed(killed)
         Path(f"{notes}.end").touch()
         for location in locations:
             job = eventually(lambda at=location: (now := second.http.get(at).json())["ended_at"] and now)
@@ -71,9 +80,11 @@ def test_a_service_that_is_told_to_end_hands_its_jobs_back(tmp_path: Path, notes
         first.stop()
         assert not alive(solver)
         assert not alive(child)
+    started = time.monotonic()
     with replicas(notes, settings) as (second,):
         assert second.http.get(location).json()["state"] == "queued"
         eventually(lambda: len(noted(notes, "began")) == 2)
+        timed(started)
         Path(f"{notes}.end").touch()
         assert eventually(lambda: second.http.get(location).json()["state"] == "succeeded")
 
@@ -90,10 +101,12 @@ def test_the_embedded_database_survives_a_power_cut(tmp_path: Path, notes: Path)
         location = first.http.post(PATH, json=SLOW, headers={"prefer": "respond-async"}).headers["location"]
         first.kill()
     Path(f"{notes}.end").touch()
+    started = time.monotonic()
     with replicas(notes, settings) as (second,):
         assert second.http.get(f"/v1/profiles/{profile}").status_code == 200
         assert all(second.http.get(plan).status_code == 200 for plan in plans)
         assert eventually(lambda: second.http.get(location).json()["state"] == "succeeded")
+        timed(started)
 
 
 @pytest.mark.long
@@ -123,12 +136,14 @@ def test_a_key_of_a_killed_replica_is_taken_over(postgres: Postgres, notes: Path
             eventually(lambda: noted(notes, "began"))
             problem_of(second.http.post(PATH, json=SLOW, headers=keys), 409)
             first.kill()
+            killed = time.monotonic()
             with pytest.raises(httpx2.TransportError):
                 lost.result()
         Path(f"{notes}.end").touch()
         answer = eventually(
             lambda: (got := second.http.post(PATH, json=SLOW, headers=keys)).status_code == 200 and got
         )
+        timed(killed)
         assert second.http.post(PATH, json=SLOW, headers=keys).content == answer.content
 
 
@@ -137,7 +152,7 @@ def test_the_service_waits_for_a_database_that_is_gone(own_postgres: Postgres, n
     with replicas(notes, _shared(own_postgres.url())) as (service,):
         kept = service.http.post(PATH, json={"profile": tiny()}).headers["location"]
         location = service.http.post(PATH, json=SLOW, headers={"prefer": "wait=1"}).headers["location"]
-        own_postgres.stop()
+        own_postgres.kill()
         for _ in range(3):
             response = service.http.post(PATH, json={"profile": tiny()})
             body = problem_of(response, 503)
@@ -148,8 +163,10 @@ def test_the_service_waits_for_a_database_that_is_gone(own_postgres: Postgres, n
         Path(f"{notes}.end").touch()  # the job ends while nobody can note it
         eventually(lambda: noted(notes, "ended"))
         own_postgres.start()
+        started = time.monotonic()
         assert eventually(lambda: service.http.get(kept).status_code == 200)
         assert eventually(lambda: service.http.post(PATH, json={"profile": tiny()}).status_code == 200)
+        timed(started)
         assert eventually(lambda: service.http.get(location).json()["state"] == "succeeded")
         assert len(noted(notes, "began")) == 1
 

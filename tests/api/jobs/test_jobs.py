@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,6 +146,8 @@ def test_more_jobs_than_there_is_room_for_wait(replica: Replica, gate: Path) -> 
         locations = list(threads.map(lambda _: _job(replica), range(3)))
     states = sorted(replica.http.get(location).json()["state"] for location in locations)
     assert states == ["queued", "running", "running"]
+    time.sleep(1.5)  # the queue hands out the third, which waits here for room
+    assert sorted(replica.http.get(location).json()["state"] for location in locations) == states
     # Jobs take nothing from those who come next.
     assert replica.http.post(PATH, json={"profile": tiny()}).status_code == 200
     gate.touch()

@@ -116,13 +116,47 @@ def test_lists_show_ones_own_only(guarded: Guarded, belongings: dict[str, str], 
         assert client.get(path).json()["items"]
 
 
-def test_another_keys_profile_cannot_be_planned_with(guarded: Guarded, belongings: dict[str, str]) -> None:
-    request = {"profile_id": belongings["profiles"], "budgets": {"weight_bytes": 7000}}
+@pytest.mark.parametrize("path", ["allocations", "frontiers", "explanations", "comparisons"])
+@pytest.mark.parametrize("prefer", ["wait=30", "respond-async"])
+def test_another_keys_profile_cannot_be_planned_with(
+    guarded: Guarded, belongings: dict[str, str], path: str, prefer: str
+) -> None:
+    request: dict[str, Any] = {"profile_id": belongings["profiles"]}
+    if path == "comparisons":
+        request |= {"first": {}, "second": {"objective": "weight_bytes"}}
+    headers = {"prefer": prefer}
     with _client(guarded.url, guarded.mine) as client:
         # Twice, so that the worker has the profile at hand when the other key asks.
-        assert [client.post("/v1/allocations", json=request).status_code for _ in range(2)] == [200, 200]
+        answers = [client.post(f"/v1/{path}", json=request, headers=headers) for _ in range(2)]
+    assert all(answer.is_success for answer in answers), answers[0].text
     with _client(guarded.url, guarded.theirs) as client:
-        problem_of(client.post("/v1/allocations", json=request), 404)
+        problem = problem_of(client.post(f"/v1/{path}", json=request, headers=headers), 404)
+    assert problem["type"] == "urn:bitalloc:problem:no-such-profile"
+
+
+def test_another_keys_allocation_cannot_be_named(guarded: Guarded, belongings: dict[str, str]) -> None:
+    named = {"allocation_id": belongings["allocations"]}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/exports", {**named, "target": "torchao"}),
+        ("/v1/lint", {**named, "runtime": "vllm"}),
+        ("/v1/comparisons", {"profile": tiny(), "first": named, "second": {}}),
+        ("/v1/comparisons", {"profile": tiny(), "first": {}, "second": named}),
+    ]
+    for path, body in bodies:
+        with _client(guarded.url, guarded.mine) as client:
+            assert client.post(path, json=body).status_code == 200
+        with _client(guarded.url, guarded.theirs) as client:
+            problem = problem_of(client.post(path, json=body), 404)
+            assert problem["type"] == "urn:bitalloc:problem:no-such-allocation"
+
+
+def test_two_callers_may_use_the_same_idempotency_key(guarded: Guarded) -> None:
+    for key, target in ((guarded.mine, "mlx"), (guarded.theirs, "torchao")):
+        with _client(guarded.url, key) as client:
+            body = {"plan": {"up": "int4-g64"}, "target": target}
+            answer = client.post("/v1/exports", json=body, headers={"idempotency-key": "shared"})
+        assert answer.json()["target"] == target
+        assert "idempotency-replayed" not in answer.headers
 
 
 PUBLIC_ROUTES = [route for route in ROUTES if route[1] in PUBLIC]

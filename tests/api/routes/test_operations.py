@@ -189,7 +189,7 @@ def test_a_side_without_a_plan_has_nothing_to_compare(http: httpx2.Client) -> No
         ({"objective": "kk"}, "/second/objective", "unknown objective 'kk'"),
         ({"assignment": {"up": "int4-g64"}}, "/second/assignment", "got none for 'down'"),
         ({"assignment": {"up": "int4-g64", "down": "x"}}, "/second/assignment/down", "unknown format 'x'"),
-        ({"assignment": {"up": "int4-g64"}, "objective": "kl"}, "/second", "or an objective, not both"),
+        ({"assignment": {"up": "int4-g64"}, "objective": "kl"}, "/second", "or an objective, only one"),
         ({"fusions": ["qk"]}, "/second", "fusions go with an assignment"),
     ],
 )

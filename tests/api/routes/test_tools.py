@@ -57,6 +57,8 @@ def test_the_targets_are_those_of_the_registry(http: httpx2.Client) -> None:
         ({"target": "tensorrt"}, "/target", "unknown target 'tensorrt'"),
         ({"plan": PLAN | {"lm_head": "q9"}}, "/plan/lm_head", "q9"),
         ({"plan": {}}, "/plan", "at least 1 item"),
+        ({"plan": None}, "", "give a plan or an allocation_id"),
+        ({"allocation_id": "0" * 32}, "", "give a plan or an allocation_id"),
         ({"target": "mlx", "strict": True}, "/plan/model.layers.0.self_attn.q_proj", "becomes uint4-g128"),
     ],
 )
@@ -104,6 +106,8 @@ def test_the_runtimes_are_those_of_the_registry(http: httpx2.Client) -> None:
         ({"plan": PLAN, "runtime": "tensorrt"}, "/runtime", "unknown runtime 'tensorrt'"),
         ({"plan": {"x": "q9"}, "runtime": "vllm"}, "/plan/x", "q9"),
         ({"runtime": "vllm"}, "", "give a plan or files"),
+        ({"plan": PLAN, "allocation_id": "0" * 32, "runtime": "vllm"}, "", "give a plan or files"),
+        ({"allocation_id": "0", "runtime": "vllm"}, "/allocation_id", "should match pattern"),
         ({"plan": PLAN, "files": {"a.json": "{}"}, "runtime": "vllm"}, "", "give a plan or files"),
         ({"files": {"a.json": "{}"}, "runtime": "vllm"}, "/format", "say whose configuration"),
         ({"plan": PLAN, "format": "mlx", "runtime": "vllm"}, "", "a plan has no format"),

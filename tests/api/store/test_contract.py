@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
 
 from api.settings import Settings
 from api.store import Store, new_id, open_store
@@ -19,14 +20,7 @@ from api.store.allocations import (
     allocation_answer,
     list_allocations,
 )
-from api.store.idempotency import (
-    KEPT_S,
-    answer_key,
-    claim_key,
-    forget_keys,
-    release_key,
-    take_over_key,
-)
+from api.store.idempotency import answer_key, claim_key, release_key, take_over_key
 from api.store.jobs import (
     CANCELLED,
     QUEUED,
@@ -157,6 +151,14 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
     assert allocation_answer(store, "me", identifier) is None
 
 
+def test_what_is_stored_is_not_in_errors(store: Store) -> None:
+    with store.writing() as connection:
+        add_allocations(connection, "me", [_plan("1" * 32)])
+    with pytest.raises(IntegrityError, match=r"UNIQUE|unique") as failure, store.writing() as connection:
+        add_allocations(connection, "somebody", [_plan("1" * 32)])
+    assert "somebody" not in str(failure.value)
+
+
 def _job(store: Store, replica: str = "r1", state: str = QUEUED) -> str:
     job = StoredJob(new_id(), "me", state, replica, None, None, 0, None, None)
     with store.writing() as connection:
@@ -260,17 +262,18 @@ def test_a_key_gives_its_answer_again(store: Store) -> None:
     assert (before.status, before.headers, before.answer) == (200, {"location": "/x"}, b"packed")
 
 
-def test_old_keys_are_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim_key(store, "me", "old", "h", "r1")
-    assert forget_keys(store) == 0
+def test_an_old_key_can_be_used_anew_once_it_was_answered(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("answered", "in flight"):
+        assert claim_key(store, "me", key, "h", "r1", 10) is None
+    with store.writing() as connection:
+        answer_key(connection, "me", "answered", 200, {}, b"")
+    assert claim_key(store, "me", "answered", "other", "r1", 10) is not None
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + KEPT_S + 1)
-    claim_key(store, "me", "new", "h", "r1")
-    assert claim_key(store, "me", "old", "other", "r1") is None  # as if it had never been used
-    monkeypatch.undo()
-    assert forget_keys(store) == 0
-    monkeypatch.setattr(time, "time", lambda: now + 3 * KEPT_S)
-    assert forget_keys(store) == 2
+    monkeypatch.setattr(time, "time", lambda: now + 11)
+    assert claim_key(store, "me", "answered", "other", "r1", 10) is None
+    assert claim_key(store, "me", "in flight", "other", "r1", 10) is not None
 
 
 def test_a_key_can_be_released_or_taken_over(store: Store) -> None:

@@ -1,0 +1,33 @@
+"""Stored allocations for workers, each only to its owner."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from api.blocking import blocking
+from api.problems import ProblemError
+from api.store import Store
+from api.store.allocations import allocation_answer
+from api.work.task import Allocations
+
+
+def allocations_for(owner: str, store: Store) -> Allocations:
+    """Hand an owner's allocations to workers.
+
+    Args:
+        owner: The owner.
+        store: The database.
+
+    Returns:
+        For ``api.work.Task.allocations``.
+    """
+
+    async def hand_out(identifier: str) -> bytes:
+        answer = await blocking(allocation_answer, store, owner, identifier)
+        if answer is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND, "no-such-allocation", f"there is no allocation {identifier}"
+            )
+        return answer
+
+    return hand_out

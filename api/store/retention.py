@@ -1,0 +1,67 @@
+"""Forget what is old, a batch at a time; on several replicas at once, each takes rows that no other has."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Table, delete, func, select, tuple_
+
+from api.store.database import Store
+from api.store.tables import allocations, idempotency, job_events, jobs, replicas
+
+#: Rows in one transaction; others get their turn between two of them.
+BATCH = 500
+#: Digits of an id that tell when it was made; the plans of a job share them with it.
+_TIME = 16
+
+
+def forget_jobs(store: Store, before: float) -> int:
+    """Forget jobs that ended long ago, with what they told.
+
+    Args:
+        store: The database.
+        before: Those that ended before this, in seconds since 1970; what is queued or running has not ended.
+
+    Returns:
+        How many, at most :data:`BATCH`.
+    """
+    return _forget(store, jobs, jobs.c.ended_at < before)
+
+
+def forget_allocations(store: Store, before: float) -> int:
+    """Forget answers that were asked for long ago, but none of a job that is still known.
+
+    Args:
+        store: The database.
+        before: Those asked for before this, in seconds since 1970.
+
+    Returns:
+        How many, at most :data:`BATCH`.
+    """
+    of_jobs = select(func.substr(jobs.c.id, 1, _TIME))
+    old = allocations.c.id < f"{max(int(before * 1e9), 0):016x}"
+    return _forget(store, allocations, old & func.substr(allocations.c.id, 1, _TIME).not_in(of_jobs))
+
+
+def forget_keys(store: Store, before: float) -> int:
+    """Forget idempotency keys that were used long ago, but none whose request a service still works on.
+
+    Args:
+        store: The database.
+        before: Those used before this, in seconds since 1970.
+
+    Returns:
+        How many, at most :data:`BATCH`.
+    """
+    answered = idempotency.c.status.is_not(None) | idempotency.c.replica.not_in(select(replicas.c.id))
+    return _forget(store, idempotency, (idempotency.c.made_at < before) & answered)
+
+
+def _forget(store: Store, table: Table, old: ColumnElement[bool]) -> int:
+    key = list(table.primary_key)
+    # On PostgreSQL rows that another replica is about to forget are passed over; SQLite has one writer anyway.
+    query = select(*key).where(old).order_by(*key).limit(BATCH).with_for_update(skip_locked=True)
+    with store.writing() as connection:
+        rows = [tuple(row) for row in connection.execute(query)]
+        if table is jobs:
+            connection.execute(delete(job_events).where(job_events.c.job.in_([row[0] for row in rows])))
+        connection.execute(delete(table).where(tuple_(*key).in_(rows)))
+    return len(rows)
