@@ -78,14 +78,15 @@ def maximise_dual(problem: Problem, hull: Hull | None = None, deadline: Deadline
         1.5
     """
     lagrangian = _Lagrangian(problem)
-    if hull is not None and hull.within(problem.limit[0]) < hull.price.size:
-        return _on_hull(lagrangian, hull)
+    if problem.limits == 1:
+        hull = build_hull(problem) if hull is None else hull
+        # Where not every step fits, the free plan does not either.
+        if hull.within(problem.limit[0]) < hull.price.size:
+            return _on_hull(lagrangian, hull)
     free = lagrangian.cut(np.zeros(problem.limits))
     if (free.slope <= 0).all():
         return Dual(free.multipliers, free.value, lagrangian.evaluations, free.choice)
-    if problem.limits == 1:
-        return _on_hull(lagrangian, build_hull(problem) if hull is None else hull)
-    return _by_cutting_planes(lagrangian, free, deadline)
+    return _by_cutting_planes(lagrangian, free, deadline) if hull is None else _on_hull(lagrangian, hull)
 
 
 class _Lagrangian:
