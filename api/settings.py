@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         data_dir: Folder of the embedded database; made when it is missing.
         database_url: Database that several replicas share, ``postgresql+psycopg://user:password@host/name``; the
             embedded one in ``data_dir`` when absent.
-        workers: Processes that solve; 0 for one per core, at least two.
+        workers: Processes that solve; 0 for one per core and one more.
         worker_memory_bytes: Address space that a worker may take before its solve fails.
         overrun_s: Time past its limit that a solve gets before it is killed.
         jobs: Solves that may outlast their request at a time; more of them wait in the queue.

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from allocator import Profile, make_request, total
+from allocator import InvalidInputError, Profile, make_request, total
 from quantize.feedback import Measurement, Refined, refine
 from quantize.feedback.resources import corrected
 
@@ -75,7 +75,7 @@ class Speed:
     Attributes:
         uniform_us: Format → time of the uniform plan.
         uniform_loss: Format → its loss.
-        planned: One for each budget.
+        planned: One for each budget that some plan was seen to keep.
     """
 
     uniform_us: Mapping[str, float]
@@ -101,23 +101,31 @@ def measured_speed(runtime: Runtime, evaluations: int, shares: Sequence[float] =
     first = {name: _again(clock, plan) for name, plan in uniform.items()}
     fastest, slowest = min(first.values()), first[runtime.full_precision]
     budgets = [fastest + share * (slowest - fastest) for share in shares]
-    found = [
-        refine(
+    found = [_refined(runtime, clock, budget, evaluations) for budget in budgets]
+    uniform_us = {name: _again(clock, plan) for name, plan in uniform.items()}
+    planned = tuple(
+        _planned(runtime, item, budget, _again(clock, item.best.assignment), uniform_us, losses)
+        for item, budget in zip(found, budgets, strict=True)
+        if item is not None
+    )
+    return Speed(uniform_us, losses, planned)
+
+
+def _refined(
+    runtime: Runtime, clock: Callable[[Plan], float], budget_us: float, evaluations: int
+) -> Refined | None:
+    # None where the clock was so restless that no plan was seen to keep the budget: the other budgets still count.
+    try:
+        return refine(
             runtime.profile,
             lambda plan: Measurement(runtime.loss(plan) + _LEAST, latency_us=clock(plan)),
             max_evaluations=evaluations,
             patience=evaluations,
             objective=runtime.objective,
-            budgets={"latency_us": budget},
+            budgets={"latency_us": budget_us},
         )
-        for budget in budgets
-    ]
-    uniform_us = {name: _again(clock, plan) for name, plan in uniform.items()}
-    planned = tuple(
-        _planned(runtime, item, budget, _again(clock, item.best.assignment), uniform_us, losses)
-        for item, budget in zip(found, budgets, strict=True)
-    )
-    return Speed(uniform_us, losses, planned)
+    except InvalidInputError:
+        return None
 
 
 def clock_beside(

@@ -34,7 +34,8 @@ class Pool:
     """
 
     def __init__(self, settings: Settings, finished: Callable[[Done], None] = lambda _: None) -> None:
-        self.size = settings.workers or max(os.cpu_count() or 1, 2)
+        # One more than cores: it works while the service gives another its next task.
+        self.size = settings.workers or (os.cpu_count() or 1) + 1
         self._settings = settings
         self._finished = finished
         self._idle: asyncio.LifoQueue[Child] = (
