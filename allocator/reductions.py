@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.problem import BoolArray, IntArray, Problem, least, masked_spend
+from allocator.problem import BoolArray, FloatArray, IntArray, Problem, least, masked_spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,46 @@ def fix_single_options(problem: Problem, available: BoolArray) -> Reduction:
     return Reduction(smaller, undo, float(problem.cost[rows, columns].sum()))
 
 
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far apart options spend, limit by limit: enough to tell that all of them fit.
+
+    Attributes:
+        least: (R,) what the thriftiest options of all units spend.
+        terms: (R,) the same, of absolute values.
+        step: (R,) the most that an option spends above the thriftiest of its unit.
+    """
+
+    least: FloatArray
+    terms: FloatArray
+    step: FloatArray
+
+    @classmethod
+    def of(cls, problem: Problem) -> Spread:
+        """Look at all options.
+
+        Args:
+            problem: The problem.
+
+        Returns:
+            The spread.
+        """
+        thriftiest = least(masked_spend(problem))  # (R, U)
+        more = np.where(problem.available, problem.spend - thriftiest[:, :, None], 0.0)  # (R, U, F)
+        return cls(thriftiest.sum(axis=1), np.abs(thriftiest).sum(axis=1), more.max(axis=(1, 2), initial=0.0))
+
+    def fits(self, limit: FloatArray) -> bool:
+        """Tell whether :func:`fitting_options` would leave nothing out.
+
+        Args:
+            limit: (R,) limits.
+
+        Returns:
+            True where every option fits beside the thriftiest of all others.
+        """
+        return bool((self.step <= _room(limit, self.least, self.terms)).all())
+
+
 def fitting_options(problem: Problem) -> BoolArray:
     """Leave out options that break a limit even where all other units spend their least.
 
@@ -75,8 +115,11 @@ def fitting_options(problem: Problem) -> BoolArray:
     spend = masked_spend(problem)
     thriftiest = least(spend)  # (R, U)
     more = spend - thriftiest[:, :, None]  # (R, U, F)
-    rounding = 1e-12 * (np.abs(thriftiest).sum(axis=1) + np.abs(problem.limit))
-    room = problem.limit - thriftiest.sum(axis=1) + rounding
-    within: BoolArray = (more <= room[:, None, None]).all(axis=0)
+    room = _room(problem.limit, thriftiest.sum(axis=1), np.abs(thriftiest).sum(axis=1))
+    within: BoolArray = np.all(more <= room[:, None, None], axis=0)
     kept: BoolArray = problem.available & within
     return kept
+
+
+def _room(limit: FloatArray, spent: FloatArray, terms: FloatArray) -> FloatArray:
+    return limit - spent + 1e-12 * (terms + np.abs(limit))

@@ -10,7 +10,7 @@ import numpy as np
 from allocator.dual import Dual, maximise_dual
 from allocator.hull import Hull, build_hull
 from allocator.problem import FloatArray, IntArray, Problem, lagrangian_cost, masked_cost
-from allocator.reductions import fitting_options
+from allocator.reductions import Spread, fitting_options
 from allocator.solvers.core import Expansion
 from allocator.solvers.core_mip import solve_core
 from allocator.solvers.expanding_core import expand_core
@@ -54,10 +54,12 @@ class Prepared:
     Attributes:
         problem: The problem; its limits are only defaults.
         hull: The merged hull, for one limit.
+        spread: What tells that a limit leaves all options.
     """
 
     problem: Problem
     hull: Hull | None
+    spread: Spread | None
 
 
 def prepare(problem: Problem) -> Prepared:
@@ -69,7 +71,7 @@ def prepare(problem: Problem) -> Prepared:
     Returns:
         State for :func:`solve_prepared`.
     """
-    return Prepared(problem, build_hull(problem) if problem.limits == 1 else None)
+    return Prepared(problem, build_hull(problem) if problem.limits == 1 else None, Spread.of(problem))
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
@@ -82,7 +84,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Returns:
         Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
     """
-    return solve_prepared(Prepared(problem, None), problem.limit, effort)
+    return solve_prepared(Prepared(problem, None, None), problem.limit, effort)
 
 
 def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Outcome:
@@ -98,11 +100,13 @@ def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Out
     """
     problem = replace(prepared.problem, limit=limit)
     deadline = Deadline(effort.time_limit_s)
-    fitting = fitting_options(problem)
-    if not fitting.any(axis=1).all():
-        return infeasible({"dual_evaluations": 0})
-    whole = np.array_equal(fitting, problem.available)
-    problem = replace(problem, available=fitting)
+    whole = prepared.spread is not None and prepared.spread.fits(limit)
+    if not whole:
+        fitting = fitting_options(problem)
+        if not fitting.any(axis=1).all():
+            return infeasible({"dual_evaluations": 0})
+        whole = np.array_equal(fitting, problem.available)
+        problem = replace(problem, available=fitting)
     dual = maximise_dual(problem, prepared.hull if whole else None, deadline)
     return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -39,6 +40,10 @@ class Store:
     engine: Engine
     _writing: AbstractContextManager[Any] = field(default_factory=nullcontext, repr=False)
 
+    @cached_property
+    def _writer(self) -> Engine:
+        return self.engine.execution_options(**_WRITES)
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Read in one transaction.
@@ -57,7 +62,7 @@ class Store:
             The connection.
         """
         # SQLite has one writer; waiting here is fair and quick, waiting in SQLite sleeps.
-        with _told(), self._writing, self.engine.execution_options(**_WRITES).begin() as connection:
+        with _told(), self._writing, self._writer.begin() as connection:
             yield connection
 
     def check(self) -> None:

@@ -15,8 +15,11 @@ from pydantic_core import from_json
 
 from allocator import Fault, InvalidInputError
 from api.json_limits import JsonLimits
-from api.json_shape import json_shape
+from api.json_shape import JsonShape, json_shape
 from api.work.errors import InvalidJsonError
+
+#: Finding the brackets of a shorter text that are not in its strings takes longer than counting all of them.
+_SMALL_BYTES = 4096
 
 
 def decoded(body: bytes, limits: JsonLimits) -> object:
@@ -37,7 +40,7 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
         >>> decoded(b'{"gap": 0.5}', JsonLimits())
         {'gap': 0.5}
     """
-    shape = json_shape(body, limits.max_json_depth, limits.max_json_values)
+    shape = _small(body, limits) or json_shape(body, limits.max_json_depth, limits.max_json_values)
     if shape.depth > limits.max_json_depth:
         raise InvalidJsonError(
             f"JSON is nested deeper than {limits.max_json_depth} levels; a profile needs six"
@@ -49,12 +52,24 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
         document = from_json(body)
     except ValueError as error:
         _explain(body, str(error))
-    # Every key has a colon; where fewer came through, some came twice.
-    if shape.colons != _members(document):
+    # Every key has a colon; where fewer came through, some came twice, or a colon was part of a text.
+    members = _members(document)
+    if shape.colons != members:
+        shape = json_shape(body, limits.max_json_depth, limits.max_json_values)
+    if shape.colons != members:
         _explain(body, "an object has a key twice")
     if faults := list(_oversized(document, limits)):
         raise InvalidInputError(*faults)
     return document
+
+
+def _small(body: bytes, limits: JsonLimits) -> JsonShape | None:
+    # Upper bounds from counts that need no arrays; None where they are not enough.
+    depth, colons = body.count(b"[") + body.count(b"{"), body.count(b":")
+    values = 1 + depth + colons + body.count(b",")
+    if len(body) > _SMALL_BYTES or depth > limits.max_json_depth or values > limits.max_json_values:
+        return None
+    return JsonShape(depth, values, colons)
 
 
 def _members(document: object) -> int:

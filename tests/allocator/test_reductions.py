@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from allocator.problem import masked_cost
-from allocator.reductions import fitting_options, fix_single_options
+from allocator.reductions import Spread, fitting_options, fix_single_options
 from tests.allocator.problems import brute_force, make, random_problem
 
 
@@ -55,3 +55,18 @@ def test_an_option_left_out_is_in_no_plan(limits: int) -> None:
             continue
         assert best == brute_force(replace(problem, available=fitting))
     assert gone or limits == 0
+
+
+@pytest.mark.parametrize("limits", [0, 1, 2, 3])
+def test_the_spread_tells_whether_every_option_fits(limits: int) -> None:
+    rng = np.random.default_rng(limits)
+    seen = set()
+    for _ in range(60):
+        problem = random_problem(rng, limits=limits)
+        spread = Spread.of(problem)
+        for share in (0.5, 0.9, 1.0, 1.5):
+            tighter = replace(problem, limit=np.floor(share * problem.limit))
+            every = np.array_equal(fitting_options(tighter), problem.available)
+            assert spread.fits(tighter.limit) == every
+            seen.add(every)
+    assert seen == ({True} if limits == 0 else {True, False})
