@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from api.store.migrate import migrate
 
 #: Longest wait for a lock of another process, in milliseconds.
 _BUSY_MS = 10_000
+_RETRY_S = 0.02
 _WRITES = {"bitalloc_writes": True}
 
 
@@ -127,7 +130,7 @@ def _opened_sqlite(url: str) -> Store:
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
         connection.isolation_level = None  # the driver would begin transactions by itself, and too late
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -137,6 +140,21 @@ def _opened_sqlite(url: str) -> Store:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return Store(engine, threading.Lock())
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # The first to ask changes the file, and SQLite tells others that ask meanwhile at once that it is locked: here
+    # it does not wait as it does elsewhere.
+    until = time.monotonic() + _BUSY_MS / 1e3
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
 
 
 def _server(url: str) -> Store:
