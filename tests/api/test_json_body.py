@@ -121,3 +121,33 @@ def test_a_profile_of_too_many_rows_or_columns_is_pointed_at(inline: bool) -> No
     where = "/profile" if inline else ""
     assert [fault.pointer for fault in refusal.value.faults] == [f"{where}/layers", f"{where}/formats"]
     decoded(body, JsonLimits(max_layers=6, max_formats=3))
+
+
+@pytest.mark.parametrize(
+    "more", ["", " " * 5_000]
+)  # short bodies are counted, longer ones read bracket by bracket
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        ('{"a": "1:2", "b": [":", "{"]}', None),
+        ('{"a": 1, "a": ":"}', "a"),
+        ('{"a:": {"b": 1, "b": 2}}', "b"),
+        ('{"\\":": 1, "c": 2, "c": 3}', "c"),
+    ],
+)
+def test_colons_in_texts_neither_hide_nor_make_a_key_twice(text: str, twice: str | None, more: str) -> None:
+    body = (text + more).encode()
+    if twice is None:
+        assert decoded(body, JsonLimits()) == json.loads(text)
+    else:
+        with pytest.raises(InvalidJsonError, match=f"key '{twice}' twice"):
+            decoded(body, JsonLimits())
+
+
+def test_short_bodies_are_held_to_the_limits_too() -> None:
+    limits = JsonLimits(max_json_depth=3, max_json_values=10)
+    assert decoded(b'[[["[[[[ text"]]]', limits) == [[["[[[[ text"]]]
+    with pytest.raises(InvalidJsonError, match="nested deeper than 3 levels"):
+        decoded(b"[[[[1]]]]", limits)
+    with pytest.raises(InvalidInputError, match="at most 10 values"):
+        decoded(b"[1,2,3,4,5,6,7,8,9,10,11]", limits)
