@@ -89,6 +89,21 @@ def test_a_service_that_is_told_to_end_hands_its_jobs_back(tmp_path: Path, notes
         assert eventually(lambda: second.http.get(location).json()["state"] == "succeeded")
 
 
+def test_a_job_that_waits_for_room_is_handed_back_too(tmp_path: Path, notes: Path) -> None:
+    settings: dict[str, object] = {"data_dir": tmp_path / "data", "lease_s": LEASE_S, "jobs": 1}
+    with replicas(notes, settings) as (first,):
+        begun = first.http.post(PATH, json=SLOW, headers={"prefer": "wait=1"}).headers["location"]
+        waiting = first.http.post(PATH, json=SLOW, headers={"prefer": "respond-async"}).headers["location"]
+        time.sleep(1.5)  # the queue hands it out, and it waits for the first to end
+        assert first.http.get(waiting).json()["state"] == "queued"
+        assert len(noted(notes, "began")) == 1
+        first.stop()
+    Path(f"{notes}.end").touch()
+    with replicas(notes, settings) as (second,):
+        for location in (begun, waiting):
+            assert eventually(lambda at=location: second.http.get(at).json()["state"] == "succeeded")
+
+
 @pytest.mark.long
 def test_the_embedded_database_survives_a_power_cut(tmp_path: Path, notes: Path) -> None:
     settings: dict[str, object] = {"data_dir": tmp_path / "data", "lease_s": LEASE_S}
