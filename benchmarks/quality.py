@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -55,9 +55,7 @@ def language(
     evaluations: _Evaluations = 60, seeds: _Seeds = 1, bits: _Bits = _ALL_BITS, out: _Out = None
 ) -> None:
     """The small Llama: KL and perplexity at equal bytes."""
-    with one_thread():
-        budgets = tuple(map(float, bits.split(",")))
-        _models(budgets, quality_models.language(budgets, evaluations, seeds), out, "language")
+    _models(quality_models.language, bits, evaluations, seeds, out)
 
 
 @app.command()
@@ -65,9 +63,7 @@ def encoder(
     evaluations: _Evaluations = 40, seeds: _Seeds = 1, bits: _Bits = _ALL_BITS, out: _Out = None
 ) -> None:
     """all-MiniLM-L6-v2: embedding distance and recall@1 at equal bytes."""
-    with one_thread():
-        budgets = tuple(map(float, bits.split(",")))
-        _models(budgets, quality_models.encoder(budgets, evaluations, seeds), out, "encoder")
+    _models(quality_models.encoder, bits, evaluations, seeds, out)
 
 
 @app.command()
@@ -158,8 +154,15 @@ def _show_peer(title: str, rows: Sequence[measured.Row], question: Question) -> 
 
 
 def _models(
-    budgets: Sequence[float], tables: Mapping[str, Mapping[str, Sequence[float]]], out: Path | None, name: str
+    compared: Callable[[Sequence[float], int, int], quality_models.Tables],
+    bits: str,
+    evaluations: int,
+    seeds: int,
+    out: Path | None,
 ) -> None:
+    budgets, name = tuple(map(float, bits.split(","))), compared.__name__
+    with one_thread():
+        tables = compared(budgets, evaluations, seeds)
     for title, rows in tables.items():
         _show(title, budgets, rows, None, name)
     _write(out, name, tables)

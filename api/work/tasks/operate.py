@@ -14,13 +14,15 @@ from api.operations.export import ExportRequest, PlannedAllocation, exported
 from api.operations.frontier import FrontierRequest, trade_off
 from api.operations.lint import LintRequest, linted
 from api.operations.stored import with_stored
+from api.wire import ProfileRequest
 from api.work.desk import Work
 from api.work.parsing import parsed
+from api.work.recognise import parsed_about_profile
 from api.work.tasks import Answer
 from api.work.tasks.allocate import limited, wanted_profile
 
 #: Functions of a profile, the request within the time limit, and everything that was asked.
-ABOUT_PROFILES: Mapping[str, tuple[type[BaseModel], Callable[..., BaseModel]]] = {
+ABOUT_PROFILES: Mapping[str, tuple[type[ProfileRequest], Callable[..., BaseModel]]] = {
     "frontier": (FrontierRequest, trade_off),
     "explanation": (ExplanationRequest, explanation),
     "comparison": (ComparisonRequest, comparison),
@@ -42,15 +44,16 @@ def run(work: Work) -> Answer:
         No facts; the answer to send.
     """
     name = work.options["operation"]
-    model, operation = {**ABOUT_PROFILES, **ABOUT_PLANS}[name]
 
     def stored(identifier: str) -> PlannedAllocation:
         return PlannedAllocation.model_validate_json(gzip.decompress(work.fetch_allocation(identifier)))
 
-    asked: Any = with_stored(parsed(model, work.body, work.limits), stored)
     if name in ABOUT_PLANS:
-        answer = operation(asked)
+        model, operation = ABOUT_PLANS[name]
+        answer = operation(with_stored(parsed(model, work.body, work.limits), stored))
     else:
+        about, operation = ABOUT_PROFILES[name]
+        asked: Any = with_stored(parsed_about_profile(about, work), stored)
         request = limited(asked, work.options["max_time_limit_s"])
         answer = operation(wanted_profile(work, asked), request, asked)
     return {}, [answer.model_dump_json().encode()]
