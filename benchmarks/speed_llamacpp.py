@@ -16,15 +16,15 @@ from benchmarks.models.cache import cached, one_thread, seeded
 from benchmarks.models.language import logits as torch_logits
 from benchmarks.models.language import next_token_loss
 from benchmarks.models.trained import kl_divergence
-from benchmarks.quality_speed import Plan, Runtime, clock_beside
+from benchmarks.quality_speed import Plan, Runtime, clock_beside, middle
 from quantize import apply
 from quantize.feedback.measurement import digest
 from sensitivity import kl, profile_model
 
 FORMATS = ("int4-g32", "int5-g32", "int8-g32", "fp16", "fp32")
 _LENGTH = 64
-_DECODED = 16  # tokens of one round
-_ROUNDS = 8
+_DECODED = 8  # tokens of one round
+_ROUNDS = 4
 _VOCABULARY = 1024
 SIZES = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16}
 
@@ -105,7 +105,7 @@ def with_latency(
         for kind in kinds
         for target in formats[1:]
     ]
-    clock = clock_beside(times_us, base)
+    clock = clock_beside(times_us, middle(profile))
     least = clock(base)
     extra = np.reshape([clock(probe) - least for probe in probes], (len(kinds), -1))  # (K, F - 1)
     weights = sum(int(np.prod(shape)) for shape in shapes.values())

@@ -3,8 +3,8 @@ r"""Tables of latency against the clock: measured ≈ scale · Σ + constant.
 A table adds up kernels; a runtime also spends time between them, and runs them warm or cold. Both errors are much the
 same for all plans of a model, so two numbers correct most of the table. The scale is the median of the slopes between
 measured plans (P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 1968), which a few
-disturbed measurements do not move; the line then goes through the plan that came closest to the budget, where it has
-to be right.
+disturbed measurements do not move; the line then goes through the middle of the plans that came close to the budget,
+where it has to be right.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
+import numpy as np
+
 from allocator import Profile
 from allocator.profile import SizeRow
 
 _LEAST_SCALE, _MOST_SCALE = 0.05, 20.0
+_CLOSE = 0.05  # to the budget, of it
 
 
 def line(
@@ -44,11 +47,11 @@ def line(
         if abs(summed[j] - summed[i]) > apart
     ]
     scale = min(max(statistics.median(slopes), _LEAST_SCALE), _MOST_SCALE) if slopes else 1.0
-    closest = min(range(len(measured)), key=lambda index: abs(measured[index] - near))
-    constant = measured[closest] - scale * summed[closest]
-    if constant < 0:  # the line goes through zero then
-        return measured[closest] / summed[closest], 0.0
-    return scale, constant
+    off = np.abs(np.array(measured) - near)
+    close = off <= max(_CLOSE * abs(near), off.min())
+    x, y = np.array(summed)[close], np.array(measured)[close]
+    constant = float(np.median(y - scale * x))
+    return (scale, constant) if constant >= 0 else (float(np.median(y / x)), 0.0)  # through zero
 
 
 def with_line(profile: Profile, resource: str, scale: float, constant: float) -> Profile:

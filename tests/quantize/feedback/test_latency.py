@@ -31,6 +31,12 @@ def test_one_plan_moves_the_constant_only_and_no_constant_is_below_zero() -> Non
     assert line([100.0, 101.0], [50.0, 90.0], near=60.0, apart=5.0) == (0.5, 0.0)
 
 
+def test_the_line_goes_through_the_middle_of_what_came_close() -> None:
+    summed, measured = [100.0, 200.0, 201.0, 202.0, 300.0], [210.0, 310.0, 315.0, 305.0, 410.0]
+    assert line(summed, measured, near=311.0) == (1.0, 110.0)
+    assert line(summed, measured, near=450.0) == (1.0, 110.0)  # the closest where none came close
+
+
 def test_fused_kernels_are_corrected_too() -> None:
     profile, _ = coupled(2)
     fused = profile.model_validate(
@@ -117,16 +123,44 @@ def test_a_plan_does_not_win_by_a_lucky_moment(share: float) -> None:
     assert found.best.measurement.latency_us == truth(found.best.assignment)
     assert set(asked.values()) <= {1, 3}
     best = np.inf
-    for trial in found.trials:  # whatever was the best when it came was timed three times, and nothing else
+    for trial in (
+        found.trials
+    ):  # whatever was the best when it came, or nearly, was timed three times, and nothing else
         assert (asked[tuple(trial.assignment.values())] == 3) == (
-            trial.loss < best and was_within(trial, budget)
+            trial.loss < best and was_close(trial, budget)
         )
         best = min(best, trial.loss) if trial.fits else best
 
 
-def was_within(trial: Trial, budget: float) -> bool:
+def was_close(trial: Trial, budget: float) -> bool:
     _, clock = moody_clock(0.5, Counter())
-    return clock(trial.assignment) <= budget
+    return clock(trial.assignment) <= 1.05 * budget
+
+
+def test_a_plan_does_not_lose_by_an_unlucky_moment() -> None:
+    profile, loss = coupled()
+    table = np.array(profile.resources["latency_us"].values)
+    budget = 930.0
+    asked: Counter[tuple[str, ...]] = Counter()
+
+    def truth(plan: Mapping[str, str]) -> float:
+        return float(table[np.arange(5), [list(FORMATS).index(name) for name in plan.values()]].sum())
+
+    def clock(plan: Mapping[str, str]) -> float:
+        asked[tuple(plan.values())] += 1
+        return truth(plan) * (1.04 if asked[tuple(plan.values())] == 1 else 1.0)
+
+    def found(clock: Callable[[Mapping[str, str]], float]) -> Trial:
+        return refine(
+            profile,
+            lambda plan: Measurement(loss(plan), latency_us=clock(plan)),
+            max_evaluations=30,
+            patience=30,
+            budgets={"latency_us": budget},
+        ).best
+
+    assert truth(found(truth).assignment) * 1.04 > budget, "the clock has to show the case that this is about"
+    assert found(clock).assignment == found(truth).assignment
 
 
 def test_times_come_from_the_journal_too(tmp_path: Path) -> None:
