@@ -13,13 +13,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from allocator import Profile, ResourceTable, load_profile
 from benchmarks.llamacpp import LlamaCpp, logits, us_per_token
 from benchmarks.models.cache import cached, one_thread, seeded
-from benchmarks.models.language import logits as torch_logits
-from benchmarks.models.language import next_token_loss
 from benchmarks.models.trained import kl_divergence
 from benchmarks.quality_speed import Plan, Runtime, clock_beside, middle
 from quantize import apply
 from quantize.feedback.measurement import digest
 from sensitivity import kl, profile_model
+from sensitivity.language_model import logits as torch_logits
+from sensitivity.language_model import next_token_loss
 
 FORMATS = ("int4-g32", "int5-g32", "int8-g32", "fp16", "fp32")
 _LENGTH = 64

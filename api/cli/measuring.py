@@ -1,4 +1,4 @@
-"""What commands measure plans of a sentence encoder with."""
+"""How commands measure plans: of a sentence encoder by its embeddings, of a language model by its predictions."""
 
 from __future__ import annotations
 
@@ -9,44 +9,53 @@ from typing import Annotated, TypeAlias
 import typer
 
 from allocator.errors import require
-from api.cli.profile import read_pairs
+from api.cli.calibration import language_folder, read_pairs, read_text
 
-ModelFolder: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder of the transformers encoder; all-MiniLM-L6-v2 when absent.")
-]
-Pairs: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        help='JSON lines of `{"query": …, "document": …}`; docstrings of the standard library when absent.'
-    ),
-]
-Count: TypeAlias = Annotated[int, typer.Option(help="Number of pairs to measure on.", min=2)]
+Count: TypeAlias = Annotated[int, typer.Option(help="Pairs, or windows of --text, to measure on.", min=2)]
 Force: TypeAlias = Annotated[
     bool, typer.Option("--force", help="Replace what exists under the name of --out.")
 ]
 _PAIRS_PER_BATCH = 16
 
 
-def encoder_measure(
-    model: Path | None, pairs: Path | None, count: int
+def plan_measure(
+    model: Path | None, pairs: Path | None, text: Path | None, count: int, length: int
 ) -> Callable[[Mapping[str, str]], float]:
-    """Make the function that measures plans of an encoder: mean embedding distance to the original.
+    """Make the function that measures plans.
 
     Args:
-        model: Folder of the encoder; all-MiniLM-L6-v2 when absent.
-        pairs: File of pairs; docstrings of the standard library when absent.
-        count: Pairs to measure on.
+        model: Folder of the model; all-MiniLM-L6-v2 when absent.
+        pairs: File of pairs, for an encoder; docstrings of the standard library when absent.
+        text: File of text, for a language model.
+        count: Pairs, or windows of text, to measure on.
+        length: Tokens of a window.
 
     Returns:
-        Plan → mean of 1 - cosine.
+        Plan → mean distance to the original: 1 - cosine of embeddings, or the KL divergence of the next token, nats.
     """
     require("torch", "models")
+    if text is None:
+        return _encoder(model, pairs, count)
+    return _language(language_folder(model, pairs), text, count, length)
+
+
+def _encoder(model: Path | None, pairs: Path | None, count: int) -> Callable[[Mapping[str, str]], float]:
     from sensitivity.docstrings import docstring_pairs
     from sensitivity.planned import distance_of_plans
     from sensitivity.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
 
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
     encoder, tokenizer = load_text_encoder(model)
-    return distance_of_plans(
-        encoder, pair_batches(tokenizer, data, _PAIRS_PER_BATCH), encode, cosine_distance
-    )
+    batches = pair_batches(tokenizer, data, _PAIRS_PER_BATCH)
+    return distance_of_plans(encoder, batches, encode, cosine_distance)
+
+
+def _language(folder: Path, text: Path, count: int, length: int) -> Callable[[Mapping[str, str]], float]:
+    from sensitivity.language_model import load_language_model, logits, windows
+    from sensitivity.output_metrics import find_metric
+    from sensitivity.planned import distance_of_plans
+
+    corpus = read_text(text)
+    model, tokenizer = load_language_model(folder)
+    batches = windows(tokenizer, corpus, length, count)
+    return distance_of_plans(model, batches, logits, find_metric("softmax_kl").distance)

@@ -1,4 +1,4 @@
-"""``bitalloc refine``: plans of a sentence encoder applied and measured, until none gets better."""
+"""``bitalloc refine``: plans applied to a model and measured, until none gets better."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator import load_profile
-from api.cli.measuring import Count, Force, ModelFolder, Pairs, encoder_measure
+from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
+from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import Allowed, AsJson, Budgets, Forbidden, Limits, Objectives, Pins, ProfileFile, asked
 from api.cli.parsing import require_writable, write
 from quantize.files import require_free
@@ -27,7 +28,9 @@ def command(
     forbid: Forbidden = None,
     model: ModelFolder = None,
     pairs: Pairs = None,
+    text: TextFile = None,
     count: Count = 24,
+    length: Length = 128,
     max_evaluations: Annotated[int, typer.Option(help="Plans to measure.", min=1)] = 40,
     patience: Annotated[int, typer.Option(help="Stop after so many plans without a better one.", min=1)] = 15,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
@@ -39,17 +42,20 @@ def command(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure plans of a sentence encoder and keep the best: never worse than the solver's, uniform or greedy.
+    """Measure plans and keep the best: never worse than the solver's, uniform or greedy.
 
     Example: `bitalloc refine profile.json -o embedding_distance -b effective_bits=3.25 --journal refine.journal`
 
-    Budgets hold by the tables. For any other model, and for measured latency, use `quantize.feedback.refine`.
+    Example: `bitalloc refine profile.json -o kl -b weight_bytes=4GB --model ./my-llama --text corpus.txt`
+
+    Sentence encoders are measured by embedding distance, causal language models by KL divergence. Budgets hold by the
+    tables. For any other model, and for measured latency, use `quantize.feedback.refine`.
     """
     request = asked(budget=budget, objective=objective, limit=limit, pin=pin, allow=allow, forbid=forbid)
     loaded = load_profile(profile)
     require_free(out, force=force)
     require_writable(out)
-    measure = encoder_measure(model, pairs, count)
+    measure = plan_measure(model, pairs, text, count, length)
     from quantize.feedback import refine
     from sensitivity.progress import Bars
 

@@ -1,4 +1,4 @@
-"""``bitalloc verify``: a plan of a sentence encoder measured beside its baselines, as a gate."""
+"""``bitalloc verify``: a plan measured beside its baselines, as a gate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import typer
 
 from allocator import Fault, InvalidInputError, load_profile
 from api.cli.apply import read_allocation
-from api.cli.measuring import Count, Force, ModelFolder, Pairs, encoder_measure
+from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
+from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import AsJson
 from api.cli.parsing import require_writable, write
 from quantize.files import require_free
@@ -21,7 +22,9 @@ def command(
     objective: Annotated[str, typer.Option("--objective", "-o", help="Table that baselines are planned by.")],
     model: ModelFolder = None,
     pairs: Pairs = None,
+    text: TextFile = None,
     count: Count = 24,
+    length: Length = 128,
     tolerance: Annotated[
         float, typer.Option(help="Relative amount by which a baseline may measure better.")
     ] = 0.0,
@@ -35,6 +38,8 @@ def command(
 
     Example: `bitalloc verify plan.json --profile profile.json -o embedding_distance --out report.md`
 
+    With `--model FOLDER --text FILE` the plan is one of a causal language model.
+
     Ends with 1 when a baseline measures better than the plan.
     """  # noqa: DOC501 - the docstring is the help text
     if out is not None and out.suffix == ".json":
@@ -46,7 +51,7 @@ def command(
         for path in (out, out.with_suffix(".json")):
             require_free(path, force=force)
             require_writable(path)
-    measure = encoder_measure(model, pairs, count)
+    measure = plan_measure(model, pairs, text, count, length)
     from quantize.feedback import as_markdown, verify
 
     report = verify(loaded, allocation, measure, objective=objective, tolerance=tolerance)

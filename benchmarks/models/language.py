@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmarks.models.cache import train_once
 from benchmarks.models.stdlib_text import Text
 from benchmarks.models.trained import Trained
+from sensitivity.language_model import logits, next_token_loss
 
 _LENGTH = 128
 _PER_BATCH = 8
@@ -46,34 +47,6 @@ def train_on_text(name: str, model: nn.Module, text: Text, *, steps: int) -> Tra
         for tokens, count in ((text.training, _CALIBRATION), (text.held_out, _HELD_OUT))
     )
     return Trained(name, model, calibration, held_out, next_token_loss, logits)
-
-
-def logits(model: nn.Module, batch: Tensor) -> Tensor:
-    """What a language model says about the next token.
-
-    Args:
-        model: The model.
-        batch: (B, T) tokens.
-
-    Returns:
-        (B, T, V) logits.
-    """
-    said: Tensor = model(batch).logits
-    return said
-
-
-def next_token_loss(model: nn.Module, batch: Tensor) -> Tensor:
-    """The loss that language models are trained with.
-
-    Args:
-        model: The model.
-        batch: (B, T) tokens.
-
-    Returns:
-        (B,) nats, averaged over the T − 1 tokens that have a predecessor.
-    """
-    said = logits(model, batch)[:, :-1].transpose(1, 2)  # (B, V, T − 1)
-    return nn.functional.cross_entropy(said, batch[:, 1:], reduction="none").mean(1)
 
 
 def perplexity(trained: Trained) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from allocator import Allocation, InvalidInputError, load_profile
-from api.cli.profile import read_pairs
+from api.cli.calibration import read_pairs
 from tests.api.conftest import Run
 
 QUICK = ("--count", "8", "--tables", "fisher", "--formats", "int4-g64, int8-g64")

@@ -15,13 +15,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 
 from benchmarks.models import stdlib_llama, stdlib_moe
 from benchmarks.models.cache import seeded
-from benchmarks.models.language import next_token_loss, perplexity, train_on_text
+from benchmarks.models.language import perplexity, train_on_text
 from benchmarks.models.stdlib_text import Text, tokenize
 from benchmarks.models.trained import Trained
 from quantize import parse_format
 from sensitivity import discover
 from sensitivity.blocks import find_blocks
 from sensitivity.experts import separate_experts
+from sensitivity.language_model import next_token_loss
 from sensitivity.study import replaced, rounded
 
 SIZES = {
