@@ -1,7 +1,8 @@
 """compressed-tensors: a packed checkpoint that vLLM, SGLang and transformers load.
 
 Codes are packed without gaps into 32-bit words, 1 to 8 bits each, next to the half-precision scales of
-:mod:`quantize.rounding`; ``config.json`` gets the ``quantization_config`` that
+:mod:`quantize.rounding`; 8-bit floats, MX formats and ``int8-dynamic`` are stored as vLLM's kernels for them want
+(:mod:`quantize.compressed_layers`). ``config.json`` gets the ``quantization_config`` that
 :mod:`quantize.exports.compressed_tensors` writes. Files are worked through one by one, so that memory holds one of
 them, and neither torch nor a model is needed.
 
@@ -17,26 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-from numpy.typing import NDArray
-
 from allocator import Fault, InvalidInputError, Profile
 from quantize.checkpoint import Stored, Tensor, load_weight, stored_tensors, stored_weights, write_tensors
+from quantize.compressed_layers import compressed_layer
 from quantize.exports import export
 from quantize.files import replacing_folder, require_free
 from quantize.formats import Format
-from quantize.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.methods import NEAREST, Rounding, moment_faults
 from quantize.moments import Moments
-from quantize.packing import packed
 from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
-from quantize.rounding import Quantized, round_trip
-
-_FLOATS: dict[str, tuple[str, Any]] = {
-    "fp16": ("F16", np.float16),
-    "bf16": ("BF16", ml_dtypes.bfloat16),
-    "fp32": ("F32", np.float32),
-}
 
 
 def apply(
@@ -53,8 +43,8 @@ def apply(
 
     Args:
         model: Folder with ``config.json`` and ``*.safetensors``; it is not changed.
-        plan: Layer name to format: integers of 1 to 8 bits for matrices, in groups that divide the row; fp16, bf16 or
-            fp32 for any weight.
+        plan: Layer name to format: integers of 1 to 8 bits, ``int8-dynamic``, ``fp8-e4m3``, ``mxfp8`` and ``mxfp4`` for
+            matrices, in groups that divide the row; fp16, bf16 or fp32 for any weight.
         path: Folder to write; it appears whole or not at all. Other files of the checkpoint (tokenizer, …) are copied.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
@@ -127,12 +117,10 @@ def _require_storable(
 def _unsupported(shape: tuple[int, ...], target: Format) -> str | None:
     if target.plain:
         return None
-    if target.floating or target.activation_bits < 16:
-        return f"the compressed-tensors backend has no {target.name}"
     if len(shape) != 2:
         return f"compressed-tensors packs matrices; this weight has the shape {shape}, so {target.name!r} cannot be"
     if shape[1] % (target.group_size or 1):
-        return f"compressed-tensors needs groups that divide the row; {target.group_size} does not divide {shape[1]}"
+        return f"compressed-tensors needs groups that divide the row; that of {target.name} does not divide {shape[1]}"
     return None
 
 
@@ -169,35 +157,6 @@ def _packed_file(
         if layer == name or layer not in plan:
             made[name] = Tensor(tensor.dtype, tensor.shape, tensor.read())
             continue
-        weight, target = load_weight(tensor), plan[layer]
-        if target.floating:
-            kind, dtype = _FLOATS[target.name]
-            made[name] = _tensor(round_trip(weight, target).astype(dtype), kind)
-        else:
-            made |= _packed_layer(layer, rounded(weight, target, rounding, moments.get(layer)), target)
+        weight = load_weight(tensor)
+        made |= compressed_layer(layer, weight, plan[layer], rounding, moments.get(layer))
     return made
-
-
-def _packed_layer(layer: str, made: Quantized, target: Format) -> dict[str, Tensor]:
-    rows, row = made.shape
-    middle = 0 if not target.symmetric else 2 ** (target.bits - 1)
-    codes = made.codes.reshape(rows, -1)[:, :row] + middle
-    tensors = {
-        f"{layer}.weight_packed": _tensor(_words(codes, target.bits), "I32"),
-        f"{layer}.weight_scale": _tensor(made.scales, "F16"),
-        f"{layer}.weight_shape": _tensor(np.array(made.shape, dtype=np.int64), "I64"),
-    }
-    if not target.symmetric:  # zero points are packed along the rows
-        zeros = np.ascontiguousarray(_words(made.zeros.T, target.bits).T)
-        tensors[f"{layer}.weight_zero_point"] = _tensor(zeros, "I32")
-    return tensors
-
-
-def _words(codes: NDArray[np.int16], bits: int) -> NDArray[np.int32]:
-    data = packed(codes, bits)
-    whole = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
-    return np.ascontiguousarray(whole).view("<i4")
-
-
-def _tensor(array: NDArray[Any], kind: str) -> Tensor:
-    return Tensor(kind, array.shape, array.tobytes())

@@ -17,8 +17,9 @@ from allocator.errors import pointer
 from quantize.exports.documents import integer, read_json, table, whole, width, written
 from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
+_FLOATS = {"fp8-e4m3": "fp8", "mxfp8": "mx_fp", "mxfp4": "mx_fp"}
 _ALONE = {"bits": 16, "act_bits": 16, "data_type": "float"}
 _SPECIAL = re.compile(r"\.\*|[\^$|()\[\]?+]")
 _BARE_DOT = re.compile(r"(?<!\\)\.(?!\*)")
@@ -34,7 +35,7 @@ def _settings(target: Format) -> dict[str, Any]:
         "bits": target.bits,
         "group_size": target.group_size or -1,
         "sym": target.symmetric,
-        "data_type": "int",
+        "data_type": _FLOATS.get(target.name, "int"),
         "act_bits": 16,
     }
 
@@ -73,13 +74,19 @@ def _format(settings: Mapping[str, Any], default: Format | None, *where: str) ->
         return None
     group = whole(settings, "group_size", *where, default=inherited[1] or -1)
     data_type = str(settings.get("data_type", "int"))
+    for name, own in _FLOATS.items():
+        if data_type == own and (bits, group) == (
+            parse_format(name).bits,
+            parse_format(name).group_size or -1,
+        ):
+            return parse_format(name)
     if not data_type.startswith("int"):
         return Format(data_type, bits, floating=True, group_size=group if group > 0 else None)
     return integer(bits, group, symmetric=settings.get("sym", inherited[2]) is not False)
 
 
 TARGET = Target(
-    mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8))),
+    mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8)), named=frozenset(_FLOATS)),
     render=_render,
     parse=_parse,
     own_name=lambda layer: None if _SPECIAL.search(layer) else layer,

@@ -16,21 +16,32 @@ from quantize.exports.documents import integer, read_json, table, texts, whole, 
 from quantize.exports.names import anchored
 from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.formats import DYNAMIC, Format, parse_format
 
+#: How a checkpoint stores codes.
 _PACKED = "pack-quantized"
+_STORED = {
+    "fp8-e4m3": "float-quantized",
+    "mxfp8": "mxfp8-quantized",
+    "mxfp4": "mxfp4-pack-quantized",
+    "int8-dynamic": "int-quantized",
+}
+#: Inputs rounded to 8 bits as they come.
+_DYNAMIC = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 #: Class names as targets: the file does not say which layers are of a class, so names have to.
 _CLASSES = {"Linear": rf"^(?!.*{EMBEDDINGS.pattern})", "Embedding": EMBEDDINGS.pattern}
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
+    kinds = {target: _STORED.get(target.name, _PACKED) for target in sheet.formats.values()}
     groups = {
-        name: {"format": _PACKED, "input_activations": None, "output_activations": None} | group
-        for name, group in config_groups(sheet).items()
+        name: {"format": kind, "output_activations": None} | group
+        for (name, group), kind in zip(config_groups(sheet).items(), kinds.values(), strict=True)
     }
+    only = set(kinds.values())
     config = {
         "quant_method": "compressed-tensors",
-        "format": _PACKED,
+        "format": only.pop() if len(only) == 1 else "mixed-precision",
         "quantization_status": "compressed",
         "config_groups": groups,
         "ignore": ignored(sheet),
@@ -53,7 +64,11 @@ def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
     for name, target in sheet.formats.items():
         targets.setdefault(target, []).append(f"re:{anchored(name)}")
     return {
-        f"group_{index}": {"targets": names, "weights": _weights(target)}
+        f"group_{index}": {
+            "targets": names,
+            "weights": _weights(target),
+            "input_activations": _DYNAMIC if target.activation_bits < 16 else None,
+        }
         for index, (target, names) in enumerate(targets.items())
     }
 
@@ -85,9 +100,12 @@ def read_groups(document: Mapping[str, Any], *where: str) -> Rules:
     groups = table(document.get("config_groups"), *where, "config_groups")
     for name, content in groups.items():
         group = table(content, *where, "config_groups", name)
-        if group.get("input_activations"):
-            notes.append(f"{name} quantizes activations as well, which a plan of weights does not hold")
         target = _format(group.get("weights"), *where, "config_groups", name, "weights")
+        inputs = table(group.get("input_activations") or {}, *where, name, "input_activations")
+        if target == integer(8, None, symmetric=True) and inputs | _DYNAMIC == inputs:
+            target = parse_format(DYNAMIC)
+        elif inputs:
+            notes.append(f"{name} quantizes activations as well, which a plan of weights does not hold")
         rules += [
             _rule(text, target, *where) for text in texts(group.get("targets"), *where, name, "targets")
         ]
@@ -111,14 +129,15 @@ def _rule(text: str, target: Format | None, *where: str) -> Rule:
 
 
 def _weights(target: Format) -> dict[str, Any]:
+    power_of_two = {"scale_dtype": "torch.uint8", "zp_dtype": "torch.uint8"} if target.scale_bits == 8 else {}
     return {
         "num_bits": target.bits,
-        "type": "int",
+        "type": "float" if target.floating else "int",
         "symmetric": target.symmetric,
         "strategy": "group" if target.group_size else "channel",
         "group_size": target.group_size,
         "dynamic": False,
-    }
+    } | power_of_two
 
 
 def _format(weights: object, *where: str) -> Format | None:
@@ -128,12 +147,16 @@ def _format(weights: object, *where: str) -> Format | None:
     bits = width(settings, "num_bits", *where, default=8)
     group = whole(settings, "group_size", *where, default=-1)
     if settings.get("type", "int") == "float":
+        for name in ("fp8-e4m3", "mxfp8", "mxfp4"):
+            if settings | _weights(parse_format(name)) == settings:
+                return parse_format(name)
         return Format(f"fp{bits}", bits, floating=True, group_size=group if group > 0 else None)
     return integer(bits, group, symmetric=settings.get("symmetric", True) is not False)
 
 
+MASK = Mask(any_size(*range(1, 9)), any_size(*range(1, 9)), named=frozenset(_STORED))
 TARGET = Target(
-    mask=Mask(symmetric=any_size(*range(1, 9)), asymmetric=any_size(*range(1, 9))),
+    mask=MASK,
     render=_render,
     parse=_parse,
     advice="goes into config.json beside weights packed by compressed-tensors",

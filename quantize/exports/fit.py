@@ -37,12 +37,10 @@ def fit(
     for layer, wanted in formats.items():
         own = names.get(layer) or target.own_name(layer)
         refusal = "it has no name for this layer; give one" if own is None else target.refuses(own)
-        instead, reason = (
-            (None, refusal) if refusal and not wanted.floating else _place(wanted, target, native)
-        )
+        instead, reason = (None, refusal) if refusal and not wanted.plain else _place(wanted, target, native)
         if reason:
             losses.append(Loss(layer, wanted.name, instead.name if instead else native, reason))
-        if instead is None and native in target.mask.floats:
+        if instead is None and native in target.mask.named:
             instead = parse_format(native)
         if own is not None and instead is not None:
             placed[own] = instead
@@ -65,7 +63,7 @@ def _native(formats: Mapping[str, Format]) -> str:
 
 def _place(wanted: Format, target: Target, native: str) -> tuple[Format | None, str]:
     mask = target.mask
-    if wanted.name in target.formats or wanted.name in mask.floats:
+    if wanted.name in target.formats or wanted.name in mask.named:
         return wanted, ""
     if wanted.floating:
         known = f"it leaves layers in the checkpoint's own precision, taken to be {native}"

@@ -2,6 +2,7 @@ r"""LiteRT: a recipe for ai-edge-quantizer, one entry per layer.
 
 8 and 4 bits with one scale per row leave activations in floats. The runtime has groups and 2 bits only with integer
 arithmetic, for which it rounds activations to 8 bits as it goes; entries that it does not have are passed over.
+``int8-dynamic`` is 8 bits with that arithmetic.
 
 An expression is searched for in the names of an operation's outputs (``layers_0/mlp/down/dot;``); the last entry that
 matches wins. The name of a layer has to stand alone there, between separators.
@@ -21,7 +22,7 @@ from quantize.exports.documents import entries, integer, read_json, table, width
 from quantize.exports.names import escaped, literal
 from quantize.exports.rules import Rule, Rules, expression
 from quantize.exports.target import ROW, Mask, Sheet, Target, sized
-from quantize.formats import Format
+from quantize.formats import DYNAMIC, Format, parse_format
 
 _BEFORE, _AFTER = r"(?:^|[/;])", r"(?:$|[/;])"
 _ALONE = "no_quantize"
@@ -44,7 +45,7 @@ def _entry(name: str, target: Format | None) -> dict[str, Any]:
         "granularity": granularity,
         "dtype": "INT",
     }
-    weight_only = target.bits != 2 and target.group_size is None
+    weight_only = target.bits != 2 and target.group_size is None and target.name != DYNAMIC
     config = {
         "weight_tensor_config": weight,
         "compute_precision": "FLOAT" if weight_only else "INTEGER",
@@ -88,6 +89,8 @@ def _format(item: Mapping[str, Any], *where: str | int) -> Format | None:
     if weight.get("dtype", "INT") != "INT":
         return Format(f"fp{bits}", bits, floating=True)
     size = granularity.removeprefix("BLOCKWISE_")
+    if granularity == "CHANNELWISE" and bits == 8 and config.get("compute_precision") == "INTEGER":
+        return parse_format(DYNAMIC)
     if granularity in {"CHANNELWISE", "TENSORWISE"}:
         return integer(bits, None, symmetric=weight.get("symmetric", True) is not False)
     if not size.isdigit():
@@ -99,6 +102,7 @@ TARGET = Target(
     mask=Mask(
         symmetric={8: frozenset({ROW}), **sized((4, 2), ROW, 32, 64, 128, 256)},
         asymmetric=sized((8, 4), ROW),
+        named=frozenset({DYNAMIC}),
     ),
     render=_render,
     parse=_parse,

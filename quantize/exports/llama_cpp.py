@@ -127,7 +127,7 @@ TARGET = Target(
     mask=Mask(
         symmetric=sized((4, 5, 8), 32),
         asymmetric=sized((4, 5), 32),
-        floats=frozenset({"fp16", "bf16", "fp32"}),
+        named=frozenset({"fp16", "bf16", "fp32"}),
     ),
     render=_render,
     parse=_parse,

@@ -12,10 +12,10 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.errors import require
-from quantize.exports.compressed_tensors import config_groups, ignored, read_groups
+from quantize.exports.compressed_tensors import MASK, config_groups, ignored, read_groups
 from quantize.exports.documents import read_yaml, table
 from quantize.exports.rules import Rules
-from quantize.exports.target import Mask, Sheet, Target, any_size
+from quantize.exports.target import Sheet, Target
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -43,7 +43,7 @@ def _modifiers(document: object) -> list[dict[str, Any]]:
 
 
 TARGET = Target(
-    mask=Mask(symmetric=any_size(*range(1, 9)), asymmetric=any_size(*range(1, 9))),
+    mask=MASK,
     render=_render,
     parse=_parse,
     advice="oneshot(model=model, recipe='recipe.yaml')",

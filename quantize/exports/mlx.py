@@ -1,6 +1,7 @@
 """MLX: ``quantization`` in ``config.json``, the most common format and every other layer by name.
 
-MLX stores a scale and a bias per group, so all its integer formats have a zero point. ``false`` leaves a layer alone.
+MLX stores a scale and a bias per group, so all its integer formats have a zero point; MX formats are modes of
+their own. ``false`` leaves a layer alone.
 
 Source: mlx-lm 0.32, ``mlx_lm/utils.py:load_model``; mlx 0.32, ``mlx.core.quantize``.
 """
@@ -13,9 +14,10 @@ from typing import Any
 from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
 from quantize.exports.rules import Rules, exact
 from quantize.exports.target import Mask, Sheet, Target, sized
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
 _SETTINGS = {"group_size", "bits", "mode", "quant_method", "linear_class", "quantize_activations"}
+_MX = frozenset({"mxfp4", "mxfp8"})
 _GROUPS = {"mxfp4": 32, "mxfp8": 32, "nvfp4": 16}
 
 
@@ -27,7 +29,8 @@ def _render(sheet: Sheet) -> dict[str, str]:
 
 
 def _settings(target: Format) -> dict[str, Any]:
-    return {"group_size": target.group_size, "bits": target.bits, "mode": "affine"}
+    mode = target.name if target.floating else "affine"
+    return {"group_size": target.group_size, "bits": target.bits, "mode": mode}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -50,13 +53,15 @@ def _format(settings: Mapping[str, Any], *where: str) -> Format:
     mode = str(settings.get("mode", "affine"))
     bits = width(settings, "bits", *where, default=4)
     group = whole(settings, "group_size", *where, default=_GROUPS.get(mode, 64))
+    if mode in _MX and group == _GROUPS[mode]:
+        return parse_format(mode)
     if mode != "affine":
         return Format(mode, bits, floating=True, group_size=group)
     return integer(bits, group, symmetric=False)
 
 
 TARGET = Target(
-    mask=Mask(symmetric={}, asymmetric=sized((2, 3, 4, 5, 6, 8), 32, 64, 128)),
+    mask=Mask(symmetric={}, asymmetric=sized((2, 3, 4, 5, 6, 8), 32, 64, 128), named=_MX),
     render=_render,
     parse=_parse,
     own_name=lambda layer: None if layer in _SETTINGS else layer,

@@ -16,7 +16,7 @@ from quantize.exports.documents import entries, integer, read_json, read_yaml, t
 from quantize.exports.names import globbed
 from quantize.exports.rules import Rule, Rules, shell
 from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
 _QUANTIZER = ".weight_quantizer"
 #: Algorithms of a checkpoint: bits, whether floating, group size where it is not stated.
@@ -27,6 +27,8 @@ _ALGORITHMS = {
 }  # fmt: skip
 #: Exponent and mantissa bits of floating-point codes, as recipes write them.
 _FLOATS = {"[4, 3]": "fp8_e4m3", "e4m3": "fp8_e4m3", "[2, 1]": "fp4_e2m1", "e2m1": "fp4_e2m1"}
+
+_CODES = {"fp8-e4m3": "e4m3", "mxfp8": "e4m3", "mxfp4": "e2m1"}
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -45,8 +47,11 @@ def _render(sheet: Sheet) -> dict[str, str]:
 
 
 def _settings(target: Format) -> dict[str, Any]:
+    if target.name in _CODES and target.group_size:
+        blocks = {-1: target.group_size, "type": "dynamic", "scale_bits": "e8m0"}
+        return {"num_bits": _CODES[target.name], "block_sizes": blocks}
     scale = {"block_sizes": {-1: target.group_size}} if target.group_size else {"axis": 0}
-    return {"num_bits": target.bits, **scale}
+    return {"num_bits": _CODES.get(target.name, target.bits), **scale}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -77,10 +82,21 @@ def _format(entry: Mapping[str, Any], *where: str | int) -> Format | None:
     group = whole({"-1": blocks.get(-1, blocks.get("-1"))}, "-1", *where, "block_sizes", default=-1)
     if isinstance(bits, int):
         return integer(width(settings, "num_bits", *where, "cfg", default=8), group, symmetric=True)
+    for name, code in _CODES.items():
+        made = table(_settings(parse_format(name)))
+        if _FLOATS.get(str(bits)) == _FLOATS[code] and _scaling(settings) == _scaling(made):
+            return parse_format(name)
     name = _FLOATS.get(str(bits), str(bits))
     return Format(
         name, 8 if name == "fp8_e4m3" else 4, floating=True, group_size=group if group > 0 else None
     )
+
+
+def _scaling(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    # [8, 0] is another way to write e8m0.
+    blocks: dict[Any, Any] = table(settings.get("block_sizes") or {})
+    power_of_two = str(blocks.get("scale_bits")) in {"e8m0", "[8, 0]", "(8, 0)"}
+    return blocks.get(-1, blocks.get("-1")), power_of_two, None if blocks else settings.get("axis")
 
 
 def _checkpoint(files: Mapping[str, str]) -> Rules:
@@ -110,7 +126,7 @@ def _algorithm(settings: Mapping[str, Any], *where: str) -> Format:
 
 
 TARGET = Target(
-    mask=Mask(symmetric=any_size(*range(2, 9))),
+    mask=Mask(symmetric=any_size(*range(2, 9)), named=frozenset(_CODES)),
     render=_render,
     parse=_parse,
     advice="mtq.quantize(model, load_recipe('recipe.yaml').quantize.model_dump(), forward_loop)",

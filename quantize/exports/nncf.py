@@ -19,8 +19,9 @@ from quantize.exports.documents import entries, integer, read_json, table, texts
 from quantize.exports.names import escaped
 from quantize.exports.rules import Rule, Rules, exact, expression
 from quantize.exports.target import ROW, Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
+_FLOATS = {"fp8-e4m3": "fp8_e4m3", "mxfp8": "mxfp8_e4m3", "mxfp4": "mxfp4"}
 _MODE = re.compile(r"int([2348])_(a?sym)")
 
 
@@ -28,8 +29,9 @@ def _render(sheet: Sheet) -> dict[str, str]:
     passes = []
     every = [*sheet.formats, *sheet.alone]
     for kind in dict.fromkeys(sheet.formats.values()):
-        settings: dict[str, Any] = {"mode": f"int{kind.bits}_{'sym' if kind.symmetric else 'asym'}"}
-        if kind.bits != 8:
+        integers = f"int{kind.bits}_{'sym' if kind.symmetric else 'asym'}"
+        settings: dict[str, Any] = {"mode": _FLOATS.get(kind.name, integers)}
+        if kind.bits != 8 or kind.floating:
             settings |= {"group_size": kind.group_size or -1, "ratio": 1.0, "all_layers": True}
         others = [name for name in every if sheet.formats.get(name) != kind]
         nodes = [name for name, target in sheet.formats.items() if target == kind]
@@ -65,6 +67,9 @@ def _format(settings: Mapping[str, Any], *where: str | int) -> Format:
     group = whole(settings, "group_size", *where, default=-1 if mode.startswith("int8") else 128)
     if found:
         return integer(int(found[1]), group, symmetric=found[2] == "sym")
+    for name, own in _FLOATS.items():
+        if mode == own and integer(8, group, symmetric=True).group_size == parse_format(name).group_size:
+            return parse_format(name)
     floating = {"nf4": 4, "cb4": 4, "mxfp4": 4, "fp4": 4, "nvfp4": 4, "fp8_e4m3": 8, "mxfp8_e4m3": 8}
     if mode not in floating:
         known = f"int8, int4, int3 and int2 with _sym or _asym, {', '.join(floating)}"
@@ -74,7 +79,9 @@ def _format(settings: Mapping[str, Any], *where: str | int) -> Format:
 
 TARGET = Target(
     mask=Mask(
-        symmetric={8: frozenset({ROW}), **any_size(4, 3, 2)}, asymmetric={8: frozenset({ROW}), 4: None}
+        symmetric={8: frozenset({ROW}), **any_size(4, 3, 2)},
+        asymmetric={8: frozenset({ROW}), 4: None},
+        named=frozenset(_FLOATS),
     ),
     render=_render,
     parse=_parse,

@@ -1,7 +1,7 @@
 """optimum-quanto: ``quantization_map.json`` for ``requantize``.
 
-8 bits have one scale per row; 2 and 4 bits have a scale and a shift per group of 128, or the largest of 96, 64 and 32
-that divides the row.
+8 bits, integers or floats, have one scale per row; 2 and 4 bits have a scale and a shift per group of 128, or the
+largest of 96, 64 and 32 that divides the row.
 
 Source: optimum-quanto 0.2.7, ``optimum/quanto/quantize.py``, ``optimum/quanto/nn/qmodule.py``.
 """
@@ -15,12 +15,13 @@ from allocator.errors import pointer
 from quantize.exports.documents import integer, read_json, table, written
 from quantize.exports.rules import Rules, exact
 from quantize.exports.target import ROW, Mask, Sheet, Target, sized
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
 _GROUP = 128
+_FLOAT8 = "qfloat8_e4m3fn"
 _FLOATS = {
-    "qfloat8": "fp8_e4m3",
-    "qfloat8_e4m3fn": "fp8_e4m3",
+    "qfloat8": "fp8-e4m3",
+    _FLOAT8: "fp8-e4m3",
     "qfloat8_e4m3fnuz": "fp8_e4m3",
     "qfloat8_e5m2": "fp8_e5m2",
 }
@@ -28,7 +29,7 @@ _FLOATS = {
 
 def _render(sheet: Sheet) -> dict[str, str]:
     layers = {
-        name: {"weights": f"qint{target.bits}", "activations": "none"}
+        name: {"weights": _FLOAT8 if target.floating else f"qint{target.bits}", "activations": "none"}
         for name, target in sheet.formats.items()
     }
     alone = {name: {"weights": "none", "activations": "none"} for name in sheet.alone}
@@ -54,13 +55,16 @@ def _format(kind: object, *where: str) -> Format | None:
     if str(kind) in {"qint4", "qint2"}:
         return integer(int(str(kind)[-1]), _GROUP, symmetric=False)
     if str(kind) in _FLOATS:
-        return Format(_FLOATS[str(kind)], 8, floating=True)
+        name = _FLOATS[str(kind)]
+        return parse_format(name) if name == "fp8-e4m3" else Format(name, 8, floating=True)
     known = ", ".join(["none", "qint8", "qint4", "qint2", *_FLOATS])
     raise InvalidInputError(Fault(pointer(where), f"unknown type {kind!r}; known: {known}"))
 
 
 TARGET = Target(
-    mask=Mask(symmetric={8: frozenset({ROW})}, asymmetric=sized((2, 4), _GROUP)),
+    mask=Mask(
+        symmetric={8: frozenset({ROW})}, asymmetric=sized((2, 4), _GROUP), named=frozenset({"fp8-e4m3"})
+    ),
     render=_render,
     parse=_parse,
     advice="requantize(model, state_dict, json.load(file)), or quantize(model, weights=…, include=[layer]) per layer",

@@ -16,7 +16,7 @@ from quantize.exports.documents import integer, read_json, table, texts, whole, 
 from quantize.exports.names import globbed
 from quantize.exports.rules import Rule, Rules, shell
 from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
 _NOTHING = {
     "input_tensors": None,
@@ -46,8 +46,9 @@ def _render(sheet: Sheet) -> dict[str, str]:
 
 def _settings(target: Format) -> dict[str, Any]:
     grouped = target.group_size is not None
+    integers = f"{'' if target.symmetric else 'u'}int{target.bits}"
     return {
-        "dtype": f"{'' if target.symmetric else 'u'}int{target.bits}",
+        "dtype": "fp8_e4m3" if target.floating else integers,
         "is_dynamic": False,
         "qscheme": "per_group" if grouped else "per_channel",
         "ch_axis": -1 if grouped else 0,
@@ -83,6 +84,8 @@ def _format(weight: object, *where: str) -> Format | None:
     settings = table(weight, *where, "weight")
     kind = str(settings.get("dtype"))
     group = whole(settings, "group_size", *where, "weight", default=-1)
+    if kind == "fp8_e4m3" and settings.get("qscheme") == "per_channel":
+        return parse_format("fp8-e4m3")
     if kind in _FLOATS:
         return Format(kind, _FLOATS[kind], floating=True, group_size=group if group > 0 else None)
     if kind not in _INTEGERS:
@@ -95,7 +98,7 @@ def _format(weight: object, *where: str) -> Format | None:
 
 
 TARGET = Target(
-    mask=Mask(symmetric=any_size(2, 3, 4, 8), asymmetric=any_size(2, 4, 8)),
+    mask=Mask(symmetric=any_size(2, 3, 4, 8), asymmetric=any_size(2, 4, 8), named=frozenset({"fp8-e4m3"})),
     render=_render,
     parse=_parse,
     advice="ModelQuantizer(QConfig.from_dict(config)).quantize_model(model, data)",

@@ -19,12 +19,13 @@ class Mask:
     Attributes:
         symmetric: Bits → group sizes of symmetric integers; None for any size and whole rows.
         asymmetric: The same for integers with a zero point.
-        floats: Floating-point formats it can ask for by name; others are the checkpoint's own precision.
+        named: Other formats it can ask for: floating-point ones, and ``int8-dynamic``. Plain floats that are not
+            among them are the checkpoint's own precision.
     """
 
     symmetric: Mapping[int, frozenset[int] | None]
     asymmetric: Mapping[int, frozenset[int] | None] = field(default_factory=dict)
-    floats: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
     def has(self, target: Format) -> bool:
         """Whether an integer format can be expressed.
@@ -53,7 +54,7 @@ class Mask:
         """
         kinds = (("int", self.symmetric), ("uint", self.asymmetric))
         parts = [text for kind, sides in kinds for text in _described(kind, sides)]
-        return "; ".join([*parts, *([", ".join(sorted(self.floats))] if self.floats else [])])
+        return "; ".join([*parts, *([", ".join(sorted(self.named))] if self.named else [])])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 r"""torchao: ``FqnToConfig`` as JSON, for ``torchao.core.config.config_from_dict`` and transformers' ``TorchAoConfig``.
 
 Names are exact; ``null`` leaves a module alone. Foreign files may hold ``re:`` patterns, matched in full, first come
-first served after exact names. Zero points are signed there; formats and bytes are the same.
+first served after exact names. Zero points are signed there; formats and bytes are the same. MX formats round a layer's
+inputs too; their kernel is left to torchao, and has to be ``EMULATED`` on a CPU.
 
 Source: torchao 0.18, ``torchao/quantization/quant_api.py`` and ``torchao/core/config.py``.
 """
@@ -16,11 +17,14 @@ from allocator.errors import pointer
 from quantize.exports.documents import integer, read_json, table, whole, written
 from quantize.exports.rules import Rule, Rules, exact, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.formats import DYNAMIC, Format, parse_format
 
 _WHERE = "fqn_to_config"
-#: Configurations that store a float8 or MX weight; bits and group size.
-_FLOATING = {"Float8WeightOnlyConfig": 8, "Float8DynamicActivationFloat8WeightConfig": 8}
+_FLOAT8 = "Float8WeightOnlyConfig"
+_FLOAT8_INPUTS = "Float8DynamicActivationFloat8WeightConfig"
+_INT8_INPUTS = "Int8DynamicActivationInt8WeightConfig"
+_MX = "MXDynamicActivationMXWeightConfig"
+_MX_TYPES = {"mxfp8": "float8_e4m3fn", "mxfp4": "float4_e2m1fn_x2"}
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -30,23 +34,41 @@ def _render(sheet: Sheet) -> dict[str, str]:
 
 
 def _config(target: Format) -> dict[str, Any]:
-    per_group = {"_type": "PerGroup", "_version": 1, "_data": {"group_size": target.group_size}}
-    per_row = {"_type": "PerAxis", "_version": 1, "_data": {"axis": 0}}
-    return {
-        "_type": "IntxWeightOnlyConfig",
-        "_version": 2,
-        "_data": {
-            "weight_dtype": {"_type": "torch.dtype", "_data": f"int{target.bits}"},
-            "granularity": per_group if target.group_size else per_row,
-            "mapping_type": {
-                "_type": "MappingType",
-                "_data": "SYMMETRIC" if target.symmetric else "ASYMMETRIC",
-            },
-            "scale_dtype": None,
-            "intx_packing_format": {"_type": "IntxPackingFormat", "_data": "UNPACKED_TO_INT8"},
-            "intx_choose_qparams_algorithm": {"_type": "IntxChooseQParamsAlgorithm", "_data": "AFFINE"},
-        },
-    }
+    per_row = _node("PerRow", 1, dim=-1)
+    if target.name == DYNAMIC:
+        symmetric = _leaf("MappingType", "SYMMETRIC")
+        return _node(
+            _INT8_INPUTS, 2, act_mapping_type=symmetric, weight_only_decode=False, granularity=per_row,
+            set_inductor_config=True, reduce_range=False,
+        )  # fmt: skip
+    if target.name in _MX_TYPES:
+        dtype = _leaf("torch.dtype", _MX_TYPES[target.name])
+        return _node(
+            _MX, 1, block_size=target.group_size, activation_dtype=dtype, weight_dtype=dtype,
+            kernel_preference=_leaf("KernelPreference", "AUTO"),
+            scaling_mode=_leaf("ScaleCalculationMode", "FLOOR"),
+        )  # fmt: skip
+    if target.floating:
+        dtype = _leaf("torch.dtype", "float8_e4m3fn")
+        return _node(_FLOAT8, 2, weight_dtype=dtype, set_inductor_config=True, granularity=per_row)
+    group = target.group_size
+    return _node(
+        "IntxWeightOnlyConfig", 2,
+        weight_dtype=_leaf("torch.dtype", f"int{target.bits}"),
+        granularity=_node("PerGroup", 1, group_size=group) if group else _node("PerAxis", 1, axis=0),
+        mapping_type=_leaf("MappingType", "SYMMETRIC" if target.symmetric else "ASYMMETRIC"),
+        scale_dtype=None,
+        intx_packing_format=_leaf("IntxPackingFormat", "UNPACKED_TO_INT8"),
+        intx_choose_qparams_algorithm=_leaf("IntxChooseQParamsAlgorithm", "AFFINE"),
+    )  # fmt: skip
+
+
+def _node(kind: str, version: int, **data: object) -> dict[str, Any]:
+    return {"_type": kind, "_version": version, "_data": data}
+
+
+def _leaf(kind: str, value: str) -> dict[str, Any]:
+    return {"_type": kind, "_data": value}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -84,13 +106,25 @@ def _format(config: Mapping[str, Any], *where: str) -> Format:
             mapping = data.get("mapping_type") or {"_data": "SYMMETRIC"}
             symmetric = table(mapping, *where, "mapping_type").get("_data") != "ASYMMETRIC"
             return integer(int(bits), _group(data, *where), symmetric=symmetric)
-    if kind in {"Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"}:
+    if kind == "Int8WeightOnlyConfig":
         return integer(8, _group(data, *where), symmetric=True)
+    if kind == _INT8_INPUTS:
+        return parse_format(DYNAMIC)
     if kind == "Int4WeightOnlyConfig":
         return integer(4, whole(data, "group_size", *where, default=128), symmetric=False)
-    if kind in _FLOATING:
-        return Format("fp8_e4m3", _FLOATING[kind], floating=True)
-    known = "IntxWeightOnlyConfig, Int8WeightOnlyConfig, Int8DynamicActivationInt8WeightConfig, Int4WeightOnlyConfig"
+    if kind == _FLOAT8:
+        return parse_format("fp8-e4m3")
+    if kind == _FLOAT8_INPUTS:
+        return Format("fp8_e4m3", 8, floating=True)
+    if kind == _MX:
+        stored = table(data.get("weight_dtype") or {}, *where, "weight_dtype").get("_data", "float8_e4m3fn")
+        for name, dtype in _MX_TYPES.items():
+            if dtype == stored:
+                return parse_format(name)
+    known = (
+        "IntxWeightOnlyConfig, Int8WeightOnlyConfig, Int4WeightOnlyConfig, "
+        f"{_INT8_INPUTS}, {_FLOAT8}, {_FLOAT8_INPUTS}, {_MX}"
+    )
     raise InvalidInputError(Fault(pointer(where), f"cannot read the configuration {kind!r}; known: {known}"))
 
 
@@ -103,7 +137,11 @@ def _group(data: Mapping[str, Any], *where: str) -> int | None:
 
 
 TARGET = Target(
-    mask=Mask(symmetric=any_size(*range(1, 9)), asymmetric=any_size(*range(1, 9))),
+    mask=Mask(
+        symmetric=any_size(*range(1, 9)),
+        asymmetric=any_size(*range(1, 9)),
+        named=frozenset({"fp8-e4m3", *_MX_TYPES, DYNAMIC}),
+    ),
     render=_render,
     parse=_parse,
     own_name=lambda layer: None if layer.startswith("re:") or layer == "_default" else layer,

@@ -19,7 +19,7 @@ from quantize.lint.rules import (
     unknown_names,
 )
 
-_FLOATS = {"fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4"}
+_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4"}
 
 
 def supported(target: Format) -> tuple[Severity, str] | None:

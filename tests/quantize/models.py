@@ -90,7 +90,7 @@ def tiny_llama() -> nn.Module:
 def outputs(model: nn.Module, tokens: np.ndarray = TOKENS) -> np.ndarray:
     with torch.no_grad():
         said = model(torch.from_numpy(tokens))
-    result: np.ndarray = getattr(said, "logits", said).numpy()
+    result: np.ndarray = getattr(said, "logits", said).float().numpy()
     return result
 
 

@@ -202,12 +202,14 @@ class Checkpoint(Backend):
 class CompressedTensors(Checkpoint):
     """Read by the compressed-tensors package."""
 
-    unsupported = "mxfp4"
+    unsupported = "int4-g48"
     mixed = (
         ("int4-g16", "int3-g32", "int1-g16"),
         ("uint4-g16", "int8", "uint2-g32"),
         ("int7-g32", "uint5", "int6-g64"),
         ("fp16", "bf16", "fp32"),
+        ("fp8-e4m3", "mxfp8", "mxfp4"),
+        ("mxfp4", "int8-dynamic", "fp8-e4m3"),
     )
 
     def __init__(self, folder: Path) -> None:
@@ -230,7 +232,7 @@ class CompressedTensors(Checkpoint):
         return load_file(self.path / "model.safetensors")
 
     def weight(self, layer: str) -> np.ndarray:
-        from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
+        from compressed_tensors.compressors import BaseCompressor
         from compressed_tensors.quantization import QuantizationConfig
         from compressed_tensors.utils.match import match_name
 
@@ -240,7 +242,7 @@ class CompressedTensors(Checkpoint):
             for key, value in self._tensors().items()
             if key.startswith(f"{layer}.")
         }
-        if "weight" in own:
+        if "weight_scale" not in own:
             return own["weight"].float().numpy()
         config = QuantizationConfig.model_validate(
             json.loads((self.path / "config.json").read_text())["quantization_config"]
@@ -251,8 +253,10 @@ class CompressedTensors(Checkpoint):
             if any(match_name(layer, target) for target in group.targets)
         )
         # The package multiplies in the precision of the scale, where what it is given in half precision would round.
-        own["weight_scale"] = own["weight_scale"].float()
-        return PackedQuantizationCompressor.decompress(own, scheme)["weight"].numpy()
+        if own["weight_scale"].is_floating_point():
+            own["weight_scale"] = own["weight_scale"].float()
+        read = BaseCompressor.get_value_from_registry(scheme.format)
+        return read.decompress(own, scheme)["weight"].float().numpy()
 
     def stored_bytes(self, layer: str) -> int:
         kinds = ("weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_shape")
@@ -261,7 +265,7 @@ class CompressedTensors(Checkpoint):
 
     def beyond_the_format(self, shape: tuple[int, ...], target: Format) -> int:
         # The shape as two 64-bit numbers; rows, and zero points down each column, end on 32-bit words.
-        if target.plain:
+        if target.floating or target.activation_bits < 16:
             return 0
         rows, row = shape
         groups, size = target.groups(row)

@@ -43,11 +43,11 @@ def formats_of(target: str) -> list[str]:
         for bits, sizes in side.items()
         for size in ((0, 7, 32, 64, 128) if sizes is None else sorted(sizes))
     ]
-    return [*found, *(sorted(mask.floats) or ["fp16"]), *load_target(target).formats]
+    return [*found, *(sorted(mask.named | {"fp16"})), *load_target(target).formats]
 
 
 ANY_FORMAT = st.one_of(
-    st.sampled_from(["fp16", "bf16", "fp32"]),
+    st.sampled_from(["fp16", "bf16", "fp32", "fp8-e4m3", "mxfp8", "mxfp4", "int8-dynamic"]),
     st.builds(
         lambda bits, size, symmetric: integer(bits, size, symmetric=symmetric).name,
         st.integers(1, 8),

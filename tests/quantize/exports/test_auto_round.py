@@ -39,7 +39,7 @@ def test_a_checkpoint_is_read() -> None:
     assert found["1.self_attn.k_proj"] == found["0.self_attn.k_proj"] == "int8-g128"
     assert found["0.mlp.up_proj"] == "int2-g128"
     assert found["1.self_attn.q_proj"] == "int4-g128"
-    assert found["1.mlp.up_proj"] == "mx_fp"
+    assert found["1.mlp.up_proj"] == "mxfp4"
     assert "lm_head" not in found
 
 

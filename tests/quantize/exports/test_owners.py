@@ -32,42 +32,49 @@ def _files(target: str, plan: dict[str, str], folder: Path, others: tuple[str, .
 
 
 def _bits(plan: dict[str, str]) -> dict[str, list[object]]:
-    """Bits, symmetry and group size of what is quantized."""
+    """Bits, symmetry and group size of what is quantized, and whether codes are floats."""
     formats = {layer: parse_format(name) for layer, name in plan.items()}
     return {
-        layer: [found.bits, found.symmetric, found.group_size]
+        layer: [found.bits, found.symmetric, found.group_size, found.floating]
         for layer, found in formats.items()
-        if not found.floating
+        if not found.plain
     }
 
 
 def test_compressed_tensors_applies_the_plan(tmp_path: Path) -> None:
-    plan = dict(
-        zip(["0", "1", "10", "11", "5"], ["int4-g64", "uint8", "int3-g128", "int2-g32", "fp16"], strict=True)
-    )
+    plan = {"0": "int4-g64", "1": "uint8", "10": "int3-g128", "11": "int2-g32", "5": "fp16", "6": "fp8-e4m3"}
+    plan |= {"7": "mxfp8", "8": "mxfp4", "9": "int8-dynamic"}
     script = f"""{CHAIN}
 from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 config = json.load(open(sys.argv[1]))["quantization_config"]
 config["quantization_status"] = "initialized"  # there are no packed weights to go with it here
 apply_quantization_config(model, QuantizationConfig.model_validate(config))
-found = {{name: module.quantization_scheme.weights for name, module in model.named_modules()
+found = {{name: module.quantization_scheme for name, module in model.named_modules()
          if getattr(module, "quantization_scheme", None)}}
-answer = {{name: [args.num_bits, args.symmetric, args.group_size] for name, args in found.items()}}
+weights = {{name: scheme.weights for name, scheme in found.items()}}
+answer = [{{name: [args.num_bits, args.symmetric, args.group_size, args.type == "float"]
+           for name, args in weights.items()}},
+          [name for name, scheme in found.items() if scheme.input_activations]]
 """
     owner = Owner("compressed-tensors", "0.20.0")
-    assert ask(owner, script, _files("compressed-tensors", plan, tmp_path)) == _bits(plan)
+    assert ask(owner, script, _files("compressed-tensors", plan, tmp_path)) == [_bits(plan), ["9"]]
 
 
 def test_quanto_quantizes_as_the_map_says(tmp_path: Path) -> None:
-    plan = {"0": "uint4-g128", "1": "int8", "10": "uint2-g128", "11": "fp16"}
+    plan = {"0": "uint4-g128", "1": "int8", "10": "uint2-g128", "11": "fp16", "2": "fp8-e4m3"}
     script = f"""{CHAIN}
 from optimum.quanto import requantize
 requantize(model, model.state_dict(), json.load(open(sys.argv[1])))
-answer = {{name: [module.weight_qtype.bits, module.weight_group_size]
+answer = {{name: [module.weight_qtype.bits, module.weight_group_size, module.weight_qtype.is_floating_point]
           for name, module in model.named_modules() if getattr(module, "weight_qtype", None)}}
 """
     found = ask(Owner("optimum-quanto", "0.2.7"), script, _files("quanto", plan, tmp_path))
-    assert found == {"0": [4, 128], "1": [8, None], "10": [2, 128]}
+    assert found == {
+        "0": [4, 128, False],
+        "1": [8, None, False],
+        "10": [2, 128, False],
+        "2": [8, None, True],
+    }
 
 
 def test_gguf_knows_the_tensors_and_types(tmp_path: Path) -> None:
@@ -108,7 +115,7 @@ for layer in json.loads(sys.argv[2]):
     weight = config.weight_tensor_config
     if weight is not None:
         size = weight.granularity.removeprefix("BLOCKWISE_")
-        answer[layer] = [weight.num_bits, weight.symmetric, int(size) if size.isdigit() else None]
+        answer[layer] = [weight.num_bits, weight.symmetric, int(size) if size.isdigit() else None, False]
 """
     path = _files("litert", plan, tmp_path, others=("layers_20/up",))
     found = ask(
@@ -122,13 +129,16 @@ for layer in json.loads(sys.argv[2]):
 
 def test_modelopt_quantizes_as_the_recipe_says(tmp_path: Path) -> None:
     plan = {"0": "int4-g64", "1": "int8", "10": "int3-g128", "11": "int2", "2": "fp16"}
+    plan |= {"3": "fp8-e4m3", "4": "mxfp8", "5": "mxfp4"}
     script = f"""{CHAIN}
 import modelopt.torch.quantization as mtq
 from modelopt.recipe import load_recipe
 recipe = load_recipe(sys.argv[1])
 mtq.quantize(model, recipe.quantize.model_dump(), lambda model: model(torch.ones(2, 256)))
 on = {{name: module for name, module in model.named_modules() if name.endswith("_quantizer") and module.is_enabled}}
-answer = {{name.removesuffix(".weight_quantizer"): [module.num_bits, True, (module.block_sizes or {{}}).get(-1)]
+total = lambda bits: bits if isinstance(bits, int) else 1 + sum(bits)
+answer = {{name.removesuffix(".weight_quantizer"):
+          [total(module.num_bits), True, (module.block_sizes or {{}}).get(-1), not isinstance(module.num_bits, int)]
           for name, module in on.items()}}
 """
     assert ask(Owner("nvidia-modelopt", "0.47.0"), script, _files("modelopt", plan, tmp_path)) == _bits(plan)
@@ -141,6 +151,9 @@ def test_auto_round_resolves_every_layer(tmp_path: Path) -> None:
         "layers.10": "uint3-g128",
         "layers.11": "int2",
         "layers.2": "fp16",
+        "layers.4": "fp8-e4m3",
+        "layers.5": "mxfp8",
+        "layers.6": "mxfp4",
     }
     script = f"""{CHAIN}
 from auto_round.compressors.utils import set_layer_config
@@ -150,7 +163,8 @@ layers = json.load(open(sys.argv[1]))
 found, _, expressions = set_layer_config(whole, layers, "W4A16", torch.float16, (nn.Linear,), (),
                                          quant_block_list=[["layers.3"]])
 assert not expressions
-answer = {{name: [settings["bits"], settings["sym"], None if settings["group_size"] < 0 else settings["group_size"]]
+answer = {{name: [settings["bits"], settings["sym"], None if settings["group_size"] < 0 else settings["group_size"],
+                 not settings["data_type"].startswith("int")]
           for name, settings in found.items() if name in layers and settings["bits"] < 16}}
 """
     assert ask(Owner("auto-round", "0.16.1"), script, _files("auto-round", plan, tmp_path)) == _bits(plan)
@@ -166,6 +180,9 @@ def test_nncf_compresses_as_the_passes_say(tmp_path: Path) -> None:
         "2": "uint8",
         "3": "int3-g64",
         "4": "fp16",
+        "5": "fp8-e4m3",
+        "6": "mxfp8",
+        "7": "mxfp4",
     }
     done = export(plan, "nncf", names=layers, others=layers)
     assert done.losses == ()
@@ -182,7 +199,7 @@ for node in graph.get_ops():
     name = node.get_friendly_name()
     if node.get_type_name() == "Constant" and "weight" in name and "zero_point" not in name:
         shape, kind = list(node.get_output_shape(0)), node.get_element_type()
-        if kind.is_integral() and len(shape) > 1 and shape[-1] > 1:
+        if kind.get_type_name() not in ("f32", "f16", "f8e8m0") and len(shape) > 1 and shape[-1] > 1:
             answer[name.split(".")[1]] = [kind.get_type_name(), shape[-1] if len(shape) == 3 else None]
 """
     found = ask(Owner("nncf", "3.4.0", ("openvino==2026.4.1",)), script, write(done, tmp_path)[0])
@@ -190,8 +207,9 @@ for node in graph.get_ops():
     assert {layer: size for layer, (_, size) in found.items()} == {
         layer: parse_format(plan[layer]).group_size for layer in found
     }
+    floats = {"fp8-e4m3": "f8e4m3", "mxfp8": "f8e4m3", "mxfp4": "f4e2m1"}
     assert {layer: kind.strip("iu") for layer, (kind, _) in found.items()} == {
-        layer: str(parse_format(plan[layer]).bits) for layer in found
+        layer: floats.get(plan[layer], str(parse_format(plan[layer]).bits)) for layer in found
     }
 
 
@@ -205,14 +223,14 @@ for name in json.loads(sys.argv[2]):
     if name not in config.modules_to_not_convert:
         settings = config.get_qlinear_init_args(name)
         size = settings["group_size"]
-        answer[name] = [settings["bits"], settings["symmetric"], None if size < 0 else size]
+        answer[name] = [settings["bits"], settings["symmetric"], None if size < 0 else size, False]
 """
     path = _files("olive", plan, tmp_path)
     assert ask(Owner("olive-ai", "0.13.0"), script, path, json.dumps(list(plan))) == _bits(plan)
 
 
 def test_quark_quantizes_as_the_configuration_says(tmp_path: Path) -> None:
-    plan = {"0": "int4-g64", "1": "uint8", "10": "int3-g128", "11": "uint2-g32", "2": "fp16"}
+    plan = {"0": "int4-g64", "1": "uint8", "10": "int3-g128", "11": "uint2-g32", "2": "fp16", "3": "fp8-e4m3"}
     script = f"""{CHAIN}
 from quark.torch import ModelQuantizer
 from quark.torch.quantization.config.config import QConfig
@@ -220,7 +238,9 @@ config = QConfig.from_dict(json.load(open(sys.argv[1]))["quantization_config"])
 model = ModelQuantizer(config).quantize_model(model, [torch.ones(2, 256)])
 on = {{name.removesuffix("._weight_quantizer"): module for name, module in model.named_modules()
       if name.endswith("._weight_quantizer")}}
-answer = {{name: [int(module.dtype.value[-1]), module.symmetric, module.group_size] for name, module in on.items()}}
+bits = lambda kind: 8 if kind.startswith("fp8") else int(kind[-1])
+answer = {{name: [bits(module.dtype.value), module.symmetric is not False, module.group_size,
+                 module.dtype.value.startswith("fp")] for name, module in on.items()}}
 """
     assert ask(Owner("amd-quark", "0.13"), script, _files("quark", plan, tmp_path)) == _bits(plan)
 
@@ -231,8 +251,10 @@ def test_llm_compressor_runs_the_recipe(tmp_path: Path) -> None:
         "layers.1.mlp.up_proj",
         "layers.1.self_attn.q_proj",
         "layers.0.mlp.down_proj",
+        "layers.1.self_attn.o_proj",
+        "layers.1.mlp.down_proj",
     ]
-    formats = ["int4-g64", "uint8", "int3-g32", "fp16"]
+    formats = ["int4-g64", "uint8", "int3-g32", "fp16", "fp8-e4m3", "int8-dynamic"]
     plan = {f"model.{layer}": name for layer, name in zip(layers, formats, strict=True)}
     script = """
 from llmcompressor import oneshot
@@ -245,7 +267,8 @@ model = LlamaForCausalLM.from_pretrained(folder)
 oneshot(model=model, recipe=sys.argv[1])
 found = {name: module.quantization_scheme.weights for name, module in model.named_modules()
          if getattr(module, "quantization_scheme", None)}
-answer = {name: [args.num_bits, args.symmetric, args.group_size] for name, args in found.items()}
+answer = {name: [args.num_bits, args.symmetric, args.group_size, args.type == "float"]
+          for name, args in found.items()}
 """
     path = _files("llm-compressor", plan, tmp_path / "plan")
     # It requires other releases of transformers and compressed-tensors than this environment has.
@@ -259,7 +282,7 @@ def test_mlx_loads_a_checkpoint_with_our_configuration(tmp_path: Path) -> None:
     plan = dict(
         zip(
             layers,
-            ["uint4-g64", "uint2-g32", "uint8-g128", "uint4-g64", "uint3-g64", "uint6-g64"],
+            ["uint4-g64", "uint2-g32", "mxfp8", "uint4-g64", "mxfp4", "uint6-g64"],
             strict=True,
         )
     )
@@ -287,7 +310,7 @@ nn.quantize(model, **default, class_predicate=wanted)
 mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
 (folder / "config.json").write_text(json.dumps({**sizes, **config}))
 loaded, _ = load_model(folder)
-answer = {name: [module.bits, False, module.group_size]
+answer = {name: [module.bits, module.mode != "affine", module.group_size, module.mode != "affine"]
           for name, module in loaded.named_modules() if hasattr(module, "bits")}
 """
     owner = Owner("mlx-lm", "0.32.2", ("mlx==0.32.4", "mlx-cpu==0.32.4"))
@@ -312,7 +335,7 @@ for layer in json.loads(sys.argv[2]):
     if config.dynamic_get(layer) is not False:
         bits, symmetric, size = (config.dynamic_get(layer, key, getattr(config, key))
                                  for key in ("bits", "sym", "group_size"))
-        answer[layer] = [int(bits), symmetric, None if size < 0 else size]
+        answer[layer] = [int(bits), symmetric, None if size < 0 else size, False]
 """
     tools = ("setuptools>=84.2.1,<85", "wheel", "packaging", "ninja")
     needs = (
@@ -328,7 +351,7 @@ for layer in json.loads(sys.argv[2]):
     owner = Owner("gptqmodel", "7.7.0", (*tools, *needs), built=True)
     layers = [*plan, "l.0.self_attn.qkv_proj"]
     found = ask(owner, script, _files("gptqmodel", plan, tmp_path), json.dumps(layers))
-    assert found == _bits(plan) | {"l.0.self_attn.qkv_proj": [8, True, 32]}
+    assert found == _bits(plan) | {"l.0.self_attn.qkv_proj": [8, True, 32, False]}
 
 
 def test_gguf_writes_matrices_that_we_read(tmp_path: Path) -> None:

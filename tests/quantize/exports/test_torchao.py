@@ -41,10 +41,31 @@ def test_torchao_quantizes_as_the_backend_does() -> None:
     assert type(theirs.embed.weight) is nn.Parameter
 
 
+@pytest.mark.parametrize("name", ["fp8-e4m3", "int8-dynamic", "mxfp8", "mxfp4"])
+def test_other_kinds_are_those_of_the_backend(name: str) -> None:
+    from torchao.quantization import quantize_
+    from torchao.quantization.quantize_.common import KernelPreference
+
+    model = nn.Sequential(nn.Linear(64, 32, bias=False)).to(torch.bfloat16 if "mx" in name else torch.float32)
+    config = _loaded({"0": name})
+    if "mx" in name:  # no kernel on a CPU
+        config.fqn_to_config["0"].kernel_preference = KernelPreference.EMULATED
+    theirs = nn.Sequential(nn.Linear(64, 32, bias=False)).to(model[0].weight.dtype)
+    theirs.load_state_dict(model.state_dict())
+    quantize_(theirs, config, filter_fn=None)
+    inputs = torch.randn(3, 64, dtype=model[0].weight.dtype)
+    # Scales of integers are narrowed to what is stored.
+    off = (theirs(inputs) - apply(model, {"0": name}, "torchao")(inputs)).abs().max()
+    moved = (theirs(inputs) - model(inputs)).abs().max()
+    assert off <= (0.1 * moved if name == "int8-dynamic" else 0)
+    assert moved > 0
+
+
 def test_torchao_writes_what_we_write() -> None:
     from torchao.core.config import config_to_dict
 
-    plan = {"up": "uint5-g64", "down": "int8", "head": "fp16"}
+    plan = {"up": "uint5-g64", "down": "int8", "head": "fp16", "a": "fp8-e4m3", "b": "int8-dynamic"}
+    plan |= {"c": "mxfp8", "d": "mxfp4"}
     theirs = config_to_dict(_loaded(plan))
     theirs["_data"].pop("module_fqn_to_config")
     assert theirs == json.loads(export(plan, "torchao").files["torchao_config.json"])
@@ -94,9 +115,11 @@ def test_the_quantization_config_of_transformers_is_read() -> None:
     ("config", "name"),
     [
         ({"_type": "Int8WeightOnlyConfig", "_data": {}}, "int8"),
-        ({"_type": "Int8DynamicActivationInt8WeightConfig", "_data": {}}, "int8"),
+        ({"_type": "Int8DynamicActivationInt8WeightConfig", "_data": {}}, "int8-dynamic"),
         ({"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 64}}, "uint4-g64"),
-        ({"_type": "Float8WeightOnlyConfig", "_data": {}}, "fp8_e4m3"),
+        ({"_type": "Float8WeightOnlyConfig", "_data": {}}, "fp8-e4m3"),
+        ({"_type": "Float8DynamicActivationFloat8WeightConfig", "_data": {}}, "fp8_e4m3"),
+        ({"_type": "MXDynamicActivationMXWeightConfig", "_data": {}}, "mxfp8"),
         (_config(6, mapping_type={"_type": "MappingType", "_data": "ASYMMETRIC"}), "uint6"),
     ],
 )
