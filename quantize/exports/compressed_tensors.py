@@ -129,7 +129,7 @@ def _rule(text: str, target: Format | None, *where: str) -> Rule:
 
 
 def _weights(target: Format) -> dict[str, Any]:
-    power_of_two = {"scale_dtype": "torch.uint8", "zp_dtype": "torch.uint8"} if target.scale_bits == 8 else {}
+    power_of_two = {"scale_dtype": "torch.uint8"} if target.scale_bits == 8 else {}
     return {
         "num_bits": target.bits,
         "type": "float" if target.floating else "int",

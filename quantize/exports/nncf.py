@@ -1,8 +1,9 @@
 """NNCF: a list of ``nncf.compress_weights`` passes, for it has no configuration by layer.
 
 Each pass has one mode and group size and ignores the nodes that the plan gives others; nodes that a pass has compressed
-are no longer floating point and are passed over by the next. Names are those of the graph, all spelt out: a pattern for
-all but a few would also match the constants of those few, which a pass ignores as well.
+are no longer floating point and are passed over by the next. 3 bits come last: NNCF does not read a graph that has
+them, so that a second such pass, with another group size, fails. Names are those of the graph, all spelt out: a pattern
+for all but a few would also match the constants of those few, which a pass ignores as well.
 
 Source: nncf 3.4, ``quantization/quantize_model.py``, ``scopes.py``, ``common/scopes.py`` (patterns are searched for).
 """
@@ -22,13 +23,14 @@ from quantize.exports.target import ROW, Mask, Sheet, Target, any_size
 from quantize.formats import Format, parse_format
 
 _FLOATS = {"fp8-e4m3": "fp8_e4m3", "mxfp8": "mxfp8_e4m3", "mxfp4": "mxfp4"}
+_LAST = 3
 _MODE = re.compile(r"int([2348])_(a?sym)")
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
     passes = []
     every = [*sheet.formats, *sheet.alone]
-    for kind in dict.fromkeys(sheet.formats.values()):
+    for kind in sorted(dict.fromkeys(sheet.formats.values()), key=lambda kind: kind.bits == _LAST):
         integers = f"int{kind.bits}_{'sym' if kind.symmetric else 'asym'}"
         settings: dict[str, Any] = {"mode": _FLOATS.get(kind.name, integers)}
         if kind.bits != 8 or kind.floating:

@@ -58,6 +58,27 @@ def test_what_a_plan_does_not_hold_is_noted() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("preset", "name", "noted"),
+    [
+        ("FP8_DYNAMIC", "fp8-e4m3", True),
+        ("FP8", "fp8", True),
+        ("W8A8", "int8-dynamic", False),
+        ("W8A16", "int8", False),
+        ("MXFP4A16", "mxfp4", False),
+        ("MXFP8", "mxfp8", True),
+        ("NVFP4A16", "fp4", False),
+    ],
+)
+def test_the_presets_of_the_package_are_read(preset: str, name: str, noted: bool) -> None:
+    from compressed_tensors.quantization import preset_name_to_scheme
+
+    scheme = preset_name_to_scheme(preset, ["lm_head"]).model_dump(mode="json")
+    found = reading("compressed-tensors", {"config_groups": {"g": scheme}})
+    assert {layer: kind.partition("-g")[0] for layer, kind in short(found).items()} == {"lm_head": name}
+    assert bool(found.notes) == noted
+
+
 def test_a_group_without_weights_leaves_them_alone() -> None:
     group = {"targets": ["re:.*"], "weights": None, "input_activations": {"num_bits": 8}}
     assert short(reading("compressed-tensors", {"config_groups": {"g": group}})) == {}

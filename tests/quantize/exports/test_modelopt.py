@@ -32,12 +32,19 @@ def test_later_entries_of_a_recipe_win() -> None:
         {"quantizer_name": "*lm_head*weight_quantizer", "enable": False},
         {"quantizer_name": "*.down_proj.weight_quantizer", "cfg": {"num_bits": [4, 3]}},
         {"quantizer_name": "*.1.mlp.up_proj.weight_quantizer", "cfg": {"num_bits": "e2m1"}},
+        {"quantizer_name": "*.1.mlp.gate_proj.weight_quantizer", "cfg": {"num_bits": [4, 3], "axis": 0}},
+        {
+            "quantizer_name": "*.0.mlp.gate_proj.weight_quantizer",
+            "cfg": {"num_bits": [2, 1], "block_sizes": {-1: 32, "type": "dynamic", "scale_bits": [8, 0]}},
+        },
     ]
     text = yaml.safe_dump({"quantize": {"algorithm": "max", "quant_cfg": entries}})
     found = read("modelopt", {"recipe.yaml": text}, layers=LAYERS).assignment
     assert found["lm_head"] == "fp16"
     assert found["model.layers.0.mlp.down_proj"] == "fp8_e4m3"
     assert found["model.layers.1.mlp.up_proj"] == "fp4_e2m1"
+    assert found["model.layers.1.mlp.gate_proj"] == "fp8-e4m3"
+    assert found["model.layers.0.mlp.gate_proj"] == "mxfp4"
     assert found["model.layers.0.mlp.up_proj"] == "int4-g128"
 
 

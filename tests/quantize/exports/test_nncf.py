@@ -26,6 +26,17 @@ def test_each_pass_ignores_all_nodes_but_its_own() -> None:
     assert eight["ignored_scope"] == {"names": ["a.1", "b", "c"], "validate": False}
 
 
+def test_three_bits_come_last_for_nothing_can_come_after_them() -> None:
+    plan = {"a": "int3-g64", "b": "fp8-e4m3", "c": "int4-g64", "d": "mxfp4"}
+    (text,) = export(plan, "nncf").files.values()
+    assert [item["mode"] for item in json.loads(text)["passes"]] == [
+        "fp8_e4m3",
+        "int4_sym",
+        "mxfp4",
+        "int3_sym",
+    ]
+
+
 def test_passes_of_others_are_read() -> None:
     passes = [
         {"mode": "int8_asym", "ignored_scope": {"patterns": ["down_proj$"], "names": ["lm_head"]}},
