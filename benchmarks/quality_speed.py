@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator import InvalidInputError, Profile, make_request, total
-from quantize.feedback import Measurement, Refined, refine
+from quantize.feedback import Measurement, Refined, clock_beside, refine
 from quantize.feedback.resources import corrected
 
 #: Budgets: of the way from the fastest uniform plan to full precision.
@@ -139,29 +139,6 @@ def middle(profile: Profile) -> Plan:
     """
     formats = list(profile.formats)
     return dict.fromkeys((layer.name for layer in profile.layers), formats[len(formats) // 2])
-
-
-def clock_beside(
-    times_us: Callable[[Sequence[Plan]], Sequence[float]], reference: Plan
-) -> Callable[[Plan], float]:
-    """Make a clock that a machine which slows down does not put wrong.
-
-    Every plan is timed in turns with one that stays the same.
-
-    Args:
-        times_us: Times plans in turns.
-        reference: The plan that stays the same.
-
-    Returns:
-        Plan → its time over that of the reference, times what the reference took at the beginning, µs.
-    """
-    unit = statistics.median(times_us([reference, reference])[0] for _ in range(_SESSIONS))
-
-    def clock(plan: Plan) -> float:
-        ours, beside = times_us([plan, reference])
-        return ours / beside * unit
-
-    return clock
 
 
 def _again(clock: Callable[[Plan], float], plan: Plan) -> float:

@@ -14,8 +14,9 @@ from allocator import Profile, ResourceTable, load_profile
 from benchmarks.llamacpp import LlamaCpp, logits, us_per_token
 from benchmarks.models.cache import cached, one_thread, seeded
 from benchmarks.models.trained import kl_divergence
-from benchmarks.quality_speed import Plan, Runtime, clock_beside, middle
+from benchmarks.quality_speed import Plan, Runtime, middle
 from quantize import apply
+from quantize.feedback import clock_beside
 from quantize.feedback.measurement import digest
 from sensitivity import kl, profile_model
 from sensitivity.language_model import logits as torch_logits

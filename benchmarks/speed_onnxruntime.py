@@ -7,7 +7,6 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +15,7 @@ from benchmarks.quality_speed import Plan, Runtime
 from quantize import apply
 from quantize.feedback.measurement import digest
 from quantize.onnx_export import export_onnx
-from quantize.onnx_latency import measured_latencies
+from quantize.onnx_latency import times_in_turns_us
 from sensitivity import measured, profile_model
 from sensitivity.planned import distance_of_plans
 from sensitivity.resources import latency_us, weight_bytes
@@ -24,7 +23,6 @@ from sensitivity.resources import latency_us, weight_bytes
 FORMATS = ("int2-g32", "int4-g32", "int8-g32", "fp32")
 _WIDTHS = (1024, 4096, 1024, 4096, 1024, 2048, 512)
 _ROUNDS = 20
-_TURNS = 5
 
 
 def onnxruntime_stack(folder: Path, widths: Sequence[int] = _WIDTHS, rounds: int = _ROUNDS) -> Runtime:
@@ -67,13 +65,8 @@ def onnxruntime_stack(folder: Path, widths: Sequence[int] = _WIDTHS, rounds: int
         return path if path.exists() else apply(source, dict(plan), "onnxruntime", path=path)
 
     def times_us(plans: Sequence[Plan]) -> list[float]:
-        files, feed = [file_of(plan) for plan in plans], {"input": query.numpy()}
-        taken = [
-            [measured_latencies([file], feed, rounds=rounds)[0].median_us for file in files]
-            for _ in range(_TURNS)
-        ]
-        found: list[float] = np.median(taken, axis=0).tolist()
-        return found
+        files = [file_of(plan) for plan in plans]
+        return times_in_turns_us(files, {"input": query.numpy()}, rounds=rounds)
 
     return Runtime(profile, "distance", distance_of_plans(model, batches, _outputs, _relative), times_us)
 

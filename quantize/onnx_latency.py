@@ -63,3 +63,34 @@ def measured_latencies(
             row[column] = time.perf_counter() - started
     low, middle, high = np.quantile(taken[1:] * 1e6, [0.25, 0.5, 0.75], axis=0)
     return [Latency(float(m), (float(a), float(b))) for a, m, b in zip(low, middle, high, strict=True)]
+
+
+def times_in_turns_us(
+    paths: Sequence[str | Path],
+    feeds: Mapping[str, NDArray[np.generic]],
+    *,
+    turns: int = 5,
+    rounds: int = 20,
+    threads: int = 1,
+) -> list[float]:
+    """Time files in turns of several runs each, so that weights are as warm as in use, whatever the others are.
+
+    Args:
+        paths: ONNX files that take the same inputs.
+        feeds: Inputs by name.
+        turns: Turns of each file.
+        rounds: Runs of a turn, after one to warm up.
+        threads: Threads of one run.
+
+    Returns:
+        Median microseconds, one per file.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+    """
+    taken = [
+        [measured_latencies([path], feeds, rounds=rounds, threads=threads)[0].median_us for path in paths]
+        for _ in range(turns)
+    ]
+    found: list[float] = np.median(taken, axis=0).tolist()
+    return found

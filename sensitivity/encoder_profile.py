@@ -7,6 +7,7 @@ from functools import partial
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.errors import unknown
+from allocator.tables import WEIGHT_BYTES
 from sensitivity.estimators import fisher, hessian_trace, measured
 from sensitivity.profile_model import profile_model
 from sensitivity.study import Estimator, Progress, silent
@@ -27,6 +28,7 @@ def profile_encoder(
     *,
     formats: Sequence[str],
     tables: Sequence[str] = TABLES,
+    resources: Sequence[str] = (WEIGHT_BYTES,),
     name: str = "",
     probes: int = 8,
     measured_pairs: int = 24,
@@ -42,6 +44,7 @@ def profile_encoder(
         pairs: Calibration pairs.
         formats: Format names, the columns.
         tables: Which of :data:`TABLES` to fill.
+        resources: Names of :data:`sensitivity.resources.RESOURCES`.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
@@ -85,6 +88,7 @@ def profile_encoder(
         {table: known[table] for table in tables},
         name=name,
         exclude=present,
+        resources=resources,
         seed=seed,
         progress=progress,
         engine=engine,

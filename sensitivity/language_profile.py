@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.errors import unknown
+from allocator.tables import WEIGHT_BYTES
 from sensitivity.estimators import fisher, gauss_newton, hessian_trace, kl, output_mse, weight_error
 from sensitivity.language_model import logits, next_token_loss
 from sensitivity.profile_model import profile_model
@@ -25,6 +26,7 @@ def profile_language_model(
     *,
     formats: Sequence[str],
     tables: Sequence[str] = ("fisher", "kl"),
+    resources: Sequence[str] = (WEIGHT_BYTES,),
     units: str = "none",
     name: str = "",
     probes: int = 8,
@@ -39,6 +41,7 @@ def profile_language_model(
         batches: (B, T) tokens each, from :func:`sensitivity.language_model.windows`.
         formats: Format names, the columns.
         tables: Which of :data:`TABLES` to fill.
+        resources: Names of :data:`sensitivity.resources.RESOURCES`.
         units: Layers that share a format, by :mod:`sensitivity.units`: ``vllm`` for what vLLM fuses.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
@@ -70,6 +73,7 @@ def profile_language_model(
         formats,
         {table: known[table] for table in tables},
         name=name,
+        resources=resources,
         units=units,
         seed=seed,
         progress=progress,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from allocator import Fault, InvalidInputError
 from allocator.errors import require
 from api.cli.calibration import language_folder, read_pairs, read_text
+from api.cli.timing import timed
+
+if TYPE_CHECKING:
+    from quantize.feedback import Measurement
 
 Count: TypeAlias = Annotated[int, typer.Option(help="Pairs, or windows of --text, to measure on.", min=2)]
 Force: TypeAlias = Annotated[
@@ -18,9 +24,15 @@ Force: TypeAlias = Annotated[
 _PAIRS_PER_BATCH = 16
 
 
+@contextmanager
 def plan_measure(
-    model: Path | None, pairs: Path | None, text: Path | None, count: int, length: int
-) -> Callable[[Mapping[str, str]], float]:
+    model: Path | None,
+    pairs: Path | None,
+    text: Path | None,
+    count: int,
+    length: int,
+    beside: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[Mapping[str, str]], Measurement | float]]:
     """Make the function that measures plans.
 
     Args:
@@ -29,17 +41,31 @@ def plan_measure(
         text: File of text, for a language model.
         count: Pairs, or windows of text, to measure on.
         length: Tokens of a window.
+        beside: A plan to time others beside, on ONNX Runtime; nothing is timed when absent.
 
-    Returns:
+    Yields:
         Plan → mean distance to the original: 1 - cosine of embeddings, or the KL divergence of the next token, nats.
+
+    Raises:
+        InvalidInputError: A language model is to be timed.
     """
     require("torch", "models")
     if text is None:
-        return _encoder(model, pairs, count)
-    return _language(language_folder(model, pairs), text, count, length)
+        with _encoder(model, pairs, count, beside) as measure:
+            yield measure
+        return
+    if beside is not None:
+        detail = (
+            "times sentence encoders only; for a language model, give latencies to quantize.feedback.refine"
+        )
+        raise InvalidInputError(Fault("--runtime", detail))
+    yield _language(language_folder(model, pairs), text, count, length)
 
 
-def _encoder(model: Path | None, pairs: Path | None, count: int) -> Callable[[Mapping[str, str]], float]:
+@contextmanager
+def _encoder(
+    model: Path | None, pairs: Path | None, count: int, beside: Mapping[str, str] | None
+) -> Iterator[Callable[[Mapping[str, str]], Measurement | float]]:
     from sensitivity.docstrings import docstring_pairs
     from sensitivity.planned import distance_of_plans
     from sensitivity.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
@@ -47,7 +73,12 @@ def _encoder(model: Path | None, pairs: Path | None, count: int) -> Callable[[Ma
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
     encoder, tokenizer = load_text_encoder(model)
     batches = pair_batches(tokenizer, data, _PAIRS_PER_BATCH)
-    return distance_of_plans(encoder, batches, encode, cosine_distance)
+    loss = distance_of_plans(encoder, batches, encode, cosine_distance)
+    if beside is None:
+        yield loss
+        return
+    with timed(loss, encoder, tokenizer, [document for _, document in data], beside) as measure:
+        yield measure
 
 
 def _language(folder: Path, text: Path, count: int, length: int) -> Callable[[Mapping[str, str]], float]:

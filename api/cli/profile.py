@@ -37,6 +37,12 @@ def command(
         str | None,
         typer.Option(help=f"Cost tables to fill; {_ENCODER} or, with --text, {_LANGUAGE} when absent."),
     ] = None,
+    resources: Annotated[
+        str,
+        typer.Option(
+            help="What plans spend: weight_bytes, latency_us (ONNX Runtime on this machine), bops, …."
+        ),
+    ] = "weight_bytes",
     count: Annotated[
         int | None, typer.Option(help="Pairs to use, 250 when absent, or windows of --text, 32.", min=2)
     ] = None,
@@ -71,6 +77,7 @@ def command(
     rows = [name.strip() for name in (tables or (_ENCODER if text is None else _LANGUAGE)).split(",")]
     with Bars(quiet=as_json) as progress:
         settings = {
+            "resources": [name.strip() for name in resources.split(",")],
             "formats": columns, "tables": rows, "probes": probes, "seed": seed, "progress": progress,
             "engine": serial if journal is None else Journal(journal),
         }  # fmt: skip

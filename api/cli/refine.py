@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from allocator import load_profile
+from allocator import Fault, InvalidInputError, Profile, load_profile
+from allocator.errors import unknown
 from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
 from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import Allowed, AsJson, Budgets, Forbidden, Limits, Objectives, Pins, ProfileFile, asked
@@ -31,6 +32,13 @@ def command(
     text: TextFile = None,
     count: Count = 24,
     length: Length = 128,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Time plans of an encoder on it, so that a budget on `latency_us` holds by the clock: `onnxruntime`, "
+            "one text, one thread."
+        ),
+    ] = None,
     max_evaluations: Annotated[int, typer.Option(help="Plans to measure.", min=1)] = 40,
     patience: Annotated[int, typer.Option(help="Stop after so many plans without a better one.", min=1)] = 15,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
@@ -49,17 +57,18 @@ def command(
     Example: `bitalloc refine profile.json -o kl -b weight_bytes=4GB --model ./my-llama --text corpus.txt`
 
     Sentence encoders are measured by embedding distance, causal language models by KL divergence. Budgets hold by the
-    tables. For any other model, and for measured latency, use `quantize.feedback.refine`.
+    tables, and with `--runtime` one on `latency_us` by the clock. For any other model or clock use
+    `quantize.feedback.refine`.
     """
     request = asked(budget=budget, objective=objective, limit=limit, pin=pin, allow=allow, forbid=forbid)
     loaded = load_profile(profile)
     require_free(out, force=force)
     require_writable(out)
-    measure = plan_measure(model, pairs, text, count, length)
+    beside = None if runtime is None else _reference(runtime, loaded)
     from quantize.feedback import refine
     from sensitivity.progress import Bars
 
-    with Bars(quiet=as_json) as bars:
+    with plan_measure(model, pairs, text, count, length, beside) as measure, Bars(quiet=as_json) as bars:
         found = refine(
             loaded,
             measure,
@@ -75,10 +84,20 @@ def command(
         "refined": found.best.loss
     }
     if as_json:
-        summary = {"path": str(out), "losses": losses, "evaluations": len(found.trials)}
+        timing = {} if runtime is None else {"latency_us": found.best.measurement.latency_us}
+        summary = {"path": str(out), "losses": losses, "evaluations": len(found.trials)} | timing
         typer.echo(json.dumps(summary | {"stopped": found.stopped}))
         return
     console = Console(soft_wrap=True, markup=False)
     for name, loss in losses.items():
         console.print(Text(f"{name}: {'no such plan' if loss is None else f'{loss:.6g}'}"))
+    if found.best.measurement.latency_us is not None:
+        console.print(Text(f"latency: {found.best.measurement.latency_us:.0f} µs"))
     console.print(Text(f"{found.stopped}; the plan is in {out}"))
+
+
+def _reference(runtime: str, profile: Profile) -> dict[str, str]:
+    if runtime != "onnxruntime":
+        raise InvalidInputError(Fault("--runtime", unknown(runtime, ("onnxruntime",), "runtime")))
+    formats = list(profile.formats)
+    return dict.fromkeys((layer.name for layer in profile.layers), formats[len(formats) // 2])

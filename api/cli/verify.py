@@ -51,10 +51,10 @@ def command(
         for path in (out, out.with_suffix(".json")):
             require_free(path, force=force)
             require_writable(path)
-    measure = plan_measure(model, pairs, text, count, length)
     from quantize.feedback import as_markdown, verify
 
-    report = verify(loaded, allocation, measure, objective=objective, tolerance=tolerance)
+    with plan_measure(model, pairs, text, count, length) as measure:
+        report = verify(loaded, allocation, measure, objective=objective, tolerance=tolerance)
     page, document = as_markdown(report), report.model_dump_json(indent=2) + "\n"
     if out is not None:
         write(out, page)

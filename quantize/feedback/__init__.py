@@ -3,6 +3,7 @@
 ``refine`` finds the plan that measures best within the budgets, ``verify`` holds a plan against the usual baselines.
 """
 
+from quantize.feedback.clock import clock_beside
 from quantize.feedback.latency import median_us
 from quantize.feedback.measurement import Assignment, Measure, Measurement
 from quantize.feedback.refine import refine
@@ -17,6 +18,7 @@ __all__ = [
     "Trial",
     "Verification",
     "as_markdown",
+    "clock_beside",
     "median_us",
     "refine",
     "verify",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator import Allocation, solve
+from allocator import Allocation, load_profile, solve
 from tests.api.conftest import Run
 
 
@@ -80,3 +80,49 @@ def test_a_budget_that_no_plan_keeps(bitalloc: Run, tiny_encoder: Path, profile:
     )
     assert done.code == 2
     assert "/budgets: no plan keeps every budget; effective_bits: asked for at most 1" in done.err
+
+
+def test_a_latency_holds_by_the_clock(bitalloc: Run, tiny_encoder: Path, tmp_path: Path) -> None:
+    profile, plan = tmp_path / "timed.json", tmp_path / "plan.json"
+    formats = ["--formats", "int2-g64,int4-g64,int8-g64", "--resources", "weight_bytes, latency_us"]
+    made = bitalloc(
+        "profile",
+        "--model",
+        tiny_encoder,
+        "--out",
+        profile,
+        "--count",
+        "4",
+        "--tables",
+        "embedding_distance",
+        *formats,
+    )
+    assert made.code == 0, made.err
+    assert list(load_profile(profile).resources) == ["weight_bytes", "latency_us"]
+
+    timed = ["--model", tiny_encoder, "--count", "4", "--runtime", "onnxruntime", "--out", plan]
+    budget = ["-o", "embedding_distance", "--max-evaluations", "2", "-b"]
+    done = bitalloc("refine", profile, *budget, "latency_us=60000000", *timed, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert 0 < json.loads(done.out)["latency_us"] < 60e6
+    # The table may say what it wants: the clock says that nothing is that fast.
+    never = bitalloc("refine", profile, *budget, "latency_us=0.001", *timed, "--force")
+    assert never.code == 2
+    assert "latency_us: asked for at most 0.001, the least that a plan measured is" in never.err
+    assert Allocation.model_validate_json(plan.read_bytes()).assignment is not None
+
+    shown = bitalloc("refine", profile, *budget, "latency_us=60000000", *timed, "--force")
+    assert "latency: " in shown.out
+
+
+def test_runtimes_that_time_nothing(
+    bitalloc: Run, tiny_language_model: Path, corpus: Path, profile: Path
+) -> None:
+    budget = ["-o", "embedding_distance", "-b", "effective_bits=4"]
+    done = bitalloc("refine", profile, *budget, "--runtime", "tflite")
+    assert done.code == 2
+    assert "--runtime: unknown runtime 'tflite'; known: 'onnxruntime'" in done.err
+    text = ["--model", tiny_language_model, "--text", corpus, "--runtime", "onnxruntime"]
+    done = bitalloc("refine", profile, *budget, *text)
+    assert done.code == 2
+    assert "--runtime: times sentence encoders only" in done.err
