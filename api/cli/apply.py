@@ -39,14 +39,15 @@ def command(
         Path | None,
         typer.Option(
             help="Folder of the model: a transformers encoder for `onnxruntime` (all-MiniLM-L6-v2 when absent), any "
-            "safetensors checkpoint for `compressed-tensors`, a Llama's for `gguf`."
+            "safetensors checkpoint for `compressed-tensors`, one of Llama, Mistral or Qwen for `gguf`."
         ),
     ] = None,
     backend: Annotated[
         str,
         typer.Option(
-            help="Runtime to write for: `onnxruntime` (2, 4 and 8 bits, fp16), `compressed-tensors` (1 to 8 bits, for "
-            "vLLM, SGLang and transformers) or `gguf` (int4-g32, int5-g32, int8-g32, mxfp4, fp16, bf16, for llama.cpp)."
+            help="Runtime to write for: `onnxruntime` (2, 4 and 8 bits, fp16), `compressed-tensors` (1 to 8 bits, "
+            "8-bit floats, MX formats and int8-dynamic, for vLLM, SGLang and transformers) or `gguf` (int4-g32, "
+            "int5-g32, int8-g32, mxfp4, fp16, bf16, for llama.cpp)."
         ),
     ] = "onnxruntime",
     rounding: Annotated[

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from allocator import InvalidInputError, Profile
 from allocator.errors import require
+from quantize.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
 from quantize.files import replacing, require_free
 from quantize.formats import Format
-from quantize.llama_checkpoint import Source, read_config, sources, write_facts
 from quantize.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.moments import Moments
 from quantize.packing import packed
 from quantize.plan import faults_at, profile_faults, require_layers
+from quantize.rotary_positions import divisors_of
 from quantize.rounding import Float32Array, Quantized, round_trip
 from quantize.scaled_floats import scaled
 
@@ -52,10 +53,11 @@ def apply(
     profile: Profile | None = None,
     force: bool = False,
 ) -> Path:
-    """Write a Llama checkpoint as a GGUF file.
+    """Write a checkpoint as a GGUF file.
 
     Args:
-        model: Folder with ``config.json`` of a Llama and ``*.safetensors``; it is not changed.
+        model: Folder with ``config.json`` of a Llama, Mistral, Qwen 2 or Qwen 3, and ``*.safetensors``; it is not
+            changed. Windows of attention are not carried over.
         plan: Layer name to format, one of :data:`TYPES`; the row has to be a multiple of 32 for all but plain floats.
             Other matrices keep the checkpoint's precision, vectors are stored in single precision.
         path: File to write; it appears whole or not at all. It holds no vocabulary.
@@ -68,8 +70,8 @@ def apply(
         ``path``.
 
     Raises:
-        InvalidInputError: The file exists, the checkpoint is not one of a Llama, a layer is not in it, its format is
-            not a type of llama.cpp or its moment does not fit; nothing was written.
+        InvalidInputError: The file exists, the checkpoint is of another architecture, a layer is not in it, its format
+            is not a type of llama.cpp or its moment does not fit; nothing was written.
         MissingPackageError: gguf is not installed.
     """
     gguf = require("gguf", "gguf")
@@ -90,9 +92,12 @@ def apply(
     if faults:
         raise InvalidInputError(*faults)
     with replacing(Path(path)) as partial:
-        writer = gguf.GGUFWriter(partial, "llama")
+        writer = gguf.GGUFWriter(partial, ARCHITECTURES[config["model_type"]].name)
         try:
             write_facts(writer, config)
+            divisors = divisors_of(config)
+            if divisors is not None:
+                writer.add_tensor("rope_freqs.weight", divisors)
             for name, source in found.items():
                 layer = name.removesuffix(".weight")
                 target = plan.get(layer) if len(source.stored.shape) == 2 else None

@@ -20,7 +20,7 @@ from benchmarks.speed_onnxruntime import onnxruntime_stack
 from quantize import apply
 from tests.quantize.exports.owners import Owner, python_of
 from tests.quantize.feedback.problems import FORMATS, coupled
-from tests.quantize.models import dequantized, outputs, tiny_llama
+from tests.quantize.models import dequantized, outputs, tiny_decoder, tiny_llama
 
 LLAMACPP = Owner("llama-cpp-python", "0.3.36")
 
@@ -140,6 +140,20 @@ def test_llamacpp_says_what_the_rounded_model_says(tmp_path: Path) -> None:
     assert (times > 0).all()
     with pytest.raises(RuntimeError, match=r"llama\.cpp ended with 1: .*cannot load"):
         logits(runtime, tmp_path / "in" / "config.json", [1], 50)
+
+
+@pytest.mark.rare
+@pytest.mark.parametrize("kind", ["llama", "llama3", "mistral", "qwen2", "qwen3"])
+def test_llamacpp_says_what_other_architectures_say(tmp_path: Path, kind: str) -> None:
+    runtime = find_llamacpp(python_of(LLAMACPP))
+    model = tiny_decoder(kind)
+    model.save_pretrained(tmp_path / "in")
+    tokens = np.random.default_rng(0).integers(0, 50, (1, 96))
+    path = apply(
+        tmp_path / "in", {"model.layers.0.self_attn.q_proj": "fp32"}, "gguf", path=tmp_path / "out.gguf"
+    )
+    found, expected = logits(runtime, path, tokens[0].tolist(), 50), outputs(model, tokens)[0]
+    assert np.linalg.norm(found - expected) <= 2e-3 * np.linalg.norm(expected)
 
 
 @pytest.mark.rare

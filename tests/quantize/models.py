@@ -87,6 +87,34 @@ def tiny_llama() -> nn.Module:
     return LlamaForCausalLM(config).eval()
 
 
+def tiny_decoder(kind: str) -> nn.Module:
+    """The same sizes for another architecture; ``llama3`` has its rotary positions."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    stretched = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0}
+    stretched |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 32}
+    rope = {"rope_parameters": stretched} if kind == "llama3" else {}
+    config = AutoConfig.for_model(
+        "llama" if kind == "llama3" else kind,
+        **sizes,
+        **heads,
+        **rope,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+    )
+    model: nn.Module = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if (
+                parameter.dim() == 1
+            ):  # biases and norms begin as zeros and ones, which would hide where they go
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+    return model
+
+
 def outputs(model: nn.Module, tokens: np.ndarray = TOKENS) -> np.ndarray:
     with torch.no_grad():
         said = model(torch.from_numpy(tokens))

@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from allocator import InvalidInputError
-from quantize import apply, parse_format
-from tests.quantize.models import tiny_llama
+from quantize import apply, parse_format, round_trip
+from tests.quantize.models import tiny_decoder, tiny_llama
 
 PLAN = {
     "model.embed_tokens": "int8-g32",
@@ -84,6 +84,34 @@ def test_blocks_are_those_of_the_package_where_both_choose_the_same_codes(
         assert np.abs(gguf.dequantize(made.data, made.tensor_type) - plain.data).max() <= 0.25
 
 
+@pytest.mark.parametrize(
+    ("kind", "architecture", "beside"),
+    [
+        ("mistral", "llama", set()),
+        ("llama3", "llama", {"rope_freqs.weight"}),
+        ("qwen2", "qwen2", {"blk.1.attn_q.bias", "blk.1.attn_k.bias", "blk.1.attn_v.bias"}),
+        ("qwen3", "qwen3", {"blk.1.attn_q_norm.weight", "blk.1.attn_k_norm.weight"}),
+    ],
+)
+def test_other_architectures_have_their_own_tensors(
+    tmp_path: Path, kind: str, architecture: str, beside: set[str]
+) -> None:
+    model = tiny_decoder(kind)
+    model.save_pretrained(tmp_path / "in")
+    layer = "model.layers.1.self_attn.q_proj"
+    reader = gguf.GGUFReader(apply(tmp_path / "in", {layer: "int8-g32"}, "gguf", path=tmp_path / "out.gguf"))
+    assert reader.fields["general.architecture"].contents() == architecture
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    assert beside <= set(found)
+    assert len(found) == len(load_file(tmp_path / "in" / "model.safetensors")) + (kind == "llama3")
+    made = gguf.dequantize(found["blk.1.attn_q.weight"].data, gguf.GGMLQuantizationType.Q8_0)
+    expected = round_trip(model.get_submodule(layer).weight.detach().numpy(), parse_format("int8-g32"))
+    assert np.array_equal(made, expected) == (
+        architecture != "llama"
+    )  # Llamas have their rows in another order
+    assert np.array_equal(np.sort(made, axis=0), np.sort(expected, axis=0))
+
+
 def test_facts_are_those_of_the_model(checkpoint: Path, tmp_path: Path) -> None:
     reader = gguf.GGUFReader(apply(checkpoint, PLAN, "gguf", path=tmp_path / "out.gguf"))
     facts = {name: field.contents() for name, field in reader.fields.items()}
@@ -99,10 +127,13 @@ def test_facts_are_those_of_the_model(checkpoint: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model_type": "bert"}, "/model: expected a checkpoint of model_type 'llama', got 'bert'"),
+        (
+            {"model_type": "bert"},
+            "/model: unknown model_type 'bert'; known: 'llama', 'mistral', 'qwen2', 'qwen3'",
+        ),
         (
             {"rope_parameters": {"rope_type": "yarn"}},
-            "/model: expected full precision and plain rotary positions, got 'yarn'",
+            "/model: expected full precision and rotary positions that are 'default' or 'llama3', got 'yarn'",
         ),
         ({"quantization_config": {}}, "/model: expected full precision"),
     ],
@@ -130,7 +161,7 @@ def test_tensors_without_a_place_are_named(checkpoint: Path, tmp_path: Path) -> 
     )
     (tmp_path / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
     with pytest.raises(
-        InvalidInputError, match=r"/model/model.layers.0.adapter.weight: llama.cpp's Llama has no such"
+        InvalidInputError, match=r"/model/model.layers.0.adapter.weight: llama.cpp's llama has no such"
     ):
         apply(tmp_path, PLAN, "gguf", path=tmp_path / "out.gguf")
 
