@@ -1,9 +1,8 @@
-"""Per-sample gradients against a loop of single samples."""
+"""Fisher tables against one backward pass per sample, and the model afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from allocator import InvalidInputError
-from quantize import round_trip
 from sensitivity import Study, fisher
-from sensitivity.output_metrics import METRICS, find_metric
-from sensitivity.study import derived_seed
+from tests.sensitivity.estimators.fisher_cases import MIXED, centred, drawn, linear, seeded, weighted
 from tests.sensitivity.studies import make_study, squares, state
 
 
@@ -28,17 +25,11 @@ def slow_samples(study: Study, rows: int = 1) -> np.ndarray:
             gradients = torch.autograd.grad(loss, [layer.weight for layer in study.layers])
             samples.append(
                 [
-                    [_weighted(gradient, layer.weight, target) for target in study.formats]
+                    [weighted(gradient, layer.weight, target) for target in study.formats]
                     for gradient, layer in zip(gradients, study.layers, strict=True)
                 ]
             )
     return np.array(samples)
-
-
-def _weighted(gradient: Tensor, weight: Tensor, target: Any) -> float:
-    plain = weight.detach().numpy()
-    error = round_trip(plain.astype(np.float32), target) - plain
-    return float((np.square(gradient.numpy()) * np.square(error)).sum())
 
 
 def check(study: Study, rows: int = 1) -> None:
@@ -49,22 +40,13 @@ def check(study: Study, rows: int = 1) -> None:
     assert (samples[..., 0] > 0).all()
 
 
-def _inputs(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def seeded(make: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(0)
-    return make().double()
-
-
 def test_linear_layers_on_rows_and_on_sequences() -> None:
     def make() -> nn.Module:
         return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3, bias=False))
 
-    check(make_study(seeded(make), [_inputs(6, 5), _inputs(3, 5, seed=2)], squares))
-    check(make_study(seeded(make), [_inputs(4, 7, 5)], squares))
-    check(make_study(seeded(make), [_inputs(4, 2, 3, 5)], squares))
+    check(make_study(seeded(make), [drawn(6, 5), drawn(3, 5, seed=2)], squares))
+    check(make_study(seeded(make), [drawn(4, 7, 5)], squares))
+    check(make_study(seeded(make), [drawn(4, 2, 3, 5)], squares))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +66,7 @@ def test_linear_layers_on_rows_and_on_sequences() -> None:
 def test_convolutions(kind: type[nn.Conv1d | nn.Conv2d], options: dict[str, Any]) -> None:
     model = seeded(lambda: nn.Sequential(kind(4, 4, 3, **options), nn.Tanh(), nn.Flatten(), nn.LazyLinear(2)))
     size = (4, 9) if kind is nn.Conv1d else (4, 6, 7)
-    inputs = _inputs(5, *size)
+    inputs = drawn(5, *size)
     model(inputs)
     check(make_study(model, [inputs], squares))
 
@@ -128,7 +110,7 @@ class Twice(nn.Module):
 def test_a_layer_that_is_called_twice_adds_its_gradients_before_squaring(
     make: Callable[[], nn.Module], shape: tuple[int, ...]
 ) -> None:
-    check(make_study(seeded(lambda: Twice(make())), [_inputs(*shape)], squares))
+    check(make_study(seeded(lambda: Twice(make())), [drawn(*shape)], squares))
 
 
 def test_an_embedding_that_is_called_twice() -> None:
@@ -155,7 +137,7 @@ def test_tied_weights_add_the_gradients_of_all_their_uses(kind: str) -> None:
         second.weight = first.weight
         return nn.Sequential(first, nn.Tanh(), second)
 
-    study = make_study(seeded(make), [_inputs(5, 4, 4)], squares)
+    study = make_study(seeded(make), [drawn(5, 4, 4)], squares)
     assert len(study.layers) == 1
     check(study)
 
@@ -182,7 +164,7 @@ def test_an_activation_in_place_after_a_layer() -> None:
     def make() -> nn.Module:
         return nn.Sequential(nn.Linear(5, 6), nn.ReLU(inplace=True), nn.Linear(6, 2))
 
-    check(make_study(seeded(make), [_inputs(6, 5)], squares))
+    check(make_study(seeded(make), [drawn(6, 5)], squares))
 
 
 def contrast(model: nn.Module, batch: Tensor) -> Tensor:
@@ -194,7 +176,7 @@ def contrast(model: nn.Module, batch: Tensor) -> Tensor:
 
 def test_samples_of_several_consecutive_rows() -> None:
     model = seeded(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)))
-    check(make_study(model, [_inputs(8, 5), _inputs(6, 5, seed=2)], contrast), rows=2)
+    check(make_study(model, [drawn(8, 5), drawn(6, 5, seed=2)], contrast), rows=2)
 
 
 def test_samples_of_several_sequences_of_tokens() -> None:
@@ -204,7 +186,7 @@ def test_samples_of_several_sequences_of_tokens() -> None:
 
 
 def test_a_single_sample_has_no_standard_error() -> None:
-    study = make_study(seeded(lambda: nn.Sequential(nn.Linear(5, 3))), [_inputs(1, 5)], squares)
+    study = make_study(seeded(lambda: nn.Sequential(nn.Linear(5, 3))), [drawn(1, 5)], squares)
     made = fisher(study)
     assert made.stderr is None
     np.testing.assert_allclose(made.values, slow_samples(study)[0], rtol=1e-9)
@@ -228,203 +210,9 @@ def test_a_layer_that_is_run_and_thrown_away_costs_nothing() -> None:
         model[1](batch)
         return squares(model[0], batch)
 
-    made = fisher(make_study(model, [_inputs(4, 5)], loss, ["int2"]))
+    made = fisher(make_study(model, [drawn(4, 5)], loss, ["int2"]))
     assert made.values[0][0] > 0
     assert made.values[1] == (0.0,)
-
-
-# Labels drawn from the model
-
-every_metric = pytest.mark.parametrize("metric", METRICS)
-
-
-def logits(model: nn.Module, batch: Tensor) -> Tensor:
-    made: Tensor = model(batch)
-    return made
-
-
-sampled = partial(fisher, labels="sampled", outputs=logits)
-
-
-@every_metric
-@pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4)], ids=["rows", "sequences"])
-def test_sampled_labels_give_what_a_loop_over_samples_gives_for_the_same_draws(
-    metric: str, shape: tuple[int, ...]
-) -> None:
-    model = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)))
-    batches = [_inputs(*shape), _inputs(*shape, seed=2)]
-    study = make_study(model, batches, squares)
-    samples = []
-    for index, batch in enumerate(batches):
-        generator = torch.Generator().manual_seed(derived_seed(0, "fisher", index))
-        losses = find_metric(metric).label_loss(model(batch), generator).reshape(len(batch), -1)
-        for loss in losses.sum(1) / losses.shape[1] ** 0.5:
-            gradients = torch.autograd.grad(loss, [layer.weight for layer in study.layers], retain_graph=True)
-            samples.append(
-                [
-                    [_weighted(gradient, layer.weight, target) for target in study.formats]
-                    for gradient, layer in zip(gradients, study.layers, strict=True)
-                ]
-            )
-    made = sampled(study, metric=metric)
-    np.testing.assert_allclose(made.values, np.mean(samples, axis=0), rtol=1e-9)
-    np.testing.assert_allclose(made.stderr, np.std(samples, axis=0, ddof=1) / len(samples) ** 0.5, rtol=1e-9)
-
-
-@every_metric
-def test_many_draws_of_labels_average_to_the_diagonal_of_the_gauss_newton_matrix(metric: str) -> None:
-    model = seeded(lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)))
-    inputs = _inputs(2, 2, 4)  # two samples of two rows
-    study = make_study(model, [inputs.repeat(3000, 1, 1)], squares, ["int2"])
-    truth = np.zeros((len(study.layers), 1))
-    for row in inputs.reshape(-1, 4):
-        outputs = model(row)
-        p = outputs.detach().softmax(0)
-        middle = torch.eye(3).double() if metric == "squared_error" else torch.diag(p) - torch.outer(p, p)
-        for index, layer in enumerate(study.layers):
-            jacobian = torch.stack(
-                [
-                    torch.autograd.grad(value, layer.weight, retain_graph=True)[0].flatten()
-                    for value in outputs
-                ]
-            )  # (C, n)
-            diagonal = torch.einsum("cn,cd,dn->n", jacobian, middle, jacobian)
-            score = diagonal.sqrt().reshape(layer.weight.shape)
-            truth[index, 0] += _weighted(score, layer.weight, study.formats[0]) / 4
-    made = sampled(study, metric=metric)
-    assert (np.abs(np.array(made.values) - truth) <= 4 * np.array(made.stderr)).all()
-    assert (np.array(made.stderr) <= 0.1 * truth).all()
-
-
-def test_draws_depend_on_the_seed_only() -> None:
-    model, batches = linear(), [_inputs(4, 5)]
-    tables = [sampled(make_study(model, batches, squares, seed=seed)) for seed in (0, 0, 1)]
-    assert tables[0] == tables[1]
-    assert tables[0].values != tables[2].values
-    assert "labels drawn from the model, softmax_kl" in tables[0].meaning
-
-
-# Refusals
-
-
-@pytest.mark.parametrize(
-    ("options", "detail"),
-    [
-        ({"labels": "true"}, "/labels: unknown kind of labels 'true'; known: 'given', 'sampled'"),
-        ({"labels": "sampled"}, "/outputs: labels='sampled' needs a function"),
-        ({"outputs": logits}, "/outputs: .*'given' takes none"),
-        ({"labels": "sampled", "outputs": logits, "metric": "mse"}, "/metric: unknown metric 'mse'"),
-        (
-            {"labels": "sampled", "outputs": lambda *pair: logits(*pair).sum(1)},
-            "/outputs: expected outputs of",
-        ),
-    ],
-)
-def test_arguments_that_do_not_fit_are_refused(options: dict[str, Any], detail: str) -> None:
-    with pytest.raises(InvalidInputError, match=detail):
-        fisher(make_study(linear(), [_inputs(4, 5)], squares), **options)
-
-
-@pytest.mark.parametrize(
-    ("loss", "detail"),
-    [
-        (lambda model, batch: squares(model, batch).sum(), "/loss_fn: expected one loss per sample"),
-        (lambda model, batch: squares(model, batch)[:0], "/batches: a batch gives no losses"),
-    ],
-)
-def test_losses_that_are_not_one_number_per_sample_are_refused(loss: Any, detail: str) -> None:
-    with pytest.raises(InvalidInputError, match=detail):
-        fisher(make_study(linear(), [_inputs(4, 5)], loss))
-
-
-def linear() -> nn.Module:
-    return seeded(lambda: nn.Sequential(nn.Linear(5, 3)))
-
-
-def centred(model: nn.Module, batch: Tensor) -> Tensor:
-    outputs = model(batch)
-    return (outputs - outputs.mean(0)).square().sum(1)
-
-
-MIXED = "/loss_fn: the loss of one sample depends on the rows of another"
-
-
-def test_losses_that_mix_samples_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match=MIXED):
-        fisher(make_study(linear(), [_inputs(4, 5)], centred))
-
-
-def test_batch_normalisation_in_training_mode_is_refused() -> None:
-    model = seeded(lambda: nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)))
-    study = make_study(model, [_inputs(4, 5)], squares)
-    model[1].train()
-    with pytest.raises(InvalidInputError, match=MIXED):
-        fisher(study)
-
-
-def test_other_samples_that_are_held_constant_are_accepted() -> None:
-    def loss(model: nn.Module, batch: Tensor) -> Tensor:
-        outputs = model(batch)
-        return (outputs - outputs.detach().mean(0)).square().sum(1)
-
-    assert fisher(make_study(linear(), [_inputs(4, 5)], loss, ["int2"])).values[0][0] > 0
-
-
-def test_rows_that_are_not_consecutive_are_refused() -> None:
-    def loss(model: nn.Module, batch: Tensor) -> Tensor:
-        outputs = model(batch)
-        return (outputs[:4] - outputs[4:]).square().sum(1)
-
-    with pytest.raises(InvalidInputError, match=MIXED):
-        fisher(make_study(linear(), [_inputs(8, 5)], loss))
-
-
-def test_losses_that_mix_samples_are_refused_when_the_first_batch_holds_one() -> None:
-    with pytest.raises(InvalidInputError, match=MIXED):
-        fisher(make_study(linear(), [_inputs(1, 5), _inputs(4, 5)], centred))
-
-
-def test_losses_that_look_back_at_earlier_samples_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match=MIXED):
-        fisher(make_study(linear(), [_inputs(4, 5)], lambda model, batch: squares(model, batch).cumsum(0)))
-
-
-def test_a_layer_that_takes_no_part_is_refused() -> None:
-    model = seeded(lambda: nn.ModuleList([nn.Linear(5, 3), nn.Linear(5, 3)]))
-    study = make_study(model, [_inputs(4, 5)], lambda model, batch: squares(model[0], batch))
-    with pytest.raises(InvalidInputError, match="/layers/1: takes no part in the loss; exclude it"):
-        fisher(study)
-
-
-def test_a_model_of_which_no_layer_takes_part_is_refused() -> None:
-    def loss(model: Any, batch: Tensor) -> Tensor:
-        return batch.sum(1) * model[0].bias.sum()
-
-    with pytest.raises(InvalidInputError, match="/layers/0: takes no part in the loss"):
-        fisher(make_study(linear(), [_inputs(4, 5)], loss))
-
-
-def test_a_loss_that_is_cut_off_from_the_model_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="/loss_fn"):
-        fisher(make_study(linear(), [_inputs(4, 5)], lambda model, batch: squares(model, batch).detach()))
-
-
-def test_rows_that_do_not_divide_into_samples_are_refused() -> None:
-    def loss(model: nn.Module, batch: Tensor) -> Tensor:
-        return squares(model, batch)[:3]
-
-    detail = "/loss_fn: layer '0' sees 4 rows for 3 losses; the rows of a sample must be consecutive and equally many"
-    with pytest.raises(InvalidInputError, match=detail):
-        fisher(make_study(linear(), [_inputs(4, 5)], loss))
-
-
-def test_gradients_that_are_not_finite_are_refused_by_layer() -> None:
-    batches = [_inputs(4, 5), torch.full((4, 5), torch.nan, dtype=torch.float64)]
-    with pytest.raises(InvalidInputError, match="/layers/0: its gradient is NaN or infinite"):
-        fisher(make_study(linear(), batches, squares))
-
-
-# The model afterwards
 
 
 def everything() -> nn.Module:
@@ -434,7 +222,7 @@ def everything() -> nn.Module:
 
 
 def test_the_model_is_as_it_was_afterwards() -> None:
-    study = make_study(everything(), [_inputs(3, 4, 6)], squares)
+    study = make_study(everything(), [drawn(3, 4, 6)], squares)
     before = state(study.model)
     fisher(study)
     assert state(study.model) == before
@@ -445,7 +233,7 @@ def test_the_model_is_as_it_was_when_the_loss_raises() -> None:
         model(batch)
         raise RuntimeError("broke")
 
-    study = make_study(everything(), [_inputs(3, 4, 6)], loss)
+    study = make_study(everything(), [drawn(3, 4, 6)], loss)
     before = state(study.model)
     with pytest.raises(RuntimeError, match="broke"):
         fisher(study)
@@ -453,7 +241,7 @@ def test_the_model_is_as_it_was_when_the_loss_raises() -> None:
 
 
 def test_the_model_is_as_it_was_when_the_losses_are_refused() -> None:
-    study = make_study(everything(), [_inputs(3, 4, 6)], centred)
+    study = make_study(everything(), [drawn(3, 4, 6)], centred)
     before = state(study.model)
     with pytest.raises(InvalidInputError, match=MIXED):
         fisher(study)
@@ -461,7 +249,7 @@ def test_the_model_is_as_it_was_when_the_losses_are_refused() -> None:
 
 
 def test_gradients_that_are_turned_off_around_do_not_matter() -> None:
-    study = make_study(linear(), [_inputs(4, 5)], squares)
+    study = make_study(linear(), [drawn(4, 5)], squares)
     with torch.no_grad():
         made = fisher(study)
     assert made == fisher(study)
@@ -469,13 +257,13 @@ def test_gradients_that_are_turned_off_around_do_not_matter() -> None:
 
 def test_progress_is_told_after_every_batch() -> None:
     told: list[tuple[str, int, int]] = []
-    batches = [_inputs(4, 5), _inputs(2, 5)]
+    batches = [drawn(4, 5), drawn(2, 5)]
     fisher(make_study(linear(), batches, squares, progress=lambda *step: told.append(step)))
     assert told == [("fisher", 1, 2), ("fisher", 2, 2)]
 
 
 def test_the_table_says_what_it_is() -> None:
-    made = fisher(make_study(linear(), [_inputs(4, 5)], squares))
+    made = fisher(make_study(linear(), [drawn(4, 5)], squares))
     assert made.better == "lower"
     assert "averaged over samples" in made.meaning
     assert np.array(made.values).shape == (1, 4)
