@@ -1,4 +1,4 @@
-"""`bitalloc solve`, and what all commands have in common."""
+"""The command solve, from a shell and in this process: answers and exit codes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,18 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from allocator import Allocation, export_mps, solve
-from api.cli.solve import show
 from tests.api.bad_input import Case, params
+from tests.api.cli.profile_files import written
 from tests.api.conftest import Run
 from tests.api.helpers import comparable, random_profile, tiny
 
 COMMANDS = ("demo", "profile", "solve", "apply", "serve")
-
-
-def _written(folder: Path, document: dict[str, Any]) -> Path:
-    path = folder / "profile.json"
-    path.write_text(json.dumps(document))
-    return path
 
 
 def _shell(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -51,9 +43,6 @@ def _options(fields: dict[str, Any]) -> list[str]:
             option = {"time_limit_s": "time-limit"}.get(name, name)
             typed.append(f"--{option}={value}")
     return typed
-
-
-# The whole program, as a shell sees it.
 
 
 def test_the_installed_command_tells_its_version() -> None:
@@ -90,9 +79,6 @@ def test_unusable_input_ends_with_2_and_a_message_without_a_traceback(profile: P
     assert not out.exists()
 
 
-# In this process from here on.
-
-
 def test_the_version_is_printed(bitalloc: Run) -> None:
     done = bitalloc("--version")
     assert (done.code, done.out) == (0, f"bitalloc {metadata.version('bitalloc')}\n")
@@ -127,7 +113,7 @@ def test_the_example_in_the_help_of_solve_can_be_typed(bitalloc: Run, tmp_path: 
     document["costs"]["embedding_distance"]["values"] = [[0.1, 0.01, 0.5]] * 2
     document["resources"]["weight_bytes"]["values"] = [[2176, 4224, 1152]] * 2
     document["layers"][0]["name"] = "block.query"
-    path = _written(tmp_path, document)
+    path = written(tmp_path, document)
     done = bitalloc(
         "solve",
         path,
@@ -147,96 +133,13 @@ def test_the_example_in_the_help_of_solve_can_be_typed(bitalloc: Run, tmp_path: 
 def test_the_command_points_at_what_it_cannot_use_and_writes_nothing(
     bitalloc: Run, tmp_path: Path, case: Case
 ) -> None:
-    path = _written(tmp_path, case.profile)
+    path = written(tmp_path, case.profile)
     done = bitalloc("solve", path, *_options(case.fields), "--out", "plan.json", "--json")
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
     assert line.startswith(f"error: {case.pointer or '/'}: ")
     assert case.words in line
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_every_fault_has_its_line(bitalloc: Run, tmp_path: Path) -> None:
-    path = _written(tmp_path, tiny(wieghts=1, layers=[]))
-    done = bitalloc("solve", path)
-    assert done.code == 2
-    assert sorted(line.split(": ")[1] for line in done.err.splitlines()) == ["/layers", "/wieghts"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--wibble"], "No such option: --wibble"),
-        (["--gap", "narrow"], "Invalid value for '--gap'"),
-        (["--time-limit", "soon"], "Invalid value for '--time-limit'"),
-        (["--budget"], "requires an argument"),
-        (["another.json"], "unexpected extra argument"),
-    ],
-)
-def test_options_that_do_not_exist_or_parse_end_with_2(
-    bitalloc: Run, profile: Path, arguments: list[str], words: str
-) -> None:
-    done = bitalloc("solve", profile, *arguments)
-    assert (done.code, done.out) == (2, "")
-    assert words in done.err
-
-
-def test_a_missing_argument_and_an_unknown_command_end_with_2(bitalloc: Run) -> None:
-    assert "Missing argument 'profile'" in bitalloc("solve").err
-    done = bitalloc("slove")
-    assert done.code == 2
-    assert "No such command 'slove'" in done.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-b", "weight_bytes"], "error: --budget: expected NAME=VALUE, got 'weight_bytes'\n"),
-        (["-b", "kl=1", "-b", "kl=2"], "error: --budget: 'kl' is given twice\n"),
-        (["--pin", "up"], "error: --pin: expected NAME=VALUE, got 'up'\n"),
-        (["--pin", "up=int4-g64", "--pin", "up=int8-g64"], "error: --pin: 'up' is given twice\n"),
-        (["--allow", "up"], "error: --allow: expected NAME=VALUE, got 'up'\n"),
-        (["--forbid", "=int4-g64"], "error: --forbid: expected NAME=VALUE, got '=int4-g64'\n"),
-    ],
-)
-def test_an_option_that_is_no_pair_is_named(
-    bitalloc: Run, profile: Path, arguments: list[str], message: str
-) -> None:
-    done = bitalloc("solve", profile, *arguments)
-    assert (done.code, done.out, done.err) == (2, "", message)
-
-
-def test_a_missing_profile_is_named(bitalloc: Run) -> None:
-    done = bitalloc("solve", "missing.json")
-    assert (done.code, done.out) == (2, "")
-    assert "cannot read the profile" in done.err
-    assert "No such file" in done.err
-    assert "missing.json" in done.err
-
-
-def test_a_folder_is_no_profile(bitalloc: Run, tmp_path: Path) -> None:
-    done = bitalloc("solve", tmp_path)
-    assert (done.code, done.out) == (2, "")
-    assert "Is a directory" in done.err
-
-
-@pytest.mark.parametrize("content", [b"", b'{"layers": [', b"\xff\xfe", b"layers: []", b"[" * 100_000])
-def test_a_file_that_is_not_json_is_refused(bitalloc: Run, tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "profile.json"
-    path.write_bytes(content)
-    done = bitalloc("solve", path)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: /: Invalid JSON: ")
-    assert done.err.count("\n") == 1
-
-
-@pytest.mark.parametrize("content", ["[]", "null", "1", '"profile"'])
-def test_json_that_is_no_object_is_refused(bitalloc: Run, tmp_path: Path, content: str) -> None:
-    path = tmp_path / "profile.json"
-    path.write_text(content)
-    done = bitalloc("solve", path)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: /: Input should be an object")
 
 
 def test_json_output_is_the_written_file_and_the_librarys_answer(bitalloc: Run, profile: Path) -> None:
@@ -260,7 +163,7 @@ def test_every_option_reaches_the_solver(bitalloc: Run, tmp_path: Path) -> None:
         "gap": 0.25,
         "time_limit_s": 9.0,
     }
-    done = bitalloc("solve", _written(tmp_path, document), *_options(fields), "--json")
+    done = bitalloc("solve", written(tmp_path, document), *_options(fields), "--json")
     assert done.code == 0
     assert comparable(done.out) == comparable(solve(document, **fields))
 
@@ -276,7 +179,7 @@ def test_an_infeasible_answer_is_written_too(bitalloc: Run, profile: Path) -> No
 
 def test_a_baseline_that_finds_no_plan_ends_with_1_and_says_what_to_do(bitalloc: Run, tmp_path: Path) -> None:
     # Mixed plans keep both budgets; a uniform one breaks the bytes or the divergence.
-    path = _written(tmp_path, tiny())
+    path = written(tmp_path, tiny())
     limits = ["-b", "weight_bytes=6400", "-b", "kl=0.0125"]
     assert bitalloc("solve", path, *limits).code == 0
     done = bitalloc("solve", path, *limits, "--solver", "uniform")
@@ -299,111 +202,6 @@ def test_a_place_that_cannot_be_written_ends_with_2(bitalloc: Run, profile: Path
     done = bitalloc("solve", profile, "--out", tmp_path)
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: --out: cannot write '{tmp_path}': Is a directory\n"
-
-
-def test_people_read_status_objective_gap_budgets_and_plan(bitalloc: Run, profile: Path) -> None:
-    done = bitalloc("solve", profile, "-b", "effective_bits=6.5", "-b", "weight_bytes=7 KiB")
-    assert (done.code, done.err) == (0, "")
-    first, second, third, fourth, *table = (line.rstrip() for line in done.out.splitlines())
-    assert first == "optimal  Proved: no plan within the budgets is better."
-    assert second.startswith("kl = 0.0124, at most 0.00% from the optimum (exact, ")
-    assert third.startswith("effective_bits: 6.25 of 6.5 bit; one more bit buys ")
-    assert fourth.startswith("weight_bytes: 6,400 of 7,168 byte; one more byte buys ")
-    assert [line.split() for line in table] == [
-        ["layer", "format"],
-        ["up", "int8-g64"],
-        ["down", "int4-g64"],
-    ]
-
-
-def test_people_read_how_far_a_baseline_may_be_from_the_best(bitalloc: Run, profile: Path) -> None:
-    done = bitalloc("solve", profile, "-b", "effective_bits=6.5", "--solver", "uniform")
-    assert done.code == 0
-    assert done.out.startswith("feasible  Within every budget")
-    assert "at most 74.59% from the optimum (uniform, " in done.out
-
-
-def test_people_read_of_every_budget_that_cannot_be_kept(bitalloc: Run, profile: Path) -> None:
-    done = bitalloc("solve", profile, "-b", "weight_bytes=4000", "-b", "kl=0.02")
-    assert done.code == 1
-    _, first, second = done.out.splitlines()
-    kept = "; with all else kept: 6,400 to 8,448 byte"
-    assert first == f"weight_bytes: asked for 4,000 byte, plans reach 4,352 to 8,448 byte{kept}"
-    assert second.startswith("kl: asked for 0.02")
-    assert "kept" not in second  # no divergence would make 4000 bytes enough
-
-
-def test_people_read_whole_numbers_in_full(bitalloc: Run, tmp_path: Path) -> None:
-    document = tiny()
-    document["resources"]["weight_bytes"]["values"] = [[21_760_001, 42_240_002]] * 2
-    done = bitalloc("solve", _written(tmp_path, document), "-b", "weight_bytes=70 MB")
-    assert "weight_bytes: 64,000,003 of 70,000,000 byte; " in done.out
-
-
-def test_up_to_sixty_layers_are_listed(bitalloc: Run, tmp_path: Path) -> None:
-    done = bitalloc("solve", _written(tmp_path, random_profile(60)), "-o", "kl")
-    assert done.code == 0
-    rows = [line.split() for line in done.out.splitlines()[-60:]]
-    assert rows == [[f"layer.{index}", "int8-g64"] for index in range(60)]
-
-
-def test_more_than_sixty_layers_are_counted(bitalloc: Run, tmp_path: Path) -> None:
-    document = random_profile(61)
-    done = bitalloc(
-        "solve",
-        _written(tmp_path, document),
-        "-o",
-        "kl",
-        "--pin",
-        "layer.1?=int2-g64",
-        "--pin",
-        "layer.0=int4-g64",
-    )
-    assert done.code == 0
-    assert [line.split() for line in done.out.splitlines()[-4:]] == [
-        ["format", "layers"],
-        ["int8-g64", "50"],
-        ["int2-g64", "10"],
-        ["int4-g64", "1"],
-    ]
-    assert "layer.60" not in done.out
-
-
-def _shown(profile: dict[str, Any], **fields: Any) -> str:
-    console = Console(file=StringIO(), width=200, color_system=None)
-    show(solve(profile, **fields), console)
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
-
-
-_MARKUP = "api/cli/solve.py:show prints names as rich markup; escape them or pass markup=False and Text cells"
-
-
-def test_a_layer_with_brackets_in_its_name_is_shown_whole() -> None:
-    shown = _shown(tiny(layers=[{"name": "blocks[attn]"}, {"name": "blocks[mlp]"}]))
-    assert "blocks[attn]" in shown
-    assert "blocks[mlp]" in shown
-
-
-def test_a_layer_whose_name_looks_like_a_closing_tag_is_shown() -> None:
-    assert "up[/x]" in _shown(tiny(layers=[{"name": "up[/x]"}, {"name": "down"}]))
-
-
-@pytest.mark.parametrize("limit", [5000, 1])
-def test_a_budget_with_brackets_in_its_name_is_shown_whole(limit: int) -> None:
-    profile = tiny(resources={"bytes[gpu]": {"values": [[2176, 4224], [2176, 4224]], "unit": "byte"}})
-    assert "bytes[gpu]: " in _shown(profile, budgets={"bytes[gpu]": limit})
-
-
-_STRAY_SPACE = "api/cli/solve.py:show puts a space before the unit even where there is none"
-
-
-@pytest.mark.parametrize("fields", [{"budgets": {"kl": 0.02}}, {"budgets": {"kl": 1e-9}}])
-def test_amounts_without_a_unit_have_no_space_before_the_punctuation(fields: dict[str, Any]) -> None:
-    shown = _shown(tiny(), objective="weight_bytes", **fields)
-    assert "0.02 ;" not in shown
-    assert " ," not in shown
-    assert not any(line.endswith(" ") for line in shown.splitlines() if line.startswith("kl:"))
 
 
 def test_the_command_imports_neither_torch_nor_the_service() -> None:
