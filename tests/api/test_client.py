@@ -77,7 +77,7 @@ def test_a_profile_may_come_as_an_object_a_mapping_a_text_bytes_or_a_file(
     assert answers == [comparable(solve(tiny(), budgets={"effective_bits": 6.5}))] * 5
 
 
-def test_many_requests_at_once_get_their_ownan_allocations(service: str) -> None:
+def test_many_requests_at_once_get_their_own_answers(service: str) -> None:
     budgets = [3.0 + 0.25 * step for step in range(12)]
 
     async def ask() -> list[Allocation]:

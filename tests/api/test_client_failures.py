@@ -62,7 +62,7 @@ STRANGE: dict[str, tuple[int, bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_anan_allocation_that_is_no_problem_is_a_service_error_with_its_status(name: str) -> None:
+def test_an_answer_that_is_no_problem_is_a_service_error_with_its_status(name: str) -> None:
     status, content, words = STRANGE[name]
     with (
         stranger(status, content) as server,
@@ -73,7 +73,7 @@ def test_anan_allocation_that_is_no_problem_is_a_service_error_with_its_status(n
     assert failure.value.status == status
 
 
-def test_an_erroran_allocation_raises_no_warning() -> None:
+def test_an_error_answer_raises_no_warning() -> None:
     with stranger(500, b"no") as server, Client(server.url) as client, warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ServiceError, match="no"):
