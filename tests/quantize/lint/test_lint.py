@@ -79,7 +79,8 @@ def test_the_advice_names_a_group_that_divides() -> None:
     ("runtime", "format_name", "severity"),
     [
         ("vllm", "int3-g128", "warning"), ("vllm", "int1", "error"), ("vllm", "uint3", "error"),
-        ("vllm", "uint4-g64", None),
+        ("vllm", "uint4-g64", None), ("vllm", "fp8-e4m3", None), ("vllm", "mxfp4", None), ("vllm", "mxfp8", "warning"),
+        ("vllm", "int8-dynamic", None), ("sglang", "fp8-e4m3", None), ("onnxruntime", "fp8-e4m3", "error"),
         ("vllm", "int4-g16", "warning"), ("vllm", "int8", None), ("vllm", "bf16", None),
         ("sglang", "int3", "error"), ("sglang", "int4-g16", "error"), ("sglang", "int8", None),
         ("sglang", "fp32", None),
