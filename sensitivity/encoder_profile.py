@@ -44,7 +44,7 @@ def profile_encoder(
         pairs: Calibration pairs.
         formats: Format names, the columns.
         tables: Which of :data:`TABLES` to fill.
-        resources: Names of :data:`sensitivity.resources.RESOURCES`.
+        resources: Names of ``sensitivity.resources.RESOURCES``.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.

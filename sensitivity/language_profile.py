@@ -41,7 +41,7 @@ def profile_language_model(
         batches: (B, T) tokens each, from :func:`sensitivity.language_model.windows`.
         formats: Format names, the columns.
         tables: Which of :data:`TABLES` to fill.
-        resources: Names of :data:`sensitivity.resources.RESOURCES`.
+        resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units`: ``vllm`` for what vLLM fuses.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
