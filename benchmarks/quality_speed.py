@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator import InvalidInputError, Profile, make_request, total
-from quantize.feedback import Measurement, Refined, clock_beside, refine
+from quantize.feedback import Measurement, Refined, clock_beside, middle_plan, refine
 from quantize.feedback.resources import corrected
 
 #: Budgets: of the way from the fastest uniform plan to full precision.
@@ -97,7 +97,7 @@ def measured_speed(runtime: Runtime, evaluations: int, shares: Sequence[float] =
     names = [layer.name for layer in runtime.profile.layers]
     uniform = {name: dict.fromkeys(names, name) for name in runtime.profile.formats}
     losses = {name: runtime.loss(plan) + _LEAST for name, plan in uniform.items()}
-    clock = clock_beside(runtime.times_us, middle(runtime.profile))
+    clock = clock_beside(runtime.times_us, middle_plan(runtime.profile))
     first = {name: _again(clock, plan) for name, plan in uniform.items()}
     fastest, slowest = min(first.values()), first[runtime.full_precision]
     budgets = [fastest + share * (slowest - fastest) for share in shares]
@@ -126,19 +126,6 @@ def _refined(
         )
     except InvalidInputError:
         return None
-
-
-def middle(profile: Profile) -> Plan:
-    """Choose a plan to time others beside: one in the middle has something of what slows down small and large ones.
-
-    Args:
-        profile: Tables; formats in order of size.
-
-    Returns:
-        The uniform plan of the format in the middle.
-    """
-    formats = list(profile.formats)
-    return dict.fromkeys((layer.name for layer in profile.layers), formats[len(formats) // 2])
 
 
 def _again(clock: Callable[[Plan], float], plan: Plan) -> float:

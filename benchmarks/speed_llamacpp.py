@@ -14,9 +14,9 @@ from allocator import Profile, ResourceTable, load_profile
 from benchmarks.llamacpp import LlamaCpp, logits, us_per_token
 from benchmarks.models.cache import cached, one_thread, seeded
 from benchmarks.models.trained import kl_divergence
-from benchmarks.quality_speed import Plan, Runtime, middle
+from benchmarks.quality_speed import Plan, Runtime
 from quantize import apply
-from quantize.feedback import clock_beside
+from quantize.feedback import clock_beside, middle_plan
 from quantize.feedback.measurement import digest
 from sensitivity import kl, profile_model
 from sensitivity.language_model import logits as torch_logits
@@ -106,7 +106,7 @@ def with_latency(
         for kind in kinds
         for target in formats[1:]
     ]
-    clock = clock_beside(times_us, middle(profile))
+    clock = clock_beside(times_us, middle_plan(profile))
     least = clock(base)
     extra = np.reshape([clock(probe) - least for probe in probes], (len(kinds), -1))  # (K, F - 1)
     weights = sum(int(np.prod(shape)) for shape in shapes.values())

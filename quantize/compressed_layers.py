@@ -50,9 +50,8 @@ def compressed_layer(
 
 def _small_floats(layer: str, made: Scaled, target: Format) -> dict[str, Tensor]:
     codes = made.bits().reshape(made.shape)
-    scales = (
-        _tensor(made.exponents(), "U8") if target.scale_bits == 8 else _tensor(made.scales, "F32")
-    )  # (rows, groups)
+    exponents = target.scale_bits == 8
+    scales = _tensor(made.exponents(), "U8") if exponents else _tensor(made.scales, "F32")
     if target.bits == 4:
         weight = {f"{layer}.weight_packed": _tensor(packed(codes, 4), "U8")}
     else:

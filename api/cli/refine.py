@@ -64,7 +64,7 @@ def command(
     loaded = load_profile(profile)
     require_free(out, force=force)
     require_writable(out)
-    beside = None if runtime is None else _reference(runtime, loaded)
+    beside = None if runtime is None else _beside(runtime, loaded)
     from quantize.feedback import refine
     from sensitivity.progress import Bars
 
@@ -96,8 +96,9 @@ def command(
     console.print(Text(f"{found.stopped}; the plan is in {out}"))
 
 
-def _reference(runtime: str, profile: Profile) -> dict[str, str]:
+def _beside(runtime: str, profile: Profile) -> dict[str, str]:
+    from quantize.feedback import middle_plan
+
     if runtime != "onnxruntime":
         raise InvalidInputError(Fault("--runtime", unknown(runtime, ("onnxruntime",), "runtime")))
-    formats = list(profile.formats)
-    return dict.fromkeys((layer.name for layer in profile.layers), formats[len(formats) // 2])
+    return middle_plan(profile)

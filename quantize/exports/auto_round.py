@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator.errors import pointer
-from quantize.exports.documents import integer, read_json, table, whole, width, written
+from quantize.exports.documents import integer, named_float, read_json, table, whole, width, written
 from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format, parse_format
+from quantize.formats import Format
 
 _FLOATS = {"fp8-e4m3": "fp8", "mxfp8": "mx_fp", "mxfp4": "mx_fp"}
 _ALONE = {"bits": 16, "act_bits": 16, "data_type": "float"}
@@ -74,14 +74,9 @@ def _format(settings: Mapping[str, Any], default: Format | None, *where: str) ->
         return None
     group = whole(settings, "group_size", *where, default=inherited[1] or -1)
     data_type = str(settings.get("data_type", "int"))
-    for name, own in _FLOATS.items():
-        if data_type == own and (bits, group) == (
-            parse_format(name).bits,
-            parse_format(name).group_size or -1,
-        ):
-            return parse_format(name)
     if not data_type.startswith("int"):
-        return Format(data_type, bits, floating=True, group_size=group if group > 0 else None)
+        ours = named_float(_FLOATS, data_type, bits, group)
+        return ours or Format(data_type, bits, floating=True, group_size=group if group > 0 else None)
     return integer(bits, group, symmetric=settings.get("sym", inherited[2]) is not False)
 
 

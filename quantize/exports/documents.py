@@ -9,7 +9,7 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer, require
-from quantize.formats import Format
+from quantize.formats import Format, parse_format
 
 Place = tuple[str | int, ...]
 
@@ -185,6 +185,27 @@ def integer(bits: int, group_size: int | None, *, symmetric: bool) -> Format:
     size = group_size if group_size and group_size > 0 else None
     name = f"{'' if symmetric else 'u'}int{bits}" + (f"-g{size}" if size else "")
     return Format(name, bits, symmetric=symmetric, group_size=size)
+
+
+def named_float(names: Mapping[str, str], own: str, bits: int, group_size: int | None) -> Format | None:
+    """One of our floating-point formats by another tool's name for it.
+
+    Args:
+        names: Our name → the tool's, which may stand for several.
+        own: The tool's name.
+        bits: Bits of a code.
+        group_size: Group size; None, 0 or -1 for whole rows.
+
+    Returns:
+        The format; None where ours have other bits or groups.
+
+    Example:
+        >>> named_float({"mxfp8": "mx_fp", "mxfp4": "mx_fp"}, "mx_fp", 4, 32).name
+        'mxfp4'
+    """
+    size = group_size if group_size and group_size > 0 else None
+    formats = [parse_format(name) for name, theirs in names.items() if theirs == own]
+    return next((item for item in formats if (item.bits, item.group_size) == (bits, size)), None)
 
 
 def most_common(formats: Iterable[Format]) -> Format:

@@ -11,10 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
+from quantize.exports.documents import (
+    integer,
+    most_common,
+    named_float,
+    read_json,
+    table,
+    whole,
+    width,
+    written,
+)
 from quantize.exports.rules import Rules, exact
 from quantize.exports.target import Mask, Sheet, Target, sized
-from quantize.formats import Format, parse_format
+from quantize.formats import Format
 
 _SETTINGS = {"group_size", "bits", "mode", "quant_method", "linear_class", "quantize_activations"}
 _MX = frozenset({"mxfp4", "mxfp8"})
@@ -53,10 +62,9 @@ def _format(settings: Mapping[str, Any], *where: str) -> Format:
     mode = str(settings.get("mode", "affine"))
     bits = width(settings, "bits", *where, default=4)
     group = whole(settings, "group_size", *where, default=_GROUPS.get(mode, 64))
-    if mode in _MX and group == _GROUPS[mode]:
-        return parse_format(mode)
     if mode != "affine":
-        return Format(mode, bits, floating=True, group_size=group)
+        ours = named_float({name: name for name in _MX}, mode, bits, group)
+        return ours or Format(mode, bits, floating=True, group_size=group)
     return integer(bits, group, symmetric=False)
 
 

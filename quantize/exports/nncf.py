@@ -16,11 +16,11 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.errors import pointer
-from quantize.exports.documents import entries, integer, read_json, table, texts, whole, written
+from quantize.exports.documents import entries, integer, named_float, read_json, table, texts, whole, written
 from quantize.exports.names import escaped
 from quantize.exports.rules import Rule, Rules, exact, expression
 from quantize.exports.target import ROW, Mask, Sheet, Target, any_size
-from quantize.formats import Format, parse_format
+from quantize.formats import Format
 
 _FLOATS = {"fp8-e4m3": "fp8_e4m3", "mxfp8": "mxfp8_e4m3", "mxfp4": "mxfp4"}
 _LAST = 3
@@ -69,14 +69,13 @@ def _format(settings: Mapping[str, Any], *where: str | int) -> Format:
     group = whole(settings, "group_size", *where, default=-1 if mode.startswith("int8") else 128)
     if found:
         return integer(int(found[1]), group, symmetric=found[2] == "sym")
-    for name, own in _FLOATS.items():
-        if mode == own and integer(8, group, symmetric=True).group_size == parse_format(name).group_size:
-            return parse_format(name)
     floating = {"nf4": 4, "cb4": 4, "mxfp4": 4, "fp4": 4, "nvfp4": 4, "fp8_e4m3": 8, "mxfp8_e4m3": 8}
     if mode not in floating:
         known = f"int8, int4, int3 and int2 with _sym or _asym, {', '.join(floating)}"
         raise InvalidInputError(Fault(pointer((*where, "mode")), f"unknown mode {mode!r}; known: {known}"))
-    return Format(mode, floating[mode], floating=True, group_size=group if group > 0 else None)
+    bits = floating[mode]
+    ours = named_float(_FLOATS, mode, bits, group)
+    return ours or Format(mode, bits, floating=True, group_size=group if group > 0 else None)
 
 
 TARGET = Target(

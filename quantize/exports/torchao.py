@@ -112,10 +112,8 @@ def _format(config: Mapping[str, Any], *where: str) -> Format:
         return parse_format(DYNAMIC)
     if kind == "Int4WeightOnlyConfig":
         return integer(4, whole(data, "group_size", *where, default=128), symmetric=False)
-    if kind == _FLOAT8:
-        return parse_format("fp8-e4m3")
-    if kind == _FLOAT8_INPUTS:
-        return Format("fp8_e4m3", 8, floating=True)
+    if kind in (_FLOAT8, _FLOAT8_INPUTS):
+        return _float8(kind, data, *where)
     if kind == _MX:
         stored = table(data.get("weight_dtype") or {}, *where, "weight_dtype").get("_data", "float8_e4m3fn")
         for name, dtype in _MX_TYPES.items():
@@ -126,6 +124,14 @@ def _format(config: Mapping[str, Any], *where: str) -> Format:
         f"{_INT8_INPUTS}, {_FLOAT8}, {_FLOAT8_INPUTS}, {_MX}"
     )
     raise InvalidInputError(Fault(pointer(where), f"cannot read the configuration {kind!r}; known: {known}"))
+
+
+def _float8(kind: str, data: Mapping[str, Any], *where: str) -> Format:
+    dtype = table(data.get("weight_dtype") or {}, *where, "weight_dtype").get("_data", "float8_e4m3fn")
+    granularity = table(data.get("granularity") or {}, *where, "granularity").get("_type", "PerRow")
+    if (kind, dtype, granularity) == (_FLOAT8, "float8_e4m3fn", "PerRow"):
+        return parse_format("fp8-e4m3")
+    return Format(f"fp8_{str(dtype).removeprefix('float8_').removesuffix('fn')}", 8, floating=True)
 
 
 def _group(data: Mapping[str, Any], *where: str) -> int | None:

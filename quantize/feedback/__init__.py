@@ -3,7 +3,7 @@
 ``refine`` finds the plan that measures best within the budgets, ``verify`` holds a plan against the usual baselines.
 """
 
-from quantize.feedback.clock import clock_beside
+from quantize.feedback.clock import clock_beside, middle_plan
 from quantize.feedback.latency import median_us
 from quantize.feedback.measurement import Assignment, Measure, Measurement
 from quantize.feedback.refine import refine
@@ -20,6 +20,7 @@ __all__ = [
     "as_markdown",
     "clock_beside",
     "median_us",
+    "middle_plan",
     "refine",
     "verify",
 ]

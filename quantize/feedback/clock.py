@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
+from allocator import Profile
 from quantize.feedback.measurement import Assignment
 
 _SESSIONS = 3
@@ -17,8 +18,7 @@ def clock_beside(
 
     Args:
         times_us: Times plans in turns, microseconds; only times of one call are compared.
-        reference: The plan that stays the same. One in the middle of the formats has something of what slows down small
-            models and large ones.
+        reference: The plan that stays the same, such as :func:`middle_plan`.
 
     Returns:
         Plan → its time over that of the reference, times what the reference took at the beginning, µs.
@@ -39,3 +39,22 @@ def clock_beside(
         return ours / beside * unit
 
     return clock
+
+
+def middle_plan(profile: Profile) -> dict[str, str]:
+    """Choose a plan to time others beside: one in the middle has something of what slows down small and large ones.
+
+    Args:
+        profile: Tables; formats in order of size.
+
+    Returns:
+        The uniform plan of the format in the middle.
+
+    Example:
+        >>> formats = {f"int{bits}": {"weight_bits": bits} for bits in (2, 4, 8)}
+        >>> costs = {"kl": {"values": [[3, 2, 1]]}}
+        >>> middle_plan(Profile(formats=formats, layers=[{"name": "up"}], costs=costs))
+        {'up': 'int4'}
+    """
+    formats = list(profile.formats)
+    return dict.fromkeys((layer.name for layer in profile.layers), formats[len(formats) // 2])

@@ -118,6 +118,11 @@ def test_the_quantization_config_of_transformers_is_read() -> None:
         ({"_type": "Int8DynamicActivationInt8WeightConfig", "_data": {}}, "int8-dynamic"),
         ({"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 64}}, "uint4-g64"),
         ({"_type": "Float8WeightOnlyConfig", "_data": {}}, "fp8-e4m3"),
+        ({"_type": "Float8WeightOnlyConfig", "_data": {"granularity": {"_type": "PerTensor"}}}, "fp8_e4m3"),
+        (
+            {"_type": "Float8WeightOnlyConfig", "_data": {"weight_dtype": {"_data": "float8_e5m2"}}},
+            "fp8_e5m2",
+        ),
         ({"_type": "Float8DynamicActivationFloat8WeightConfig", "_data": {}}, "fp8_e4m3"),
         ({"_type": "MXDynamicActivationMXWeightConfig", "_data": {}}, "mxfp8"),
         (_config(6, mapping_type={"_type": "MappingType", "_data": "ASYMMETRIC"}), "uint6"),
@@ -128,7 +133,15 @@ def test_other_configurations_are_read(config: dict[str, Any], name: str) -> Non
     assert found.assignment == {"lm_head": name}
 
 
-@pytest.mark.parametrize("config", [{"_type": "UIntXWeightOnlyConfig"}, _config(9), {"_type": None}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_type": "UIntXWeightOnlyConfig"},
+        _config(9),
+        {"_type": None},
+        {"_type": "MXDynamicActivationMXWeightConfig", "_data": {"weight_dtype": {"_data": "float8_e5m2"}}},
+    ],
+)
 def test_configurations_nobody_knows_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=r"/config.json/lm_head: cannot read the configuration"):
         reading("torchao", {"_data": {"fqn_to_config": {"lm_head": config}}}, None)
