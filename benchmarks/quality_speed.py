@@ -124,7 +124,9 @@ def _refined(
             objective=runtime.objective,
             budgets={"latency_us": budget_us},
         )
-    except InvalidInputError:
+    except InvalidInputError as error:
+        if error.faults[0].pointer != "/budgets":
+            raise
         return None
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 
-from allocator import MissingPackageError, total
+from allocator import InvalidInputError, MissingPackageError, total
 from benchmarks import quality
 from benchmarks.llamacpp import find_llamacpp, logits, us_per_token
 from benchmarks.quality_speed import Runtime, measured_speed
@@ -54,6 +55,25 @@ def test_a_machine_that_slows_down_changes_nothing(drift: float) -> None:
         assert item.uniform in within
         assert item.loss <= found.uniform_loss[item.uniform]
         assert found.uniform_loss[item.uniform] == min(found.uniform_loss[name] for name in within)
+
+
+def test_a_budget_that_no_plan_was_seen_to_keep_is_left_out() -> None:
+    runtime, looks = drifting(0.0), itertools.count()
+
+    def times_us(plans: Sequence[Mapping[str, str]]) -> list[float]:
+        ours, *beside = runtime.times_us(plans)
+        # Three looks for the reference and three for each format; from then on every plan is slow beside it.
+        return [ours * (10 if next(looks) >= 3 + 3 * len(FORMATS) else 1), *beside]
+
+    found = measured_speed(replace(runtime, times_us=times_us), 5)
+    assert found.planned == ()
+    assert min(found.uniform_us.values()) > 0
+
+
+def test_other_faults_of_a_search_are_not_hidden() -> None:
+    broken = replace(drifting(0.0), objective="no such table")
+    with pytest.raises(InvalidInputError, match="no such table"):
+        measured_speed(broken, 5)
 
 
 def test_latencies_of_groups_add_up_to_those_of_plans() -> None:
