@@ -2,6 +2,7 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY bitalloc bitalloc
 COPY allocator allocator
 COPY quantize quantize
 COPY sensitivity sensitivity

@@ -3,15 +3,20 @@
 Never imports torch; optional solvers are imported when they are asked for.
 """
 
-from allocator.allocation import Allocation, Certificate, Reach, SolverReport, Usage
-from allocator.certificate import certify, total
-from allocator.convex_plan import ContinuousPlan, continuous_plan
-from allocator.errors import BitallocError, CertificateError, Fault, InvalidInputError, MissingPackageError
-from allocator.explain import explain, explain_request
-from allocator.explanation import Baseline, Conflict, Explanation, Move, Option, Reason
-from allocator.frontier import Frontier, frontier, knee, plan_after, steps_within
-from allocator.mps import MpsModel, export_mps
-from allocator.profile import (
+from allocator.analysis.explain import explain, explain_request
+from allocator.analysis.explanation import Baseline, Conflict, Explanation, Move, Option, Reason
+from allocator.analysis.stability import LayerStability, Stability, stability
+from allocator.answer.certificate import certify, total
+from allocator.answer.solve import solve, solve_request
+from allocator.contract.allocation import Allocation, Certificate, Reach, SolverReport, Usage
+from allocator.contract.errors import (
+    BitallocError,
+    CertificateError,
+    Fault,
+    InvalidInputError,
+    MissingPackageError,
+)
+from allocator.contract.profile import (
     CostTable,
     Format,
     Fusion,
@@ -21,13 +26,14 @@ from allocator.profile import (
     ResourceTable,
     load_profile,
 )
-from allocator.request import Limit, Request, make_request
-from allocator.solve import solve, solve_request
+from allocator.contract.request import Limit, Request, make_request
+from allocator.contract.status import Status
+from allocator.knapsack.mps import MpsModel, export_mps
 from allocator.solvers import SOLVERS
-from allocator.stability import LayerStability, Stability, stability
-from allocator.status import Status
-from allocator.surface import Surface, surface
-from allocator.sweep import solve_many, sweep
+from allocator.tradeoff.continuous_plan import ContinuousPlan, continuous_plan
+from allocator.tradeoff.frontier import Frontier, frontier, knee, plan_after, steps_within
+from allocator.tradeoff.surface import Surface, surface
+from allocator.tradeoff.sweep import solve_many, sweep
 
 __all__ = [
     # the contract

@@ -6,11 +6,13 @@ from importlib import metadata
 
 from fastapi import FastAPI
 
-from api import failures, openapi, problems
-from api.metrics import Metrics
 from api.middleware import stack
-from api.resources import lifespan
+from api.observability.metrics import Metrics
+from api.openapi import document as openapi
+from api.problems import failures
+from api.problems import problem as problems
 from api.routes import allocations, jobs, operation, page, planning, profiles
+from api.routes.resources import lifespan
 from api.settings import Settings, load_settings
 
 _DESCRIPTION = """

@@ -18,8 +18,8 @@ import uvicorn
 from allocator import BitallocError
 from api.app import create_app
 from api.keys.table import has_keys
-from api.logs import log_to
 from api.middleware.keys import is_loopback
+from api.observability.logs import log_to
 from api.settings import Settings, load_settings
 from api.store import open_store
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from allocator import Fault, InvalidInputError
-from api.json_limits import JsonLimits
+from api.workers.json_limits import JsonLimits
 
 _PREFIX = "BITALLOC_"
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError, Profile
-from allocator.problem import BoolArray, FloatArray
-from allocator.tables import WEIGHT_BYTES
+from allocator.knapsack.problem import BoolArray, FloatArray
+from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import Format
-from sensitivity.layers import LayerRef, discover
-from sensitivity.study import Progress, replaced, rounded, silent
+from sensitivity.models.layers import LayerRef, discover
+from sensitivity.study.study import Progress, replaced, rounded, silent
 
 #: One option per layer.
 Plan = tuple[int, ...]

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sensitivity import Study
-from sensitivity.calibration import Batch
-from sensitivity.grad import requiring_grad
-from sensitivity.text_encoder import encode
+from sensitivity.curvature.gradients import requiring_grad
+from sensitivity.models.text_encoder import encode
+from sensitivity.study.calibration import Batch
 
 
 def peers() -> dict[str, Callable[[Study, int, int], tuple[float, float]]]:

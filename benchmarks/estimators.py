@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from allocator import Profile, solve
-from allocator.problem import FloatArray
+from allocator.knapsack.problem import FloatArray
 from benchmarks.all_plans import Plan, all_plans, best_within, spent_bits
 from benchmarks.every_estimator import KL, Ranking, profile_with_everything, rankings
 from benchmarks.models import digits_cnn
 from benchmarks.models.cache import cached, one_thread, source
 from benchmarks.models.trained import Trained, kl_divergence
 from quantize import parse_format
-from sensitivity.progress import Bars
-from sensitivity.study import Progress, silent
+from sensitivity.profiling.progress import Bars
+from sensitivity.study.study import Progress, silent
 
 FORMATS = ("int2", "int3", "int4", "int5", "int8")
 BUDGETS = (2.25, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)

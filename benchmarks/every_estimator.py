@@ -9,7 +9,7 @@ from typing import TypeAlias
 from torch import nn
 
 from allocator import InvalidInputError, Profile
-from allocator.problem import FloatArray
+from allocator.knapsack.problem import FloatArray
 from benchmarks.models.trained import Trained
 from quantize import Format, parse_format
 from sensitivity import (
@@ -27,7 +27,7 @@ from sensitivity import (
 )
 from sensitivity.estimators.lim import lim_scores
 from sensitivity.estimators.zd import zd_scores
-from sensitivity.study import Progress, silent
+from sensitivity.study.study import Progress, silent
 
 #: Effective bits → layer → format.
 Ranking: TypeAlias = Callable[[float], Mapping[str, str]]

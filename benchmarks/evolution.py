@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray
+from allocator.knapsack.problem import FloatArray, IntArray
 
 _SWITCHES = 3
 _ATTEMPTS = 1000

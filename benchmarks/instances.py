@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from allocator import Request, load_profile
-from allocator.compile import compile_problem
-from allocator.problem import FloatArray, Problem
-from allocator.solvers import exact
+from allocator.knapsack.compile import compile_problem
+from allocator.knapsack.problem import FloatArray, Problem
+from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import Effort
 
 _PUBLISHED = Path(__file__).parents[2] / "shared" / "data"

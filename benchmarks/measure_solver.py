@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from allocator.hull import build_hull
-from allocator.problem import FloatArray, Problem
-from allocator.solvers import exact
+from allocator.bounds.hull import build_hull
+from allocator.knapsack.problem import FloatArray, Problem
+from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import Effort
 from benchmarks.instances import INSTANCES
 from benchmarks.whole_models import WHOLE, Answer

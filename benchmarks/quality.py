@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from allocator import MissingPackageError
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from benchmarks import quality_models, quality_optimum
 from benchmarks.llamacpp import find_llamacpp
 from benchmarks.models.cache import one_thread

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from allocator import Profile
-from allocator.problem import FloatArray, IntArray
+from allocator.knapsack.problem import FloatArray, IntArray
 from benchmarks.all_plans import best_within, spent_bits
 from benchmarks.estimators import BUDGETS, FORMATS, compare, measured_plans, plan_of
 from benchmarks.every_estimator import profile_with_everything

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks.models import stdlib_llama
 from benchmarks.models.trained import Trained, kl_divergence
 from quantize import NEAREST, Format, Rounding, parse_format, restored
-from quantize.moments import output_errors
+from quantize.rounding.moments import output_errors
 from sensitivity import discover, input_moments
 
 ROUNDINGS = {

@@ -33,10 +33,10 @@ from sensitivity import (
     weight_error,
     zd,
 )
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.encoder_profile import EXCLUDED
-from sensitivity.study import replaced, rounded, silent
-from sensitivity.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.profiling.encoder_profile import EXCLUDED
+from sensitivity.study.study import replaced, rounded, silent
 
 _FORMATS = ("int2-g64", "int3-g64", "int4-g64", "int8-g64")
 _CONSOLE = Console(width=130)

@@ -13,11 +13,11 @@ from torch import nn
 from benchmarks.models.cache import seeded
 from benchmarks.quality_speed import Plan, Runtime
 from quantize import apply
+from quantize.backends.onnxruntime.export import export_onnx
+from quantize.backends.onnxruntime.latency import times_in_turns_us
 from quantize.feedback.measurement import digest
-from quantize.onnx_export import export_onnx
-from quantize.onnx_latency import times_in_turns_us
 from sensitivity import measured, profile_model
-from sensitivity.planned import distance_of_plans
+from sensitivity.plans.planned import distance_of_plans
 from sensitivity.resources import latency_us, weight_bytes
 
 FORMATS = ("int2-g32", "int4-g32", "int8-g32", "fp32")

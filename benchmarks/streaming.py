@@ -89,7 +89,7 @@ def _measure(folder: Path, spill: Path | None, threads: int) -> None:
     # Runs in a process of its own and prints JSON.
     import torch
 
-    from sensitivity.streaming import profile_checkpoint
+    from sensitivity.checkpoints.streaming import profile_checkpoint
 
     torch.set_num_threads(threads)
     vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]

@@ -11,13 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from allocator.problem import FloatArray
+from allocator.knapsack.problem import FloatArray
 from benchmarks.curvature_peers import peers
 from benchmarks.process_cost import seconds
 from sensitivity import Study
-from sensitivity.curvature import gauss_newton_probe, hessian_probe
-from sensitivity.output_metrics import find_metric
-from sensitivity.text_encoder import encode
+from sensitivity.curvature.output_metrics import find_metric
+from sensitivity.curvature.probe import gauss_newton_probe, hessian_probe
+from sensitivity.models.text_encoder import encode
 
 _Probe: TypeAlias = Callable[[Study, int, int], FloatArray]
 _KINDS: Mapping[str, tuple[str, _Probe]] = {

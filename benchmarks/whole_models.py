@@ -16,7 +16,7 @@ from ortools.sat.python import cp_model
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from allocator.problem import FloatArray, IntArray, Problem
+from allocator.knapsack.problem import FloatArray, IntArray, Problem
 
 Answer: TypeAlias = tuple[IntArray | None, str]
 Whole: TypeAlias = Callable[[Problem, float | None, float], Answer]

@@ -13,11 +13,11 @@ from pathlib import Path
 from allocator import certify, explain, make_request, solve
 from api.plots import plot_plan
 from quantize import apply
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.encoder_profile import profile_encoder
-from sensitivity.retrieval import RetrievalTask
-from sensitivity.text_encoder import encode, load_text_encoder
-from sensitivity.text_export import export_encoder, onnx_encoder
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.retrieval import RetrievalTask
+from sensitivity.models.text_encoder import encode, load_text_encoder
+from sensitivity.models.text_export import export_encoder, onnx_encoder
+from sensitivity.profiling.encoder_profile import profile_encoder
 
 OUT = Path("../out/notebooks")
 OUT.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from allocator import solve, stability, total
 from api.plots import plot_comparison, plot_fronts, plot_plans, plot_stability
 from quantize import parse_format, round_trip
 from sensitivity import ESTIMATORS, gauss_newton, kl, profile_model
-from sensitivity.compare import compare
+from sensitivity.tables.compare import compare
 
 sys.path.insert(0, "..")
 from benchmarks.models import digits_cnn

@@ -15,12 +15,12 @@ from allocator import Fusion, load_profile, solve, surface
 from api.plots import plot_plans, plot_surface
 from quantize import parse_format
 from sensitivity import profile_model
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.encoder_profile import EXCLUDED
-from sensitivity.forward_pass import Call
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.text_encoder import info_nce, load_text_encoder, pair_batches
+from sensitivity.profiling.encoder_profile import EXCLUDED
 from sensitivity.resources import latency_us, onnxruntime_kernels
 from sensitivity.resources.latency import Work
-from sensitivity.text_encoder import info_nce, load_text_encoder, pair_batches
+from sensitivity.rows.forward_pass import Call
 
 FORMATS = ["int2-g64", "int4-g64", "int8-g64", "fp16"]
 COST = "embedding_distance"

@@ -20,11 +20,11 @@ from quantize import apply
 from quantize.exports import EXPORTS, export, read, write
 from quantize.feedback import as_markdown, refine, verify
 from quantize.lint import lint_plan, model_of_profile
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.planned import Planned, distance_of_plans
-from sensitivity.retrieval import RetrievalTask
-from sensitivity.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
-from sensitivity.text_export import export_encoder, onnx_encoder
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.retrieval import RetrievalTask
+from sensitivity.models.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
+from sensitivity.models.text_export import export_encoder, onnx_encoder
+from sensitivity.plans.planned import Planned, distance_of_plans
 
 OUT = Path("../out/notebooks")
 OUT.mkdir(parents=True, exist_ok=True)

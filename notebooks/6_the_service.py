@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from allocator import InvalidInputError, load_profile, solve
-from api.client import Client
 from api.plots import plot_fronts, plot_plan
 from api.server import running_server
+from bitalloc.client import Client
 
 profile = load_profile(Path("../examples/minilm.json"))
 COST = "embedding_distance"

@@ -5,10 +5,10 @@
 
 from quantize.backends import BACKENDS, apply
 from quantize.formats import Format, parse_format
-from quantize.methods import METHODS, NEAREST, Rounding, restored, rounded
-from quantize.moments import Moments
 from quantize.plan import formats_of
-from quantize.rounding import Quantized, quantize, round_trip
+from quantize.rounding.methods import METHODS, NEAREST, Rounding, restored, rounded
+from quantize.rounding.moments import Moments
+from quantize.rounding.nearest import Quantized, quantize, round_trip
 
 __all__ = [
     "BACKENDS",

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import Allocation, Fault, InvalidInputError, Profile
-from allocator.errors import pointer, unknown
+from allocator.contract.errors import pointer, unknown
 from quantize.formats import Format, parse_format
 from quantize.fused import expert_blocks, fused_groups
-from quantize.rounding import Float32Array, refusal
+from quantize.rounding.nearest import Float32Array, refusal
 
 
 def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, Format]:

@@ -1,5 +1,6 @@
 """What each choice of bits costs the model: model and data in, Profile out. Needs torch."""
 
+from sensitivity.engines.recipe import Recipe
 from sensitivity.estimators import (
     ESTIMATORS,
     entropy,
@@ -17,15 +18,14 @@ from sensitivity.estimators import (
     weight_error,
     zd,
 )
-from sensitivity.input_moments import input_moments
-from sensitivity.layers import discover
-from sensitivity.profile_model import profile_model
-from sensitivity.profile_recipe import profile_recipe
-from sensitivity.recipe import Recipe
+from sensitivity.models.layers import discover
+from sensitivity.plans.two_level import two_level_plan
+from sensitivity.profiling.profile_model import profile_model
+from sensitivity.profiling.profile_recipe import profile_recipe
 from sensitivity.resources import RESOURCES
-from sensitivity.study import Estimator, Study
-from sensitivity.two_level import two_level_plan
-from sensitivity.units import UNITS
+from sensitivity.rows.units import UNITS
+from sensitivity.study.input_moments import input_moments
+from sensitivity.study.study import Estimator, Study
 
 __all__ = [
     "ESTIMATORS",

@@ -14,8 +14,8 @@ from allocator import solve
 from quantize import apply
 from quantize.feedback import refine, verify
 from sensitivity import profile_model
-from sensitivity.calibration import Batch
-from sensitivity.planned import distance_of_plans
+from sensitivity.plans.planned import distance_of_plans
+from sensitivity.study.calibration import Batch
 from tests.test_arrows import NEVER, ROOMS, ROOT, imported
 from tests.test_documents import blocks
 

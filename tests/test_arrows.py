@@ -22,7 +22,7 @@ NEVER = {
     "api": set[str](),
 }
 #: Importing one of these must not drag in torch.
-LEAN = {"allocator", "quantize", "api", "api.app", "api.client", "api.cli", "api.server"}
+LEAN = {"allocator", "quantize", "api", "api.app", "bitalloc.client", "api.cli", "api.server"}
 
 
 def imported(path: Path) -> Iterator[str]:

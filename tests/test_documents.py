@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from allocator import Limit, Request, load_profile
-from allocator.schema import Strict
+from allocator.contract.schema import Strict
 from api.server import running_server
 
 ROOT = Path(__file__).parents[1]

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from allocator import Allocation, load_profile
 from api.cli.apply import read_allocation
 from quantize.exports import read, read_files
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.text_encoder import minilm_folder
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.text_encoder import minilm_folder
 from tests.sensitivity.llamas import write_llama
 from tests.test_documents import ROOT, blocks, run_page, shell
 

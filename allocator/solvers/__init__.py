@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
-from allocator.errors import Fault, InvalidInputError, require, unknown
-from allocator.problem import Problem
-from allocator.solvers.outcome import Deadline, Effort, Outcome, Solver
-from allocator.versions import installed_version
+from allocator.contract.errors import Fault, InvalidInputError, require, unknown
+from allocator.contract.versions import installed_version
+from allocator.knapsack.deadline import Deadline
+from allocator.knapsack.problem import Problem
+from allocator.solvers.outcome import Effort, Outcome, Solver
 
 __all__ = ["SOLVERS", "Deadline", "Effort", "Entry", "Outcome", "Solver", "find_solver"]
 
@@ -74,17 +75,31 @@ MOST_LIMITS_IN_STATES = 8
 
 _ENTRIES = (
     Entry(
-        "auto", "allocator.solvers.exact", "exact where it suits the problem, else highs; says which and why"
+        "auto",
+        "allocator.solvers.exact.search",
+        "exact where it suits the problem, else highs; says which and why",
     ),
-    Entry("exact", "allocator.solvers.exact", "proved optimum by the expanding core"),
-    Entry("highs", "allocator.solvers.highs", "the whole model as a MIP through HiGHS", distribution="scipy"),
-    Entry("pulp", "allocator.solvers.pulp", "the whole model as a MIP through PuLP and CBC", "pulp", "pulp"),
+    Entry("exact", "allocator.solvers.exact.search", "proved optimum by the expanding core"),
     Entry(
-        "cpsat", "allocator.solvers.cpsat", "the whole model through OR-Tools CP-SAT", "ortools", "ortools"
+        "highs", "allocator.solvers.mip.highs", "the whole model as a MIP through HiGHS", distribution="scipy"
     ),
-    Entry("greedy", "allocator.solvers.greedy", "best marginal gain per unit spent; a baseline"),
-    Entry("uniform", "allocator.solvers.uniform", "the best single format that fits; a baseline"),
-    Entry("convex", "allocator.solvers.convex", "real-valued bits in closed form, rounded; a baseline"),
+    Entry(
+        "pulp", "allocator.solvers.mip.pulp", "the whole model as a MIP through PuLP and CBC", "pulp", "pulp"
+    ),
+    Entry(
+        "cpsat",
+        "allocator.solvers.mip.cpsat",
+        "the whole model through OR-Tools CP-SAT",
+        "ortools",
+        "ortools",
+    ),
+    Entry("greedy", "allocator.solvers.baselines.greedy", "best marginal gain per unit spent; a baseline"),
+    Entry("uniform", "allocator.solvers.baselines.uniform", "the best single format that fits; a baseline"),
+    Entry(
+        "convex",
+        "allocator.solvers.baselines.relaxation",
+        "real-valued bits in closed form, rounded; a baseline",
+    ),
 )
 SOLVERS = {entry.name: entry for entry in _ENTRIES}
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray, Problem, least, masked_cost
-from allocator.status import Status
+from allocator.contract.status import Status
+from allocator.knapsack.problem import FloatArray, IntArray, Problem, least, masked_cost
 
 #: Relative distance below which a bound proves an objective: the resolution of sums of doubles.
 PROOF_TOLERANCE = 1e-9
@@ -79,37 +78,6 @@ class Effort:
         """
         if self.progress is not None:
             self.progress(None if choice is None else problem.objective(choice), float(bound))
-
-
-class Deadline:
-    """A point in time that a solver must not pass.
-
-    Args:
-        time_limit_s: Seconds from now; None never expires.
-    """
-
-    def __init__(self, time_limit_s: float | None) -> None:
-        self._end = None if time_limit_s is None else time.monotonic() + time_limit_s
-
-    def passed(self) -> bool:
-        """Whether the time is up.
-
-        Returns:
-            True once it is.
-        """
-        return self._end is not None and time.monotonic() >= self._end
-
-    def left_s(self) -> float | None:
-        """Seconds left.
-
-        Returns:
-            At least 1 ms, or None when there is no limit.
-        """
-        return None if self._end is None else max(self._end - time.monotonic(), 1e-3)
-
-
-#: For work that may take as long as it takes.
-NEVER = Deadline(None)
 
 
 @dataclass(frozen=True, eq=False)

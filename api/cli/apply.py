@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from allocator import Allocation, Fault, InvalidInputError, load_profile
-from allocator.errors import decoded, faults_of, require, unknown
+from allocator.contract.errors import decoded, faults_of, require, unknown
 from api.cli.parsing import require_writable
 from api.cli.server import HERE, Server, stored_plan
 from quantize import Rounding, apply, formats_of
-from quantize.backends import onnxruntime
-from quantize.files import require_free
-from quantize.moments import read_moments
+from quantize.backends.onnxruntime import apply as onnxruntime
+from quantize.rounding.moments import read_moments
+from quantize.storage.files import require_free
 
 _BACKENDS = ("onnxruntime", "compressed-tensors", "gguf")
 _OUT = {"onnxruntime": "model.onnx", "compressed-tensors": "packed", "gguf": "model.gguf"}
@@ -60,7 +60,7 @@ def command(
     moments: Annotated[
         Path | None,
         typer.Option(
-            help="Second moments of every layer's inputs, a file by `quantize.moments.write_moments`."
+            help="Second moments of every layer's inputs, a file by `quantize.rounding.moments.write_moments`."
         ),
     ] = None,
     profile: Annotated[
@@ -119,8 +119,8 @@ def _made(
         assert model is not None
         return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
-    from sensitivity.text_encoder import load_text_encoder
-    from sensitivity.text_export import export_encoder
+    from sensitivity.models.text_encoder import load_text_encoder
+    from sensitivity.models.text_export import export_encoder
 
     encoder, tokenizer = load_text_encoder(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -150,7 +150,7 @@ def read_allocation(path: Path, server: Server = HERE) -> Allocation:
     """
     from pydantic import ValidationError
 
-    from api.wire import StoredAllocation
+    from bitalloc.wire import StoredAllocation
 
     kept = stored_plan(path, server)
     if kept is not None:

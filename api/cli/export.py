@@ -12,7 +12,7 @@ import typer
 
 from api.cli.plans import read_names, read_plan
 from quantize import exports
-from quantize.checkpoint import stored_weights
+from quantize.checkpoints.safetensors import stored_weights
 
 _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 

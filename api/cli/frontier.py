@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator import Frontier, Profile, Request, frontier, load_profile, sweep
-from allocator.errors import require
-from allocator.tables import WEIGHT_BYTES
+from allocator.contract.errors import require
+from allocator.knapsack.tables import WEIGHT_BYTES
 from api.cli.options import (
     Allowed,
     AsJson,

@@ -10,8 +10,8 @@ import typer
 
 from allocator import Fault, InvalidInputError
 from api.cli.parsing import require_writable
-from quantize.files import replacing
 from quantize.imports import IMPORTS, import_scores
+from quantize.storage.files import replacing
 
 _SOURCES = ", ".join(f"`{name}`" for name in IMPORTS)
 

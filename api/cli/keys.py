@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from allocator.errors import require
+from allocator.contract.errors import require
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys of the service.")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import require
+from allocator.contract.errors import require
 from api.cli.calibration import language_folder, read_pairs, read_text
 from api.cli.timing import timed
 
@@ -66,9 +66,9 @@ def plan_measure(
 def _encoder(
     model: Path | None, pairs: Path | None, count: int, beside: Mapping[str, str] | None
 ) -> Iterator[Callable[[Mapping[str, str]], Measurement | float]]:
-    from sensitivity.docstrings import docstring_pairs
-    from sensitivity.planned import distance_of_plans
-    from sensitivity.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
+    from sensitivity.models.docstrings import docstring_pairs
+    from sensitivity.models.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
+    from sensitivity.plans.planned import distance_of_plans
 
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
     encoder, tokenizer = load_text_encoder(model)
@@ -82,9 +82,9 @@ def _encoder(
 
 
 def _language(folder: Path, text: Path, count: int, length: int) -> Callable[[Mapping[str, str]], float]:
-    from sensitivity.language_model import load_language_model, logits, windows
-    from sensitivity.output_metrics import find_metric
-    from sensitivity.planned import distance_of_plans
+    from sensitivity.curvature.output_metrics import find_metric
+    from sensitivity.models.language_model import load_language_model, logits, windows
+    from sensitivity.plans.planned import distance_of_plans
 
     corpus = read_text(text)
     model, tokenizer = load_language_model(folder)

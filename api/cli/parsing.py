@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
-from quantize.files import replacing
+from quantize.storage.files import replacing
 
 
 def pairs(option: str, given: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from allocator import Fault, InvalidInputError, Profile
-from allocator.errors import require
+from allocator.contract.errors import require
 from api.cli.calibration import (
     Length,
     ModelFolder,
@@ -69,9 +69,9 @@ def command(
     For any other model use `sensitivity.profile_model` from Python.
     """
     require("torch", "models")
-    from sensitivity.journal import Journal
-    from sensitivity.progress import Bars
-    from sensitivity.tasks import serial
+    from sensitivity.engines.journal import Journal
+    from sensitivity.profiling.progress import Bars
+    from sensitivity.study.tasks import serial
 
     columns = [name.strip() for name in formats.split(",")]
     rows = [name.strip() for name in (tables or (_ENCODER if text is None else _LANGUAGE)).split(",")]
@@ -93,9 +93,9 @@ def command(
 def _encoder(
     model: Path | None, pairs: Path | None, count: int, units: str, settings: dict[str, Any]
 ) -> Profile:
-    from sensitivity.docstrings import docstring_pairs
-    from sensitivity.encoder_profile import profile_encoder
-    from sensitivity.text_encoder import load_text_encoder
+    from sensitivity.models.docstrings import docstring_pairs
+    from sensitivity.models.text_encoder import load_text_encoder
+    from sensitivity.profiling.encoder_profile import profile_encoder
 
     if units != "none":
         raise InvalidInputError(Fault("--units", "is for language models; give --text too"))
@@ -108,8 +108,8 @@ def _encoder(
 def _language(
     folder: Path, text: Path, count: int, length: int, units: str, settings: dict[str, Any]
 ) -> Profile:
-    from sensitivity.language_model import load_language_model, windows
-    from sensitivity.language_profile import profile_language_model
+    from sensitivity.models.language_model import load_language_model, windows
+    from sensitivity.profiling.language_profile import profile_language_model
 
     corpus = read_text(text)
     model, tokenizer = load_language_model(folder)

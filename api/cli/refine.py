@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator import Fault, InvalidInputError, Profile, load_profile
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
 from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import Allowed, AsJson, Budgets, Forbidden, Limits, Objectives, Pins, ProfileFile, asked
 from api.cli.parsing import require_writable, write
-from quantize.files import require_free
+from quantize.storage.files import require_free
 
 
 def command(
@@ -66,7 +66,7 @@ def command(
     require_writable(out)
     beside = None if runtime is None else _beside(runtime, loaded)
     from quantize.feedback import refine
-    from sensitivity.progress import Bars
+    from sensitivity.profiling.progress import Bars
 
     with plan_measure(model, pairs, text, count, length, beside) as measure, Bars(quiet=as_json) as bars:
         found = refine(

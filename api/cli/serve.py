@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from allocator.errors import require
+from allocator.contract.errors import require
 
 
 def command(

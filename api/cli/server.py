@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allocator.errors import require
+from allocator.contract.errors import require
 
 if TYPE_CHECKING:
-    from api.wire import StoredAllocation
+    from bitalloc.wire import StoredAllocation
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def stored_plan(path: Path, server: Server) -> StoredAllocation | None:
     if server.url is None or not re.fullmatch("[0-9a-f]{32}", str(path)) or path.exists():
         return None
     require("httpx2", "client")
-    from api.client import Client
+    from bitalloc.client import Client
 
     with Client(server.url, api_key=server.api_key) as client:
         return client.allocation(str(path))

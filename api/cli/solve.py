@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator import Allocation, Profile, Reach, Request, Usage, export_mps, load_profile, solve_request
-from allocator.errors import require
+from allocator.contract.errors import require
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -95,7 +95,7 @@ def _planned(server: Server, profile: Profile, request: Request) -> Allocation:
     if server.url is None:
         return solve_request(profile, request)
     require("httpx2", "client")
-    from api.client import Client
+    from bitalloc.client import Client
 
     asked = {name: getattr(request, name) for name in request.model_fields_set}
     with Client(server.url, api_key=server.api_key) as client:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from quantize.feedback import Measurement
-    from sensitivity.text_encoder import TextEncoder, Tokenizer
+    from sensitivity.models.text_encoder import TextEncoder, Tokenizer
 
 
 @contextmanager
@@ -38,10 +38,10 @@ def timed(
         MissingPackageError: onnx or onnxruntime is not installed.
     """
     from quantize import apply
+    from quantize.backends.onnxruntime.latency import times_in_turns_us
     from quantize.feedback import Measurement, clock_beside
     from quantize.feedback.measurement import digest
-    from quantize.onnx_latency import times_in_turns_us
-    from sensitivity.text_export import export_encoder
+    from sensitivity.models.text_export import export_encoder
 
     tokens = tokenizer([max(texts, key=len)])
     feeds = {name: tensor.numpy() for name, tensor in tokens.items()}

@@ -13,7 +13,7 @@ from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
 from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import AsJson
 from api.cli.parsing import require_writable, write
-from quantize.files import require_free
+from quantize.storage.files import require_free
 
 
 def command(

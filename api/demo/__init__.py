@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator.errors import require
+from allocator.contract.errors import require
 
 
 def check_packages() -> None:
@@ -15,6 +15,6 @@ def check_packages() -> None:
         require(module, "all")
     require("matplotlib", "plot")
     require("uvicorn", "service")
-    from sensitivity.text_encoder import minilm_folder
+    from sensitivity.models.text_encoder import minilm_folder
 
     minilm_folder()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.table import Table
 
-from allocator.schema import Strict
+from allocator.contract.schema import Strict
 
 #: Below this many effective bits bitalloc has to beat uniform; above, eight bits are as good as full precision.
 CLAIM_BELOW_BITS = 6.0

@@ -12,19 +12,19 @@ from rich.console import Console
 
 from allocator import Allocation, Profile, total
 from api.cli.parsing import write
-from api.client import Client
 from api.demo.figure import draw_frontier
 from api.demo.latency import compare
 from api.demo.report import Report, Row, as_markdown, as_table, findings, original
 from api.server import running_server
+from bitalloc.client import Client
 from quantize import apply
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.encoder_profile import profile_encoder
-from sensitivity.progress import Bars
-from sensitivity.retrieval import Encode, Quality, RetrievalTask
-from sensitivity.study import Progress
-from sensitivity.text_encoder import TextEncoder, Tokenizer, encode, load_text_encoder
-from sensitivity.text_export import export_encoder, onnx_encoder
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.retrieval import Encode, Quality, RetrievalTask
+from sensitivity.models.text_encoder import TextEncoder, Tokenizer, encode, load_text_encoder
+from sensitivity.models.text_export import export_encoder, onnx_encoder
+from sensitivity.profiling.encoder_profile import profile_encoder
+from sensitivity.profiling.progress import Bars
+from sensitivity.study.study import Progress
 
 MODEL = "all-MiniLM-L6-v2"
 FORMATS = ("int2-g64", "int3-g64", "int4-g64", "int8-g64", "fp16")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from api.blocking import blocking
-from api.problems import ProblemError
+from api.problems.problem import ProblemError
 from api.store import Store
 from api.store.allocations import allocation_answer
-from api.work.task import Allocations
+from api.workers.task import Allocations
 
 
 def allocations_for(owner: str, store: Store) -> Allocations:
@@ -19,7 +19,7 @@ def allocations_for(owner: str, store: Store) -> Allocations:
         store: The database.
 
     Returns:
-        For ``api.work.Task.allocations``.
+        For ``api.workers.Task.allocations``.
     """
 
     async def hand_out(identifier: str) -> bytes:

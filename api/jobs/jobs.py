@@ -35,8 +35,8 @@ from api.store.jobs import (
     hand_back,
     tell,
 )
-from api.work import Task
-from api.work.pool import Pool
+from api.workers import Task
+from api.workers.pool import Pool
 
 _LOG = logging.getLogger(__name__)
 #: How often news are kept, and how soon a job ends that was cancelled at another service.

@@ -7,10 +7,10 @@ from collections import OrderedDict
 from http import HTTPStatus
 
 from api.blocking import blocking
-from api.problems import ProblemError
+from api.problems.problem import ProblemError
 from api.store import Store
 from api.store.profiles import has_profile, profile_body
-from api.work.task import Profiles
+from api.workers.task import Profiles
 
 #: A profile that its owner deletes at another service can be planned with here for so long.
 _REMEMBERED_S = 1.0
@@ -38,7 +38,7 @@ class OwnedProfiles:
             owner: The owner.
 
         Returns:
-            For ``api.work.Task.profiles``.
+            For ``api.workers.Task.profiles``.
         """
 
         async def hand_out(sha256: str, known: bool) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.problem_details import ProblemDetails
 from api.store.ids import made_at
 from api.store.jobs import StoredJob
-from api.wire import JobDetails, JobProgress
-from api.work.numbering import numbered
+from api.workers.numbering import numbered
+from bitalloc.problem_details import ProblemDetails
+from bitalloc.wire import JobDetails, JobProgress
 
 
 def job_details(job: StoredJob) -> JobDetails:

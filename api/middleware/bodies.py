@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.middleware.gzip_bodies import Gunzip
-from api.problems import ProblemError, problem_response
+from api.problems.problem import ProblemError, problem_response
 
 
 class Limits(Protocol):

@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.failures import FAILURES, failure_response
-from api.problems import problem
+from api.problems.failures import FAILURES, failure_response
+from api.problems.problem import problem
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import NoReturn
 
-from api.problems import ProblemError
+from api.problems.problem import ProblemError
 
 #: What one step may unpack.
 PIECE_BYTES = 2**18

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.keys.book import KeyBook
 from api.keys.key import Key
-from api.owners import NOBODY
-from api.problems import ProblemError, problem_response
+from api.keys.owners import NOBODY
+from api.problems.problem import ProblemError, problem_response
 
 
 class Keys:

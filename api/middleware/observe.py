@@ -8,7 +8,7 @@ from http import HTTPMethod
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import Metrics
+from api.observability.metrics import Metrics
 
 _LOG = logging.getLogger("bitalloc.access")
 _METHODS = frozenset(HTTPMethod)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api.metrics import Metrics
 from api.middleware.bodies import Bodies
 from api.middleware.failures import Failures
 from api.middleware.keys import Keys
 from api.middleware.observe import Observe
 from api.middleware.request_id import HEADER, RequestId
 from api.middleware.security_headers import SecurityHeaders
+from api.observability.metrics import Metrics
 from api.settings import Settings
 
 _SENT = (

@@ -32,7 +32,7 @@ def pointing_into_body(
         >>> with pointing_into_body():
         ...     raise InvalidInputError(Fault("/layers/0", "odd"), Fault("/gap", "odd"))
         Traceback (most recent call last):
-        allocator.errors.InvalidInputError: /profile/layers/0: odd
+        allocator.contract.errors.InvalidInputError: /profile/layers/0: odd
         /gap: odd
     """
     places = {**({} if otherwise is not None else _OF_PROFILE), **(members or {})}

@@ -8,15 +8,15 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, Request, solve_request
-from allocator.agreement import Agreement, agreement
-from allocator.certificate import totals
-from allocator.difference import LayerDifference, differing, require_plan
-from allocator.request import Goals
-from allocator.schema import Name, Strict
-from allocator.versions import installed_version
+from allocator.analysis.difference import LayerDifference, differing, require_plan
+from allocator.analysis.rank_agreement import Agreement, agreement
+from allocator.answer.certificate import totals
+from allocator.contract.request import Goals
+from allocator.contract.schema import Name, Strict
+from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.time_limit import sharing
-from api.wire import AllocationId, ProfileRequest
+from bitalloc.wire import AllocationId, ProfileRequest
 
 
 class Side(Strict):

@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field
 
 from allocator import Explanation, Fault, InvalidInputError, Profile, Request, explain_request
-from allocator.errors import pointer
-from allocator.patterns import matching
-from allocator.schema import Name
+from allocator.contract.errors import pointer
+from allocator.contract.patterns import matching
+from allocator.contract.schema import Name
 from api.operations.body import pointing_into_body
 from api.operations.time_limit import sharing
-from api.wire import ProfileRequest
+from bitalloc.wire import ProfileRequest
 
 #: The plan, the simple rules, the reasons or the conflict, the resamples: each within the request's limit.
 _PARTS = 4

@@ -9,10 +9,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from allocator import Allocation
-from allocator.schema import Name, Strict
-from allocator.versions import installed_version
+from allocator.contract.schema import Name, Strict
+from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
-from api.wire import AllocationId
+from bitalloc.wire import AllocationId
 from quantize.exports import EXPORTS, Loss, export, load_target
 
 

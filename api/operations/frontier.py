@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import Field
 
 from allocator import Allocation, Frontier, Profile, Request, frontier, sweep
-from allocator.request import Amount
-from allocator.schema import Name, Strict
+from allocator.contract.request import Amount
+from allocator.contract.schema import Name, Strict
+from allocator.contract.versions import installed_version
+from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.solvers import Deadline
-from allocator.tables import WEIGHT_BYTES
-from allocator.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.time_limit import sharing
-from api.wire import ProfileRequest
+from bitalloc.wire import ProfileRequest
 
 #: Exact points of one front; each is a solve and a whole plan in the answer.
 MAX_POINTS = 64

@@ -7,11 +7,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator.schema import Name, Strict
-from allocator.versions import installed_version
+from allocator.contract.schema import Name, Strict
+from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.export import Plan, place_of
-from api.wire import AllocationId
+from bitalloc.wire import AllocationId
 from quantize.lint import RUNTIMES, Finding, Model, lint_files, lint_plan, load_runtime
 
 

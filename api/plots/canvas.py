@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allocator.errors import require
+from allocator.contract.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from allocator import Allocation, Fault, Frontier, InvalidInputError, Profile, total
-from allocator.errors import unknown
-from allocator.tables import WEIGHT_BYTES
+from allocator.contract.errors import unknown
+from allocator.knapsack.tables import WEIGHT_BYTES
 from api.plots.canvas import BLUE, STEPS, VERMILION, labelled, new_axes, readable, styled
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plot_frontier(
 
     Example:
         >>> from allocator import frontier
-        >>> from api.examples import TINY_PROFILE
+        >>> from api.openapi.examples import TINY_PROFILE
         >>> axes = plot_frontier(frontier(TINY_PROFILE))
         >>> axes.get_xlabel(), axes.get_ylabel()
         ('weight_bytes (kB)', 'kl (lower is better)')
@@ -84,7 +84,7 @@ def plot_fronts(
 
     Example:
         >>> from allocator import load_profile, solve_many
-        >>> from api.examples import TINY_PROFILE
+        >>> from api.openapi.examples import TINY_PROFILE
         >>> profile = load_profile(TINY_PROFILE)
         >>> budgets = [{"weight_bytes": 5_000}, {"weight_bytes": 7_000}]
         >>> axes = plot_fronts(profile, {"exact": list(solve_many(profile, budgets))}, "kl")

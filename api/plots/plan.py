@@ -35,7 +35,7 @@ def plot_plan(profile: Profile, plan: Allocation, axes: Axes | None = None) -> A
 
     Example:
         >>> from allocator import load_profile, solve
-        >>> from api.examples import TINY_PROFILE
+        >>> from api.openapi.examples import TINY_PROFILE
         >>> profile = load_profile(TINY_PROFILE)
         >>> axes = plot_plan(profile, solve(profile, budgets={"effective_bits": 6.5}))
         >>> [label.get_text() for label in axes.get_yticklabels()]

@@ -11,21 +11,22 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy import Connection
 
 from api.blocking import blocking
-from api.examples import ALLOCATIONS
 from api.jobs.answers import stored_rows
 from api.jobs.view import job_details
-from api.openapi import body_of
-from api.owners import Owner
-from api.problems import ProblemError, answers
-from api.resources import Resources, Shared
+from api.keys.owners import Owner
+from api.openapi.document import body_of
+from api.openapi.examples import ALLOCATIONS
+from api.problems.problem import ProblemError, answers
 from api.routes.bodies import json_body
 from api.routes.idempotent import Key, Settle, once
 from api.routes.prefer import Preferred, Wait
+from api.routes.resources import Resources, Shared
 from api.store import Store, new_id
 from api.store.allocations import add_allocations, allocation_answer, list_allocations
 from api.store.ids import made_at
 from api.store.jobs import StoredJob
-from api.wire import (
+from api.workers import Done
+from bitalloc.wire import (
     AllocationBatch,
     AllocationEntry,
     AllocationPage,
@@ -34,7 +35,6 @@ from api.wire import (
     Sha256,
     StoredAllocation,
 )
-from api.work import Done
 
 router = APIRouter(prefix="/v1", tags=["allocations"])
 JSON = "application/json"

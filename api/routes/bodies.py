@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import Request
 
-from api.problems import ProblemError
+from api.problems.problem import ProblemError
 
 
 async def json_body(request: Request) -> bytes:

@@ -12,8 +12,8 @@ from fastapi import Header, Request, Response
 from sqlalchemy import Connection
 
 from api.blocking import blocking
-from api.problems import ProblemError
-from api.resources import Resources
+from api.problems.problem import ProblemError
+from api.routes.resources import Resources
 from api.store.idempotency import Claim, answer_key, claim_key, release_key, take_over_key
 from api.store.replicas import is_alive
 

@@ -13,11 +13,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.blocking import blocking
 from api.jobs.view import job_details
-from api.owners import Owner
-from api.problems import ProblemError, answers
-from api.resources import Shared
+from api.keys.owners import Owner
+from api.problems.problem import ProblemError, answers
+from api.routes.resources import Shared
 from api.store.jobs import StoredJob, find_job, list_jobs, told_since
-from api.wire import JobDetails, JobPage, JobProgress
+from bitalloc.wire import JobDetails, JobPage, JobProgress
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 _ERRORS = answers(

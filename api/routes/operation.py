@@ -7,11 +7,11 @@ from importlib import metadata
 
 from fastapi import APIRouter, Request, Response
 
-from allocator.schema import Strict
+from allocator.contract.schema import Strict
 from api.blocking import blocking
-from api.metrics import CONTENT_TYPE, Metrics
-from api.problems import ProblemError, answers
-from api.resources import Shared
+from api.observability.metrics import CONTENT_TYPE, Metrics
+from api.problems.problem import ProblemError, answers
+from api.routes.resources import Shared
 
 router = APIRouter(tags=["operation"])
 _NOT_READY = answers(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)

@@ -7,20 +7,20 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request, Response
 
 from allocator import Explanation
-from api.examples import COMPARISONS, EXPLANATIONS, EXPORTS, FRONTIERS, LINTS
 from api.jobs.allocations import allocations_for
-from api.openapi import body_of
+from api.keys.owners import Owner
+from api.openapi.document import body_of
+from api.openapi.examples import COMPARISONS, EXPLANATIONS, EXPORTS, FRONTIERS, LINTS
 from api.operations.comparison import ComparisonAnswer, ComparisonRequest
 from api.operations.explanation import ExplanationRequest
 from api.operations.export import ExportAnswer, ExportRequest, ExportTargets, export_targets
 from api.operations.frontier import FrontierAnswer, FrontierRequest
 from api.operations.lint import LintAnswer, LintRequest, LintRuntimes, lint_runtimes
-from api.owners import Owner
-from api.problems import answers
-from api.resources import Resources, Shared
+from api.problems.problem import answers
 from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
-from api.work import Task
+from api.routes.resources import Resources, Shared
+from api.workers import Task
 
 router = APIRouter(prefix="/v1")
 _PLANNING, _TOOLS = "planning", "tools"

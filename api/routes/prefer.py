@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
-from api.resources import Shared
+from api.routes.resources import Shared
 
 _WAIT = re.compile(r'^wait\s*=\s*"?(\d{1,6})"?$', re.IGNORECASE)
 

@@ -10,17 +10,17 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from allocator import Profile
 from api.blocking import blocking
-from api.examples import PROFILES
-from api.openapi import body_of
-from api.owners import Owner
-from api.problems import ProblemError, answers
-from api.resources import Resources, Shared
+from api.keys.owners import Owner
+from api.openapi.document import body_of
+from api.openapi.examples import PROFILES
+from api.problems.problem import ProblemError, answers
 from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
+from api.routes.resources import Resources, Shared
 from api.store.ids import made_at
 from api.store.profiles import StoredProfile, delete_profile, list_profiles, profile_body, put_profile
-from api.wire import ProfileEntry, ProfilePage
-from api.work import Task
+from api.workers import Task
+from bitalloc.wire import ProfileEntry, ProfilePage
 
 router = APIRouter(prefix="/v1", tags=["profiles"])
 _ERRORS = answers(

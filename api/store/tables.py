@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy sees them; ``migrations/`` makes them.
 
-Every row has an owner: the API key that made it, or the text of :data:`api.owners.NOBODY` where there are no keys.
+Every row has an owner: the API key that made it, or the text of :data:`api.keys.owners.NOBODY` where there are no keys.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaDat
 
 METADATA = MetaData()
 
-#: Content-addressed: ``sha256`` is :meth:`allocator.profile.Profile.digest`, ``body`` the canonical JSON, gzipped.
+#: Content-addressed: ``sha256`` is :meth:`allocator.contract.profile.Profile.digest`, ``body`` the canonical JSON, gzipped.
 profiles = Table(
     "profiles",
     METADATA,

@@ -17,8 +17,8 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from allocator import Fault, InvalidInputError
-from quantize.files import replacing
-from sensitivity.calibration import digest
+from quantize.storage.files import replacing
+from sensitivity.study.calibration import digest
 
 _FOLDER = Path(__file__).parents[2] / ".cache" / "bitalloc-zoo"
 

@@ -9,7 +9,7 @@ from benchmarks.models.language import train_on_text
 from benchmarks.models.stdlib_llama import VOCABULARY
 from benchmarks.models.stdlib_text import stdlib_text
 from benchmarks.models.trained import Trained
-from sensitivity.experts import separate_experts
+from sensitivity.models.expert_stacks import separate_experts
 
 
 def load() -> Trained:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sensitivity.calibration import Batch, LossFunction
+from sensitivity.study.calibration import Batch, LossFunction
 
 
 @dataclass(frozen=True, eq=False)

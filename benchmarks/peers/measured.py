@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 
 from allocator import CostTable, Profile, load_profile, solve
-from allocator.certificate import total
-from allocator.tables import WEIGHT_BYTES
+from allocator.answer.certificate import total
+from allocator.knapsack.tables import WEIGHT_BYTES
 from benchmarks.environments import ROOT, Owner, run_module
 from benchmarks.models.cache import cached
 from benchmarks.peers.question import Answer, Plan, Question, read_answer, write_question
 from quantize.feedback import refine
 from sensitivity import profile_model
-from sensitivity.docstrings import docstring_pairs
 from sensitivity.estimators import measured
-from sensitivity.planned import Planned, distance_of_plans
-from sensitivity.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.plans.planned import Planned, distance_of_plans
 
 OBJECTIVE = "embedding_distance"
 _THEIRS = "their_scores"

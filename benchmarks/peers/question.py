@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer, unknown
+from allocator.contract.errors import pointer, unknown
 
 Plan = Mapping[str, str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from benchmarks.environments import Owner
 from benchmarks.peers.measured import Peer
 from benchmarks.peers.question import Question

@@ -7,7 +7,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-from api.wire import AllocationRequest
+from bitalloc.wire import AllocationRequest
 
 app = FastAPI()
 

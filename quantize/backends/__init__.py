@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from quantize.plan import formats_of
 
 BACKENDS = {
-    "torchao": "quantize.backends.torchao",
-    "onnxruntime": "quantize.backends.onnxruntime",
-    "compressed-tensors": "quantize.backends.compressed_tensors",
-    "gguf": "quantize.backends.gguf",
+    "torchao": "quantize.backends.torchao.apply",
+    "onnxruntime": "quantize.backends.onnxruntime.apply",
+    "compressed-tensors": "quantize.backends.compressed_tensors.apply",
+    "gguf": "quantize.backends.gguf.apply",
 }
 
 
@@ -27,7 +27,7 @@ def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **opti
         plan: An allocation, or layer name to format name.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
-            (:class:`~quantize.methods.Rounding`), and ``profile``, against which sizes and units are then checked.
+            (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then checked.
 
     Returns:
         What the backend makes: a module, or the path of a file or folder.

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from allocator import Allocation, Fault, InvalidInputError
-from allocator.errors import pointer, unknown
+from allocator.contract.errors import pointer, unknown
 from quantize.exports.fit import fit
 from quantize.exports.result import Export, Loss, Reading, write
 from quantize.exports.rules import resolve

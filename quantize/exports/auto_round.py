@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, named_float, read_json, table, whole, width, written
 from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size

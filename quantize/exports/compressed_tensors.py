@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, width, written
 from quantize.exports.names import anchored
 from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact, expression

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer, require
+from allocator.contract.errors import pointer, require
 from quantize.formats import Format, parse_format
 
 Place = tuple[str | int, ...]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
 from quantize.exports.names import anchored, escaped
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import entries, integer, read_json, table, width, written
 from quantize.exports.names import escaped, literal
 from quantize.exports.rules import Rule, Rules, expression

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import require
+from allocator.contract.errors import require
 from quantize.exports.compressed_tensors import MASK, config_groups, ignored, read_groups
 from quantize.exports.documents import read_yaml, table
 from quantize.exports.rules import Rules

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer, require
+from allocator.contract.errors import pointer, require
 from quantize.exports.documents import entries, integer, read_json, read_yaml, table, texts, whole, width
 from quantize.exports.names import globbed
 from quantize.exports.rules import Rule, Rules, shell

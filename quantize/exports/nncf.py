@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import entries, integer, named_float, read_json, table, texts, whole, written
 from quantize.exports.names import escaped
 from quantize.exports.rules import Rule, Rules, exact, expression

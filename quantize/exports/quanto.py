@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, written
 from quantize.exports.rules import Rules, exact
 from quantize.exports.target import ROW, Mask, Sheet, Target, sized

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, written
 from quantize.exports.names import globbed
 from quantize.exports.rules import Rule, Rules, shell

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
-from quantize.files import replacing
 from quantize.formats import Format
+from quantize.storage.files import replacing
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, whole, written
 from quantize.exports.rules import Rule, Rules, exact, expression
 from quantize.exports.target import Mask, Sheet, Target, any_size

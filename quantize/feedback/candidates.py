@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from allocator.problem import FloatArray, IntArray
+from allocator.knapsack.problem import FloatArray, IntArray
 from allocator.solvers import Effort, find_solver
 from quantize.feedback.space import Space
 from quantize.feedback.surrogate import Surrogate

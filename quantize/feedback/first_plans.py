@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, Request
-from allocator.compile import compile_problem
-from allocator.problem import IntArray
-from allocator.solve import run_solver, solve_request
+from allocator.answer.solve import run_solver, solve_request
+from allocator.knapsack.compile import compile_problem
+from allocator.knapsack.problem import IntArray
 from quantize.feedback.refined import Origin, Trial
 from quantize.feedback.resources import budgets_on_measured, corrected
 

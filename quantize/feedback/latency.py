@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 
 from allocator import Profile
-from allocator.profile import SizeRow
+from allocator.contract.profile import SizeRow
 
 _LEAST_SCALE, _MOST_SCALE = 0.05, 20.0
 _CLOSE = 0.05  # to the budget, of it

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from allocator import Fault, InvalidInputError
-from quantize.records import Records, opened
+from quantize.storage.records import Records, opened
 
 #: Layer name → format name; an empty plan is the original model.
 Assignment = Mapping[str, str]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from allocator import Fault, InvalidInputError, Profile, Request, load_profile, make_request
-from allocator.problem import IntArray
+from allocator.knapsack.problem import IntArray
 from quantize.feedback.candidates import all_within, candidates
 from quantize.feedback.first_plans import first_plans
 from quantize.feedback.measurement import Measure, Measured, Measurement, remembered
@@ -61,7 +61,7 @@ def refine(
         journal: File of measurements. The same call goes on from it after a kill, to the same answer; one with a
             larger ``max_evaluations`` goes on from there.
         progress: Told (stage, done, total) after every plan.
-        **fields: The fields of :class:`~allocator.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``, ….
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``, ….
 
     Returns:
         The best plan that was measured, with all others.

@@ -16,9 +16,9 @@ from allocator import (
     Status,
     solve_request,
 )
-from allocator.problem import IntArray
+from allocator.contract.versions import installed_version
+from allocator.knapsack.problem import IntArray
 from allocator.solvers.outcome import relative_gap
-from allocator.versions import installed_version
 from quantize.feedback.measurement import Measurement
 
 #: Where a plan came from: the solver's first answer, a baseline, the least of a resource, or the search.

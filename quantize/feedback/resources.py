@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from allocator import Profile, Request, total
-from allocator.compile import compile_problem
-from allocator.limits import Row, resolve_limits
-from allocator.problem import IntArray
-from allocator.tables import constant_of, values_of
+from allocator.knapsack.compile import compile_problem
+from allocator.knapsack.constraints import Row, resolve_limits
+from allocator.knapsack.problem import IntArray
+from allocator.knapsack.tables import constant_of, values_of
 from quantize.feedback.latency import line, with_line
 from quantize.feedback.measurement import Measurement
 from quantize.feedback.refined import Trial

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from allocator import Fault, InvalidInputError, Profile, Request
-from allocator.compile import Compiled, compile_problem
-from allocator.problem import BoolArray, FloatArray, IntArray
+from allocator.knapsack.compile import Compiled, compile_problem
+from allocator.knapsack.problem import BoolArray, FloatArray, IntArray
 
 #: An entry of the table counts at least this share of the median entry: a cost of nothing cannot be corrected.
 _FLOOR = 1e-3

@@ -19,7 +19,7 @@ from itertools import product
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from allocator.problem import FloatArray, IntArray
+from allocator.knapsack.problem import FloatArray, IntArray
 from quantize.feedback.space import Space
 
 _FACTOR, _POWER, _JITTER = 1.0, 0.1, 1e-6

@@ -16,9 +16,9 @@ from allocator import (
     solve,
     total,
 )
-from allocator.errors import pointer, unknown
-from allocator.schema import Strict
-from allocator.tables import WEIGHT_BYTES
+from allocator.contract.errors import pointer, unknown
+from allocator.contract.schema import Strict
+from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize.feedback.measurement import Assignment, Measure, Measurement
 from quantize.feedback.resources import MEASURABLE
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from quantize.imports.scores import Request, Scores, profile_of
 
 __all__ = ["IMPORTS", "import_scores"]

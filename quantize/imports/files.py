@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize.exports.documents import read_json
 
 

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
-from quantize.checkpoint import load_weight, stored_weights
+from quantize.checkpoints.gguf import read_gguf
+from quantize.checkpoints.safetensors import load_weight, stored_weights
 from quantize.exports.llama_cpp import own_name
 from quantize.formats import Format, flat_shape, parse_format
 from quantize.imports.files import only, read_bytes
-from quantize.imports.gguf import read_gguf
 from quantize.imports.scores import Pair, Request, Scores
-from quantize.rounding import Float32Array, refusal, round_trip
+from quantize.rounding.nearest import Float32Array, refusal, round_trip
 
 MeanSquares = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import unknown
-from quantize.checkpoint import stored_weights
+from allocator.contract.errors import unknown
+from quantize.checkpoints.safetensors import stored_weights
 from quantize.exports.documents import entries
 from quantize.formats import parse_format
 from quantize.imports.files import number, only, read_document

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from allocator import Allocation, Fault, InvalidInputError
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from quantize.exports import load_target, read
 from quantize.formats import Format
 from quantize.lint.findings import Case, Finding, Runtime

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
-from quantize.checkpoint import stored_weights
+from quantize.checkpoints.safetensors import stored_weights
 
 
 @dataclass(frozen=True)

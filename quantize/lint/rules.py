@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from quantize.exports.rules import EMBEDDINGS, Rules, resolve
 from quantize.formats import Format, flat_shape
 from quantize.fused import expert_blocks, fused_groups

@@ -1,6 +1,6 @@
 """torchao: integers of 1 to 8 bits for Linear and Embedding, in groups that divide the row.
 
-Source: torchao 0.18, ``quantization/quant_api.py``; the limits of :mod:`quantize.backends.torchao`.
+Source: torchao 0.18, ``quantization/quant_api.py``; the limits of :mod:`quantize.backends.torchao.apply`.
 """
 
 from __future__ import annotations

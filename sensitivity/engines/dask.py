@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from allocator.errors import require
+from allocator.contract.errors import require
 from sensitivity.engines.dispatch import Site
 
 

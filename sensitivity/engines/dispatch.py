@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from allocator import BitallocError
-from allocator.problem import FloatArray
-from sensitivity.parcel import Parcel, compute, pack
-from sensitivity.recipe import Recipe
-from sensitivity.study import Study
-from sensitivity.tasks import Keep, Key, Measure, forget
+from allocator.knapsack.problem import FloatArray
+from sensitivity.engines.pickling import Parcel, compute, pack
+from sensitivity.engines.recipe import Recipe
+from sensitivity.study.study import Study
+from sensitivity.study.tasks import Keep, Key, Measure, forget
 
 
 class WorkerLostError(BitallocError, RuntimeError):

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
-from allocator.errors import require
+from allocator.contract.errors import require
 from sensitivity.engines.dispatch import Site
 
 

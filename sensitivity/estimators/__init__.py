@@ -13,7 +13,7 @@ from sensitivity.estimators.measured import measured
 from sensitivity.estimators.output_mse import output_mse
 from sensitivity.estimators.weight_error import weight_error
 from sensitivity.estimators.zd import zd
-from sensitivity.study import Estimator
+from sensitivity.study.study import Estimator
 
 __all__ = [
     "ESTIMATORS",

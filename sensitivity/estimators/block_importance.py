@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator import CostTable
-from allocator.problem import FloatArray
-from sensitivity.relative_error import weight_errors
-from sensitivity.study import Study, mean_and_error, table
+from allocator.knapsack.problem import FloatArray
+from sensitivity.relevance.relative_error import weight_errors
+from sensitivity.study.study import Study, mean_and_error, table
 
 
 @dataclass(frozen=True, eq=False)

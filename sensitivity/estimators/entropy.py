@@ -28,12 +28,12 @@ import torch
 from torch import Tensor
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
-from allocator.problem import FloatArray
-from sensitivity.blocks import Block, checked, owners, require_blocks, watching
-from sensitivity.samples import batch_keys, by_sample, sample_count
-from sensitivity.study import Study, mean_and_error
-from sensitivity.tasks import Key
+from allocator.contract.errors import pointer
+from allocator.knapsack.problem import FloatArray
+from sensitivity.models.blocks import Block, checked, owners, require_blocks, watching
+from sensitivity.study.samples import batch_keys, by_sample, sample_count
+from sensitivity.study.study import Study, mean_and_error
+from sensitivity.study.tasks import Key
 
 _REACH = 3.0  # standard deviations that the levels cover to either side
 
@@ -73,7 +73,7 @@ def entropy(
 
     Args:
         study: Model, data and layers. Rows that belong to one sample must be consecutive.
-        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`.
+        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
         levels: Levels that activations are assigned to.
         most: Blocks in a group at most.
         threshold_nats: h₀; the median of the entropies when absent.

@@ -26,14 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import pointer
-from allocator.problem import FloatArray
+from allocator.contract.errors import pointer
+from allocator.knapsack.problem import FloatArray
 from quantize import Format
-from sensitivity.calibration import sample_losses
-from sensitivity.experts import SeparateExperts
-from sensitivity.layers import LayerRef
-from sensitivity.study import Study, once, replaced, require_layers_only, table, weight_in
-from sensitivity.tasks import Key
+from sensitivity.models.expert_stacks import SeparateExperts
+from sensitivity.models.layers import LayerRef
+from sensitivity.study.calibration import sample_losses
+from sensitivity.study.study import Study, once, replaced, require_layers_only, table, weight_in
+from sensitivity.study.tasks import Key
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def expert(study: Study, *, weight_power: float = 1.5) -> CostTable:
     """Fill the table from one forward pass over the data and one run of each expert per entry on its own tokens.
 
     Args:
-        study: Model inside :func:`sensitivity.experts.split_experts`, data, layers and formats. Every layer must be one
+        study: Model inside :func:`sensitivity.models.expert_stacks.split_experts`, data, layers and formats. Every layer must be one
             of a split expert: exclude the others, which the paper leaves at 4 bits.
         weight_power: Exponent of the routing weight.
 

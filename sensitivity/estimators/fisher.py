@@ -6,7 +6,7 @@ r"""Fisher information weighted squared rounding error.
 With the labels of the data this is the empirical Fisher information, which is large wherever the model errs. With
 labels drawn from the model's own distribution it is the Fisher information proper, which is the diagonal of the
 Gauss-Newton matrix of the output metric. Per-sample gradients come without a loop, see
-:mod:`sensitivity.sample_gradients`.
+:mod:`sensitivity.curvature.sample_gradients`.
 
 Source: H. Guo et al., "LQ-LoRA", ICLR 2024 (there summed over samples, here averaged); S. Kim et al., "SqueezeLLM",
 ICML 2024. On the two kinds of labels: F. Kunstner et al., "Limitations of the empirical Fisher approximation",
@@ -23,14 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import pointer, unknown
-from allocator.problem import FloatArray
-from sensitivity.calibration import sample_losses
-from sensitivity.grad import requiring_grad
-from sensitivity.layers import LayerRef
-from sensitivity.output_metrics import OutputFunction, checked_outputs, find_metric
-from sensitivity.rounding_error import weight_change
-from sensitivity.sample_gradients import (
+from allocator.contract.errors import pointer, unknown
+from allocator.knapsack.problem import FloatArray
+from sensitivity.curvature.gradients import requiring_grad
+from sensitivity.curvature.output_metrics import OutputFunction, checked_outputs, find_metric
+from sensitivity.curvature.rounding_error import weight_change
+from sensitivity.curvature.sample_gradients import (
     Record,
     by_sample,
     output_gradients,
@@ -39,8 +37,10 @@ from sensitivity.sample_gradients import (
     require_separate,
     sample_gradient,
 )
-from sensitivity.study import Study, derived_seed, mean_and_error, once, require_layers_only, table
-from sensitivity.tasks import Key
+from sensitivity.models.layers import LayerRef
+from sensitivity.study.calibration import sample_losses
+from sensitivity.study.study import Study, derived_seed, mean_and_error, once, require_layers_only, table
+from sensitivity.study.tasks import Key
 
 _LABELS = ("given", "sampled")
 

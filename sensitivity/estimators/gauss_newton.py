@@ -4,7 +4,7 @@ r"""Second-order change of the outputs, exact for each entry.
           \qquad \delta_i = J_{i,l} \operatorname{vec}(Q_f(W_l) - W_l)
 
 δ_i is how the outputs of sample i move, to first order, when layer l is rounded: one forward-mode derivative per entry.
-H_i is the metric of the outputs (:mod:`sensitivity.output_metrics`), so that the table approximates the measured one:
+H_i is the metric of the outputs (:mod:`sensitivity.curvature.output_metrics`), so that the table approximates the measured one:
 ``softmax_kl`` the table ``kl``, and ``squared_error`` half the squared distance of the outputs. Unlike a trace it looks
 at the very perturbation that rounding makes, cross terms between weights included, and it has no noise of probes.
 
@@ -23,19 +23,19 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.problem import FloatArray
-from sensitivity.output_metrics import (
+from allocator.knapsack.problem import FloatArray
+from sensitivity.curvature.output_metrics import (
     OutputFunction,
     OutputMetric,
     checked_outputs,
     find_metric,
     sample_means,
 )
-from sensitivity.prefix import Prefix
-from sensitivity.rounding_error import weight_change
-from sensitivity.study import Study, mean_and_error, once, require_layers_only, table
-from sensitivity.tasks import Key
-from sensitivity.weight_function import WeightFunction, weight_function
+from sensitivity.curvature.rounding_error import weight_change
+from sensitivity.forward.prefix import Prefix
+from sensitivity.forward.weight_function import WeightFunction, weight_function
+from sensitivity.study.study import Study, mean_and_error, once, require_layers_only, table
+from sensitivity.study.tasks import Key
 
 
 def gauss_newton(

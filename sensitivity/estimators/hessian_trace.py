@@ -4,7 +4,7 @@ r"""Mean curvature trace times squared rounding error (HAWQ-V2).
 
 H_l is the diagonal block of layer l in the Hessian of the mean loss, or in the Gauss-Newton matrix of a metric of the
 outputs, and n_l its number of weights: the *mean* trace times the *un-normalised* sum of squares. The traces of all
-layers come from the same random probes, see :mod:`sensitivity.curvature`.
+layers come from the same random probes, see :mod:`sensitivity.curvature.probe`.
 
 Traces of a model that is not at a minimum can be negative, and so can estimates of small ones; they are kept as they
 are and counted in the meaning of the table. Gauss-Newton traces are never negative.
@@ -22,14 +22,14 @@ from typing import Literal
 import numpy as np
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import unknown
-from allocator.problem import BoolArray, FloatArray
-from sensitivity.curvature import gauss_newton_probe, hessian_probe
-from sensitivity.layers import LayerRef
-from sensitivity.output_metrics import OutputFunction, find_metric
-from sensitivity.rounding_error import squared_errors
-from sensitivity.study import Study, derived_seed, require_layers_only, table
-from sensitivity.tasks import Key, Measure
+from allocator.contract.errors import unknown
+from allocator.knapsack.problem import BoolArray, FloatArray
+from sensitivity.curvature.output_metrics import OutputFunction, find_metric
+from sensitivity.curvature.probe import gauss_newton_probe, hessian_probe
+from sensitivity.curvature.rounding_error import squared_errors
+from sensitivity.models.layers import LayerRef
+from sensitivity.study.study import Study, derived_seed, require_layers_only, table
+from sensitivity.study.tasks import Key, Measure
 
 _CURVATURES = ("hessian", "gauss_newton")
 

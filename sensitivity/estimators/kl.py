@@ -16,10 +16,10 @@ from functools import partial
 from torch import Tensor, nn
 
 from allocator import CostTable
-from sensitivity.calibration import Batch
+from sensitivity.curvature.output_metrics import OutputFunction, checked_outputs, find_metric, sample_means
 from sensitivity.estimators.measured import measured
-from sensitivity.output_metrics import OutputFunction, checked_outputs, find_metric, sample_means
-from sensitivity.study import Study
+from sensitivity.study.calibration import Batch
+from sensitivity.study.study import Study
 
 
 def kl(study: Study, *, logits: OutputFunction, together: int = 1) -> CostTable:

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import pointer
-from allocator.problem import FloatArray
-from sensitivity.blocks import Block, checked, owners, require_blocks, watching
+from allocator.contract.errors import pointer
+from allocator.knapsack.problem import FloatArray
 from sensitivity.estimators.block_importance import BlockScores, importance_table, spread
-from sensitivity.samples import batch_keys, by_sample, sample_count
-from sensitivity.study import Study, mean_and_error, require_layers_only
-from sensitivity.tasks import Key
+from sensitivity.models.blocks import Block, checked, owners, require_blocks, watching
+from sensitivity.study.samples import batch_keys, by_sample, sample_count
+from sensitivity.study.study import Study, mean_and_error, require_layers_only
+from sensitivity.study.tasks import Key
 
 _MEANING = (
     "1 - cosine between what goes into and what comes out of the layer's block, mean over tokens and samples"
@@ -39,7 +39,7 @@ def lim(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
 
     Args:
         study: Model, data, layers and formats. Rows that belong to one sample must be consecutive.
-        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`.
+        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
 
     Returns:
         (L, F) with standard errors over samples; those of a layer outside of all blocks are those of the most
@@ -57,7 +57,7 @@ def lim_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockSco
 
     Args:
         study: Model, data and layers.
-        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`.
+        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
 
     Returns:
         Scores between -1 and 1, larger for more important blocks.

@@ -15,9 +15,9 @@ from functools import partial
 from torch import Tensor, nn
 
 from allocator import CostTable
-from sensitivity.calibration import Batch, LossFunction, sample_losses
 from sensitivity.estimators.measured import measured
-from sensitivity.study import Study
+from sensitivity.study.calibration import Batch, LossFunction, sample_losses
+from sensitivity.study.study import Study
 
 
 def loss(study: Study, *, together: int = 1) -> CostTable:

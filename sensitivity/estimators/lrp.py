@@ -13,7 +13,7 @@ where it is one of the outputs. What is lost on the way to the inputs and embedd
 and position parameters absorb relevance, the softmax of AttnLRP and functions without a rule do not keep it.
 
 Source: N. Ranjan, A. Savakis, "LRP-QViT", 2024 (relevance as a layer's contribution; no code is published, and the
-normalisation is ours); rules in :mod:`sensitivity.relevance_rules`.
+normalisation is ours); rules in :mod:`sensitivity.relevance.rules`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import pointer, unknown
-from allocator.problem import FloatArray
-from sensitivity.calibration import Batch, LossFunction
-from sensitivity.grad import requiring_grad
-from sensitivity.propagation import Trace, propagating
-from sensitivity.relative_error import output_errors, weight_errors
-from sensitivity.relevance_rules import ATTN_LRP, Rules
-from sensitivity.samples import batch_keys, by_sample, require_use, sample_count
-from sensitivity.study import Study, mean_and_error, require_layers_only, table
-from sensitivity.tasks import Key
+from allocator.contract.errors import pointer, unknown
+from allocator.knapsack.problem import FloatArray
+from sensitivity.curvature.gradients import requiring_grad
+from sensitivity.relevance.propagation import Trace, propagating
+from sensitivity.relevance.relative_error import output_errors, weight_errors
+from sensitivity.relevance.rules import ATTN_LRP, Rules
+from sensitivity.study.calibration import Batch, LossFunction
+from sensitivity.study.samples import batch_keys, by_sample, require_use, sample_count
+from sensitivity.study.study import Study, mean_and_error, require_layers_only, table
+from sensitivity.study.tasks import Key
 
 _ERRORS = ("output", "weight")
 

@@ -1,6 +1,6 @@
 """Direct measurement: quantize one layer at a time and see how far the outputs move.
 
-What comes before the changed layer is computed once and replayed (:mod:`sensitivity.prefix`). With ``together``,
+What comes before the changed layer is computed once and replayed (:mod:`sensitivity.forward.prefix`). With ``together``,
 several formats of a layer go through the rest of the model at once.
 
 Source: I. Hubara et al., "CalibTIP", ICML 2021; T. Zhao et al., "MixDQ", ECCV 2024.
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.problem import FloatArray
+from allocator.knapsack.problem import FloatArray
 from quantize import Format
-from sensitivity.calibration import Batch
-from sensitivity.finite import where_not_finite
-from sensitivity.layers import LayerRef
-from sensitivity.prefix import Prefix
+from sensitivity.forward.prefix import Prefix
+from sensitivity.forward.weight_function import weight_function
+from sensitivity.models.layers import LayerRef
 from sensitivity.rows import Row, applied, modules_of
-from sensitivity.study import Study, mean_and_error, once, table, weight_in
-from sensitivity.tasks import Key
-from sensitivity.weight_function import weight_function
+from sensitivity.study.calibration import Batch
+from sensitivity.study.finite import where_not_finite
+from sensitivity.study.study import Study, mean_and_error, once, table, weight_in
+from sensitivity.study.tasks import Key
 
 _Outputs: TypeAlias = Callable[[nn.Module, Batch], Tensor]
 _Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]

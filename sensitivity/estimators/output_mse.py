@@ -5,7 +5,7 @@ r"""Squared error that rounding a layer makes in that layer's own output.
 
 The sum runs over everything that passes through the layer (tokens, patches), N is the number of samples. It needs no
 gradients and no labels, but it does not know what the rest of the model makes of a layer's output: compare layers with
-it only after weighting it with an importance (:mod:`sensitivity.compose`).
+it only after weighting it with an importance (:mod:`sensitivity.tables.compose`).
 
 Source: the layer-wise objective of M. Nagel et al., "AdaRound", ICML 2020, eq. 19, I. Hubara et al., "CalibTIP", ICML
 2021, and E. Frantar et al., "GPTQ", ICLR 2023, eq. 1.
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import pointer
-from allocator.problem import FloatArray
-from sensitivity.calibration import sample_losses
-from sensitivity.rounding_error import weight_change
-from sensitivity.second_moment import second_moment, squared_output_error
-from sensitivity.study import Study, once, require_layers_only, table
-from sensitivity.tasks import Key
+from allocator.contract.errors import pointer
+from allocator.knapsack.problem import FloatArray
+from sensitivity.curvature.rounding_error import weight_change
+from sensitivity.study.calibration import sample_losses
+from sensitivity.study.second_moment import second_moment, squared_output_error
+from sensitivity.study.study import Study, once, require_layers_only, table
+from sensitivity.study.tasks import Key
 
 _MEANING = (
     "squared error in the output of the layer, summed over its rows and channels; normalisation: mean per sample; "

@@ -6,7 +6,7 @@ r"""How far rounding moves a layer's weights: the table that needs neither data 
 
 The absolute error favours layers with many or large weights whatever the model makes of them; the relative one treats
 all layers alike. Both are baselines, and the error that importances are multiplied with
-(:func:`sensitivity.compose.scaled`).
+(:func:`sensitivity.tables.compose.scaled`).
 
 Source: the unweighted objective of H. Guo et al., "LQ-LoRA", ICLR 2024, section 3.2.
 """
@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from allocator import CostTable
-from sensitivity.rounding_error import squared_errors, squared_norms
-from sensitivity.study import Study, require_layers_only, table
+from sensitivity.curvature.rounding_error import squared_errors, squared_norms
+from sensitivity.study.study import Study, require_layers_only, table
 
 
 def weight_error(study: Study, *, relative: bool = False) -> CostTable:

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.errors import pointer
-from allocator.problem import FloatArray
-from sensitivity.blocks import find_blocks, owners
+from allocator.contract.errors import pointer
+from allocator.knapsack.problem import FloatArray
 from sensitivity.estimators.block_importance import BlockScores, importance_table
-from sensitivity.layers import LayerRef
-from sensitivity.study import Study, require_layers_only
-from sensitivity.tasks import Key
+from sensitivity.models.blocks import find_blocks, owners
+from sensitivity.models.layers import LayerRef
+from sensitivity.study.study import Study, require_layers_only
+from sensitivity.study.tasks import Key
 
 _MEANING = (
     "1 - share of the weights of the layer's block that lie more than one standard deviation above their mean"
@@ -38,7 +38,7 @@ def zd(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
 
     Args:
         study: Layers and formats; the data is not looked at.
-        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`. A layer outside of all is a
+        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`. A layer outside of all is a
             block of its own.
 
     Returns:
@@ -56,7 +56,7 @@ def zd_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockScor
 
     Args:
         study: Model and layers.
-        blocks: Names or globs of the blocks; see :func:`sensitivity.blocks.find_blocks`.
+        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
 
     Returns:
         Scores between 0 and 1/2, smaller for more important blocks. Blocks without layers are left out, layers

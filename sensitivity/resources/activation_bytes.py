@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from allocator import ResourceTable
 from quantize import Format
-from sensitivity.layers import LayerRef
+from sensitivity.forward.storages import Storages, gone, reference
+from sensitivity.models.layers import LayerRef
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import ActivationRef, Row
 from sensitivity.rows.activations import rows_of
-from sensitivity.storages import Storages, gone, reference
-from sensitivity.study import Study
+from sensitivity.study.study import Study
 
 
 def activation_bytes(study: Study) -> Spent:

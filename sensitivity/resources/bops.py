@@ -15,10 +15,10 @@ from typing import Literal
 
 from allocator import Fault, InvalidInputError, ResourceTable
 from quantize import Format
-from sensitivity.forward_pass import forward_pass
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import ActivationRef, LayerRef, Row
-from sensitivity.study import Study
+from sensitivity.rows.forward_pass import forward_pass
+from sensitivity.study.study import Study
 
 
 def bops(study: Study, inputs: Literal["format", "tied"] = "format") -> Spent:

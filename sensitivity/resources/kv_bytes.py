@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from allocator import Fault, InvalidInputError, ResourceTable
 from quantize import Format, parse_format
-from sensitivity.forward_pass import Cache, forward_pass
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row
-from sensitivity.study import Study
+from sensitivity.rows.forward_pass import Cache, forward_pass
+from sensitivity.study.study import Study
 
 
 def kv_bytes(study: Study, context: int | None = None, batch: int = 1, rest: str = "fp16") -> Spent:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import unknown
+from allocator.contract.errors import unknown
 from quantize import Format
 from sensitivity.resources.latency import Latencies, Timing, Work
 

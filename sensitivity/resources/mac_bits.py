@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from allocator import Fault, InvalidInputError, ResourceTable
 from quantize import Format
-from sensitivity.forward_pass import forward_pass
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row, kind_of
-from sensitivity.study import Study
+from sensitivity.rows.forward_pass import forward_pass
+from sensitivity.study.study import Study
 
 
 def mac_bits(study: Study) -> Spent:

@@ -9,7 +9,7 @@ from typing import Protocol
 from allocator import ResourceTable
 from quantize import Format
 from sensitivity.rows import Row
-from sensitivity.study import Study
+from sensitivity.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from allocator import ResourceTable
 from quantize import Format
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row, weight_shape
-from sensitivity.study import Study
+from sensitivity.study.study import Study
 
 
 def weight_bytes(study: Study) -> Spent:

@@ -13,14 +13,14 @@ from typing import Literal, TypeAlias, assert_never
 from torch import nn
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer, unknown
-from allocator.patterns import matching
+from allocator.contract.errors import pointer, unknown
+from allocator.contract.patterns import matching
 from quantize import Format
-from sensitivity.layers import LayerRef, discover, quantizable
+from sensitivity.models.layers import LayerRef, discover, quantizable
 from sensitivity.rows.activations import ActivationRef, find_activations, rounding_input
 from sensitivity.rows.experts import ExpertRef, find_experts, replacing_expert
 from sensitivity.rows.kv_cache import CacheRef, find_caches, rounding_cache
-from sensitivity.study import Study, replaced, weight_in
+from sensitivity.study.study import Study, replaced, weight_in
 
 __all__ = [
     "KINDS",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from quantize import Format
-from sensitivity.layers import LayerRef
+from sensitivity.models.layers import LayerRef
 from sensitivity.rows.fake_quantize import fake_quantized
 
 _COMPUTING = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -45,7 +45,7 @@ def find_activations(model: nn.Module, layers: Sequence[LayerRef]) -> tuple[Acti
         One row per module that multiplies, in the order of the model.
 
     Example:
-        >>> from sensitivity.layers import discover
+        >>> from sensitivity.models.layers import discover
         >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2))
         >>> [row.name for row in find_activations(model, discover(model))]
         ['1.input']

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from allocator import Fault, InvalidInputError
-from allocator.errors import pointer
+from allocator.contract.errors import pointer
 from quantize import Format, round_trip
 
 

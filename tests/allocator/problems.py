@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike
 
-from allocator.problem import Problem
+from allocator.knapsack.problem import Problem
 
 
 def make(cost: ArrayLike, spend: ArrayLike, limit: ArrayLike) -> Problem:

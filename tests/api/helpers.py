@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 
 from allocator import Allocation
 from allocator.solvers import Entry, Solver
-from api.examples import TINY_PROFILE
-from api.problems import MEDIA_TYPE
+from api.openapi.examples import TINY_PROFILE
+from api.problems.problem import MEDIA_TYPE
 
 
 def tiny(**changes: object) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from allocator import SOLVERS
-from allocator.problem import Problem
-from allocator.solvers import Effort, Outcome, exact
-from allocator.status import Status
+from allocator.contract.status import Status
+from allocator.knapsack.problem import Problem
+from allocator.solvers import Effort, Outcome
+from allocator.solvers.exact import search as exact
 from tests.api.helpers import GivenSolver
 
 

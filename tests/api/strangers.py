@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import Any
 
 from allocator import Allocation, solve
-from api.client import AsyncClient
+from bitalloc.client import AsyncClient
 from tests.api.helpers import tiny
 
 

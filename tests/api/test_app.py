@@ -11,7 +11,7 @@ import pytest
 
 from allocator import solve
 from api.app import create_app
-from api.problems import MEDIA_TYPE
+from api.problems.problem import MEDIA_TYPE
 from tests.api.helpers import comparable, problem_of
 
 PATH = "/v1/allocations"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.metrics import Metrics
+from api.observability.metrics import Metrics
 from api.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "service.md").read_text("utf-8")

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import InvalidInputError
-from api import json_shape as module
-from api.json_limits import JsonLimits
-from api.json_shape import JsonShape, json_shape
-from api.work.errors import InvalidJsonError
-from api.work.json_body import decoded
+from api.workers import json_shape as module
+from api.workers.errors import InvalidJsonError
+from api.workers.json_body import decoded
+from api.workers.json_limits import JsonLimits
+from api.workers.json_shape import JsonShape, json_shape
 from tests.api.helpers import random_profile
 
 MANY = 10**9

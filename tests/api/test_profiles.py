@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from allocator import frontier, load_profile, solve
-from api.client import AsyncClient, Client, ServiceError
 from api.operations.frontier import FrontierAnswer
-from api.wire import StoredAllocation
+from bitalloc.client import AsyncClient, Client, ServiceError
+from bitalloc.wire import StoredAllocation
 from tests.api.helpers import comparable, problem_of, random_profile, tiny
 
 PATH = "/v1/profiles"

@@ -20,7 +20,7 @@ from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from allocator import SOLVERS
-from api.examples import TINY_PROFILE
+from api.openapi.examples import TINY_PROFILE
 from quantize.exports import EXPORTS
 from quantize.lint import RUNTIMES
 from tests.conftest import ROOT

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from allocator import CostTable, Fault, InvalidInputError, Profile, solve
-from allocator.problem import FloatArray
+from allocator.knapsack.problem import FloatArray
 from benchmarks import estimators
 from benchmarks.all_plans import spent_bits, sum_over_plans
 from benchmarks.estimators import compare, measured_plans, plan_of

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quantize import parse_format, round_trip
-from quantize.onnx_export import export_onnx
+from quantize.backends.onnxruntime.export import export_onnx
 
 #: A first dimension and a length that the exporter has not seen.
 TOKENS = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 9, 49, 0]])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from quantize import parse_format
-from quantize.compensation import compensate
-from quantize.moments import output_errors
+from quantize.rounding.gptq import compensate
+from quantize.rounding.moments import output_errors
 from tests.quantize.exports.owners import Owner, ask
 
 pytestmark = pytest.mark.rare

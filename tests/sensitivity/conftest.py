@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sensitivity import discover
-from sensitivity.docstrings import docstring_pairs
-from sensitivity.encoder_profile import EXCLUDED
-from sensitivity.text_encoder import TextEncoder, Tokenizer, load_text_encoder
-from sensitivity.text_export import export_encoder
+from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
+from sensitivity.models.text_export import export_encoder
+from sensitivity.profiling.encoder_profile import EXCLUDED
 
 
 @pytest.fixture(scope="session", autouse=True)

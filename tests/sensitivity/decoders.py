@@ -18,7 +18,7 @@ from transformers import (
 from quantize import parse_format
 from sensitivity import Study
 from sensitivity.rows import find_rows
-from sensitivity.study import silent
+from sensitivity.study.study import silent
 
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from allocator import CostTable, Fault, InvalidInputError
-from allocator.problem import FloatArray
-from sensitivity.recipe import Recipe
-from sensitivity.study import Study, table
-from sensitivity.tasks import Key
+from allocator.knapsack.problem import FloatArray
+from sensitivity.engines.recipe import Recipe
+from sensitivity.study.study import Study, table
+from sensitivity.study.tasks import Key
 from tests.sensitivity.resumed import BATCHES
 from tests.sensitivity.studies import Blocks, squares
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from allocator import Profile
-from allocator.problem import FloatArray
+from allocator.knapsack.problem import FloatArray
 from sensitivity import Study, measured, profile_model
-from sensitivity.journal import Journal
-from sensitivity.study import Progress, silent
-from sensitivity.tasks import Engine, Keep, Key, Measure, forget, serial
+from sensitivity.engines.journal import Journal
+from sensitivity.study.study import Progress, silent
+from sensitivity.study.tasks import Engine, Keep, Key, Measure, forget, serial
 from tests.sensitivity.studies import Blocks, squares
 
 FORMATS = ("int2", "int4-g4", "uint3", "fp16")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from quantize import parse_format
 from sensitivity import Study, discover
-from sensitivity.calibration import LossFunction
-from sensitivity.study import Progress, silent
+from sensitivity.study.calibration import LossFunction
+from sensitivity.study.study import Progress, silent
 
 
 def make_study(

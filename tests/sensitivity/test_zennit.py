@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from sensitivity import discover
-from sensitivity.grad import requiring_grad
-from sensitivity.propagation import propagating
-from sensitivity.relevance_rules import ATTN_LRP
+from sensitivity.curvature.gradients import requiring_grad
+from sensitivity.relevance.propagation import propagating
+from sensitivity.relevance.rules import ATTN_LRP
 from tests.conftest import ROOT
 from tests.sensitivity import zennit_relevance
 

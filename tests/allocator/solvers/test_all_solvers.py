@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.problem import Problem
+from allocator.contract.status import Status
+from allocator.knapsack.problem import Problem
 from allocator.solvers import SOLVERS
 from allocator.solvers.outcome import Effort
-from allocator.status import Status
 from tests.allocator.problems import LIBRARY, brute_force, random_problem
 
 PROVING = ("exact", "highs", "pulp", "cpsat")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from allocator.solvers import greedy, uniform
+from allocator.contract.status import Status
+from allocator.solvers.baselines import greedy, uniform
+from allocator.solvers.baselines.local_search import improve, repair
 from allocator.solvers.outcome import Effort
-from allocator.solvers.repair import improve, repair
-from allocator.status import Status
 from tests.allocator.problems import NAN, make, random_problem
 
 

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from allocator.solvers.outcome import Deadline, found, relative_gap
-from allocator.status import Status
+from allocator.contract.status import Status
+from allocator.knapsack.deadline import Deadline
+from allocator.solvers.outcome import found, relative_gap
 from tests.allocator.problems import make
 
 PROBLEM = make([[1, 0], [1, 0]], [[[2, 3], [2, 3]]], 5)

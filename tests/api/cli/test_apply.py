@@ -13,9 +13,9 @@ import pytest
 from allocator import Allocation, InvalidInputError, solve
 from api.cli.apply import read_allocation
 from quantize import Rounding, apply
-from quantize.moments import write_moments
-from sensitivity.text_encoder import load_text_encoder
-from sensitivity.text_export import onnx_encoder
+from quantize.rounding.moments import write_moments
+from sensitivity.models.text_encoder import load_text_encoder
+from sensitivity.models.text_export import onnx_encoder
 from tests.api.conftest import Run
 from tests.api.helpers import tiny
 

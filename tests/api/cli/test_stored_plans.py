@@ -9,8 +9,8 @@ import pytest
 
 from api.cli.apply import read_allocation
 from api.cli.server import HERE, Server, stored_plan
-from api.client import Client
-from api.wire import StoredAllocation
+from bitalloc.client import Client
+from bitalloc.wire import StoredAllocation
 from tests.api.conftest import Run
 from tests.api.helpers import tiny
 

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from allocator import solve
-from api.client import Client, JobEvent, ServiceError
-from api.client.patience import Patience
+from bitalloc.client import Client, JobEvent, ServiceError
+from bitalloc.client.patience import Patience
 from tests.api.helpers import comparable, problem_of, tiny
 from tests.api.replicas import Replica, alive, eventually, noted, replicas
 

@@ -10,7 +10,7 @@ import pytest
 
 from api.jobs import profiles
 from api.jobs.profiles import OwnedProfiles
-from api.problems import ProblemError
+from api.problems.problem import ProblemError
 from api.settings import Settings
 from api.store import Store, open_store
 from api.store.profiles import delete_profile, put_profile

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
-from api.logs import JsonLines, log_to
-from api.metrics import Metrics
 from api.middleware.failures import Failures
 from api.middleware.request_id import RequestId
+from api.observability.logs import JsonLines, log_to
+from api.observability.metrics import Metrics
 from api.settings import Settings
 from tests.api.helpers import problem_of, serving, tiny
 

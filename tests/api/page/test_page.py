@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from allocator import Allocation, Profile, frontier, load_profile, plan_after, solve
-from allocator.agreement import agreement
-from allocator.difference import differing
+from allocator.analysis.difference import differing
+from allocator.analysis.rank_agreement import agreement
 from quantize.exports import EXPORTS, export
 from quantize.lint import RUNTIMES, lint_plan
 from tests.api.helpers import random_profile

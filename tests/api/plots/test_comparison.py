@@ -6,7 +6,7 @@ import pytest
 
 from allocator import InvalidInputError, load_profile
 from api.plots import plot_comparison
-from sensitivity.compare import Comparison, compare
+from sensitivity.tables.compare import Comparison, compare
 from tests.api.helpers import random_profile
 from tests.api.plots.pictures import drawn, lines, words
 

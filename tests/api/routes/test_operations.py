@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from allocator import explain, frontier, load_profile, plan_after, solve, solve_many
-from allocator.agreement import agreement
-from allocator.certificate import totals
+from allocator.analysis.rank_agreement import agreement
+from allocator.answer.certificate import totals
 from tests.api.helpers import comparable, problem_of, random_profile, tiny
 
 BIG = random_profile(30)

@@ -12,7 +12,7 @@ from benchmarks.models.cache import seeded
 from benchmarks.models.digits import accuracy, split_digits, train_on_digits
 from benchmarks.models.trained import Trained
 from sensitivity import discover
-from sensitivity.blocks import find_blocks
+from sensitivity.models.blocks import find_blocks
 
 
 @pytest.fixture(scope="module")

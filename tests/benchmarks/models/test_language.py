@@ -20,10 +20,10 @@ from benchmarks.models.stdlib_text import Text, tokenize
 from benchmarks.models.trained import Trained
 from quantize import parse_format
 from sensitivity import discover
-from sensitivity.blocks import find_blocks
-from sensitivity.experts import separate_experts
-from sensitivity.language_model import next_token_loss
-from sensitivity.study import replaced, rounded
+from sensitivity.models.blocks import find_blocks
+from sensitivity.models.expert_stacks import separate_experts
+from sensitivity.models.language_model import next_token_loss
+from sensitivity.study.study import replaced, rounded
 
 SIZES = {
     "vocab_size": 300,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from allocator import CostTable, Format, Layer, Profile, ResourceTable
-from allocator.certificate import total
+from allocator.answer.certificate import total
 from benchmarks.peers.measured import Subject, rivals, rows
 from benchmarks.peers.question import Answer, Plan, Question
 

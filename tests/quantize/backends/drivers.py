@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from quantize import Format, apply
-from quantize.onnx_export import LAYERS_KEY
+from quantize.backends.onnxruntime.export import LAYERS_KEY
 from tests.quantize.models import TOKENS, Tokens, outputs, tiny_llama
 from tests.quantize.onnx_reading import initializers, plain_weight, quantized_nodes
 

@@ -16,7 +16,7 @@ import pytest
 
 from allocator import InvalidInputError, Profile, load_profile
 from quantize import BACKENDS, Rounding, apply, parse_format, restored, round_trip
-from quantize.rounding import Float32Array
+from quantize.rounding.nearest import Float32Array
 from tests.quantize.backends.drivers import Backend, CompressedTensors, Gguf, OnnxRuntime, TorchAo
 from tests.quantize.models import TOKENS, Tokens, dequantized, outputs
 

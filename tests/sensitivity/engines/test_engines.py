@@ -17,8 +17,8 @@ import torch
 
 from allocator import InvalidInputError, MissingPackageError, Profile
 from sensitivity.engines.dispatch import Site, WorkerLostError
-from sensitivity.profile_recipe import profile_recipe
-from sensitivity.recipe import Recipe
+from sensitivity.engines.recipe import Recipe
+from sensitivity.profiling.profile_recipe import profile_recipe
 from tests.sensitivity.recipes import BLOCKS, desks, refusing, unsendable, where
 from tests.sensitivity.resumed import BATCHES, FORMATS, run, shift
 

@@ -14,8 +14,8 @@ from allocator import InvalidInputError
 from quantize import parse_format, round_trip
 from sensitivity import Study, discover
 from sensitivity.estimators import expert
-from sensitivity.experts import split_experts
-from sensitivity.study import silent
+from sensitivity.models.expert_stacks import split_experts
+from sensitivity.study.study import silent
 from tests.sensitivity.language_models import mixtral, next_token, tokens
 from tests.sensitivity.studies import state
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from sensitivity import fisher
-from sensitivity.output_metrics import METRICS, find_metric
-from sensitivity.study import derived_seed
+from sensitivity.curvature.output_metrics import METRICS, find_metric
+from sensitivity.study.study import derived_seed
 from tests.sensitivity.estimators.fisher_cases import drawn, linear, logits, seeded, weighted
 from tests.sensitivity.studies import make_study, squares
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 from allocator import InvalidInputError
 from quantize import round_trip
 from sensitivity import Study
+from sensitivity.curvature.output_metrics import METRICS, find_metric
 from sensitivity.estimators import gauss_newton, kl
-from sensitivity.output_metrics import METRICS, find_metric
 from tests.sensitivity.studies import Blocks, make_study, squares, state
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from quantize import round_trip
 from sensitivity import Study, fisher, gauss_newton, hessian_trace, kl, loss, output_mse
-from sensitivity.experts import split_experts
+from sensitivity.models.expert_stacks import split_experts
 from tests.sensitivity.language_models import llama, logits, mixtral, next_token, tokens
 from tests.sensitivity.studies import make_study, state
 

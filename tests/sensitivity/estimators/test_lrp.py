@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from quantize import round_trip
 from sensitivity import Study, lrp, relevance
-from sensitivity.relevance_rules import ATTN_LRP
-from sensitivity.tasks import serial
+from sensitivity.relevance.rules import ATTN_LRP
+from sensitivity.study.tasks import serial
 from tests.sensitivity.estimators.lrp_cases import Residual, first_output, random, seeded, small
 from tests.sensitivity.studies import make_study, squares, state
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensitivity import Study, relevance
-from sensitivity.relevance_rules import ATTN_LRP
+from sensitivity.relevance.rules import ATTN_LRP
 from tests.sensitivity import slow_relevance as slow
 from tests.sensitivity.estimators.lrp_cases import Residual, first_output, random, seeded
 from tests.sensitivity.studies import make_study

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sensitivity import Study, lrp, relevance
-from sensitivity.relevance_rules import ATTN_LRP, CHEFER
-from sensitivity.text_encoder import TextEncoder, Tokenizer, info_nce, pair_batches
+from sensitivity.models.text_encoder import TextEncoder, Tokenizer, info_nce, pair_batches
+from sensitivity.relevance.rules import ATTN_LRP, CHEFER
 from tests.sensitivity.estimators.lrp_cases import Attention, Fused, first_output, random, seeded
 from tests.sensitivity.studies import make_study, state
 

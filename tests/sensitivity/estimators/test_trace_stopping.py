@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensitivity import Study, hessian_trace
-from sensitivity.tasks import serial
+from sensitivity.study.tasks import serial
 from tests.sensitivity.estimators.trace_cases import drawn, gauss_newton, perceptron, study_of
 from tests.sensitivity.studies import make_study, squares
 

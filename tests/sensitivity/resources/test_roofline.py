@@ -15,10 +15,10 @@ from torch import nn
 
 from allocator import InvalidInputError
 from quantize import parse_format
-from sensitivity.forward_pass import Call
 from sensitivity.resources import device_names, latency_us, load_device, roofline
 from sensitivity.resources.latency import Timing, Work
 from sensitivity.resources.roofline import Device
+from sensitivity.rows.forward_pass import Call
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, squares
 

@@ -10,8 +10,8 @@ from allocator import InvalidInputError
 from quantize import parse_format, round_trip
 from sensitivity import discover
 from sensitivity.rows.activations import ActivationRef, find_activations, rounding_input, rows_of
+from tests.sensitivity.models.test_layers import Tied
 from tests.sensitivity.studies import state
-from tests.sensitivity.test_layers import Tied
 
 
 def rows(model: nn.Module, *exclude: str) -> list[ActivationRef]:

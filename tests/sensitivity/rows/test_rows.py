@@ -13,8 +13,8 @@ from quantize import parse_format
 from sensitivity import measured
 from sensitivity.rows import KINDS, Row, applied, find_rows, kind_of, weight_shape
 from tests.sensitivity.decoders import TOKENS, bert, decoder_study, llama, logits_of, mixtral
+from tests.sensitivity.models.test_layers import Tied
 from tests.sensitivity.studies import state
-from tests.sensitivity.test_layers import Tied
 
 
 def names(model: nn.Module, kinds: list[str], *exclude: str) -> list[str]:

@@ -1,0 +1,91 @@
+"""Why nothing works: amounts that would have to give way, and demands that cannot all be kept.
+
+The set is irreducible, found by the deletion filter: what is not needed for the conflict is left out one by one.
+
+Source: J. Chinneck and E. Dravnieks, "Locating minimal infeasible constraint sets in linear programs", ORSA Journal on
+Computing 3(2), 1991.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from allocator.analysis.explanation import Conflict
+from allocator.contract.allocation import Reach
+from allocator.contract.errors import pointer
+from allocator.contract.profile import Profile
+from allocator.contract.request import Request
+from allocator.contract.status import Status
+from allocator.knapsack.compile import compile_problem
+from allocator.knapsack.deadline import Deadline
+from allocator.solvers.exact import search as exact
+from allocator.solvers.outcome import Effort
+
+_Item = tuple[str, str | int]
+
+
+def find_conflict(profile: Profile, request: Request, achievable: Mapping[str, Reach]) -> Conflict:
+    """Find what makes a request infeasible.
+
+    Args:
+        profile: The profile.
+        request: The infeasible request; its time limit holds for this search as well.
+        achievable: What plans can reach of each of its budgets and limits.
+
+    Returns:
+        The conflict.
+    """
+    deadline = Deadline(request.time_limit_s)
+    together = list(_items(request))
+    tried = 0
+    while tried < len(together) and not deadline.passed():
+        others = together[:tried] + together[tried + 1 :]
+        if _infeasible(profile, _only(request, others), deadline):
+            together = others
+        else:
+            tried += 1
+    helpful = sorted(
+        ((change, name) for name, reach in achievable.items() if (change := _change(reach)) is not None),
+    )
+    return Conflict(
+        relaxations={name: achievable[name] for _, name in helpful},
+        together=tuple(pointer(item) for item in together),
+        minimal=tried == len(together),
+    )
+
+
+def _items(request: Request) -> Iterator[_Item]:
+    # Leaving out pins first keeps the budgets that people asked for in the set.
+    for field in ("forbid", "allow", "pin"):
+        yield from ((field, pattern) for pattern in getattr(request, field))
+    yield from (("limits", at) for at in range(len(request.limits)))
+    yield from (("budgets", name) for name in request.budgets)
+
+
+def _only(request: Request, items: Sequence[_Item]) -> Request:
+    kept = set(items)
+    fields: dict[str, object] = {
+        field: {key: value for key, value in getattr(request, field).items() if (field, key) in kept}
+        for field in ("forbid", "allow", "pin", "budgets")
+    }
+    limits = tuple(limit for at, limit in enumerate(request.limits) if ("limits", at) in kept)
+    return request.model_copy(update={**fields, "limits": limits})
+
+
+def _infeasible(profile: Profile, request: Request, deadline: Deadline) -> bool:
+    problem = compile_problem(profile, request).problem
+    free = replace(problem, cost=np.zeros_like(problem.cost))
+    return exact.solve(free, Effort(time_limit_s=deadline.left_s())).status is Status.INFEASIBLE
+
+
+def _change(reach: Reach) -> float | None:
+    # How far the amount has to give way, relative to what was asked; None where that alone does not help.
+    asked, enough = reach.limit, reach.least_with_others
+    if asked is None or (enough is not None and enough <= asked):
+        asked, enough = reach.at_least, reach.most_with_others
+    if asked is None or enough is None:
+        return None
+    return abs(enough - asked) / max(abs(asked), abs(enough))

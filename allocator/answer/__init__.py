@@ -1,0 +1,1 @@
+"""From a profile and a request to a certified allocation."""

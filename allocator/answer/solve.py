@@ -1,0 +1,269 @@
+"""Profile and request in, certified Allocation out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from allocator.answer.certificate import certify
+from allocator.answer.infeasible import achievable
+from allocator.answer.lexicographic import solve_in_order
+from allocator.bounds.dual import maximise_dual
+from allocator.contract.allocation import Allocation, Certificate, SolverReport, Usage
+from allocator.contract.errors import CertificateError
+from allocator.contract.profile import Profile, load_profile
+from allocator.contract.request import Request, make_request
+from allocator.contract.status import Status
+from allocator.contract.versions import installed_version
+from allocator.knapsack.compile import Compiled, compile_problem
+from allocator.knapsack.constraints import Row
+from allocator.solvers import find_solver
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
+
+_TIE_BREAK = "least spend, then layer order"
+
+
+def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields: object) -> Allocation:
+    """Find the best plan within the budgets, and prove it.
+
+    Args:
+        profile: A profile, its JSON, or the path of a JSON file.
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``,
+            ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
+
+    Returns:
+        The allocation. A request that no plan can meet is an answer too: status ``infeasible``, with what each budget
+        would have to be.
+
+    Raises:
+        InvalidInputError: Profile or request cannot be used; names every offending field.
+        MissingPackageError: The solver needs a package that is not installed.
+        CertificateError: The solver's plan contradicts the tables.
+
+    Example:
+        >>> profile = {
+        ...     "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        ...     "layers": [{"name": "up", "parameters": 100}, {"name": "down", "parameters": 100}],
+        ...     "costs": {"kl": {"values": [[0.5, 0.1], [0.3, 0.1]]}},
+        ...     "resources": {"weight_bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
+        ... }
+        >>> plan = solve(profile, objective="kl", budgets={"effective_bits": 6})
+        >>> plan.assignment, plan.status.value, round(plan.objective, 9)
+        ({'up': 'int8', 'down': 'int4'}, 'optimal', 0.4)
+    """
+    return solve_request(load_profile(profile), make_request(fields))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long search has come.
+
+    Attributes:
+        objective: Of the best plan so far; None before the first.
+        bound: No plan has a better objective; None where nothing is known yet.
+        gap: Distance between the two, relative to the larger.
+        seconds: Since the search began.
+    """
+
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    seconds: float
+
+
+def solve_request(
+    profile: Profile, request: Request, progress: Callable[[Progress], None] | None = None
+) -> Allocation:
+    """Solve a validated request.
+
+    Args:
+        profile: The profile.
+        request: The request.
+        progress: Told of better plans and bounds while the first objective is solved; it must return quickly.
+
+    Returns:
+        The allocation.
+
+    Raises:
+        InvalidInputError: The request does not fit the profile.
+        MissingPackageError: The solver needs a package that is not installed.
+        CertificateError: The solver's plan contradicts the tables.
+    """
+    find_solver(request.solver)
+    return solve_compiled(compile_problem(profile, request), request, progress)
+
+
+def solve_compiled(
+    compiled: Compiled, request: Request, progress: Callable[[Progress], None] | None = None
+) -> Allocation:
+    """Solve a compiled request.
+
+    Args:
+        compiled: What :func:`~allocator.knapsack.compile.compile_problem` made of the request.
+        request: The request.
+        progress: Told of better plans and bounds.
+
+    Returns:
+        The allocation.
+
+    Raises:
+        CertificateError: The solver's plan contradicts the tables.
+    """
+    outcome, report = run_solver(compiled, request, progress)
+    return report_outcome(compiled, request, outcome, report)
+
+
+def run_solver(
+    compiled: Compiled, request: Request, progress: Callable[[Progress], None] | None = None
+) -> tuple[Outcome, SolverReport]:
+    """Let the solver that a request names work on it.
+
+    Args:
+        compiled: The compiled request.
+        request: The request.
+        progress: Told of better plans and bounds.
+
+    Returns:
+        What the solver claims, and who it is.
+    """
+    entry, why = find_solver(request.solver).chosen(compiled.problem)
+    start = time.perf_counter()
+    tell = None if progress is None else watching(compiled, progress, start)
+    outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, request.time_limit_s, progress=tell))
+    seconds = time.perf_counter() - start
+    return outcome, SolverReport(
+        name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
+    )
+
+
+def watching(
+    compiled: Compiled, progress: Callable[[Progress], None], start: float
+) -> Callable[[float | None, float], None]:
+    """Translate what a solver tells into amounts of the objective.
+
+    Args:
+        compiled: The compiled request.
+        progress: Told of better plans and bounds.
+        start: When the search began, by :func:`time.perf_counter`.
+
+    Returns:
+        For :class:`~allocator.solvers.outcome.Effort`.
+    """
+    goal = compiled.objectives[0]
+
+    def told(cost: float | None, bound: float) -> None:
+        objective = None if cost is None else goal.reported(cost)
+        proved = goal.reported(bound) if np.isfinite(bound) else None
+        gap = None if objective is None or proved is None else relative_gap(objective, proved)
+        progress(Progress(objective, proved, gap, time.perf_counter() - start))
+
+    return told
+
+
+def report_outcome(
+    compiled: Compiled, request: Request, outcome: Outcome, report: SolverReport
+) -> Allocation:
+    """Turn a solver's outcome into a certified answer.
+
+    Args:
+        compiled: The compiled request.
+        request: The request.
+        outcome: What the solver claims.
+        report: Who claims it.
+
+    Returns:
+        The allocation.
+
+    Raises:
+        CertificateError: The plan contradicts the tables, or does not cost what the solver proved.
+    """
+    profile, objective = compiled.profile, compiled.objectives[0]
+    bound = objective.reported(outcome.bound) if np.isfinite(outcome.bound) else None
+    frame = _Frame(outcome.status, objective.label, report, profile.digest(), installed_version("bitalloc"))
+    if outcome.choice is None:
+        left_s = None if request.time_limit_s is None else max(request.time_limit_s - report.seconds, 1e-3)
+        reach = achievable(compiled, left_s) if outcome.status is Status.INFEASIBLE else {}
+        return frame.allocation(bound=bound, achievable=reach)
+    assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
+    certificate = certify(profile, request, assignment, fusions)
+    if certificate.violations:
+        raise CertificateError(
+            f"solver {report.name!r} gave a plan that breaks the request: {'; '.join(certificate.violations)}"
+        )
+    _require_claim(compiled, outcome, report, certificate)
+    proved = certificate.objective if outcome.status is Status.OPTIMAL else bound
+    labels = (goal.label for goal in compiled.objectives[1:])
+    return frame.allocation(
+        assignment=assignment,
+        fusions=fusions,
+        objective=certificate.objective,
+        bound=proved,
+        gap=None if proved is None else relative_gap(certificate.objective, proved),
+        then=dict(zip(labels, certificate.objectives[1:], strict=True)),
+        tie_break=_TIE_BREAK if outcome.canonical else None,
+        usage=_usage(compiled, certificate, outcome),
+        certificate=certificate,
+    )
+
+
+def _require_claim(
+    compiled: Compiled, outcome: Outcome, report: SolverReport, certificate: Certificate
+) -> None:
+    # An optimal plan costs what the solver proved to be the least, or its proof was of another plan.
+    if outcome.status is not Status.OPTIMAL or outcome.choice is None:
+        return
+    claimed = compiled.objectives[0].reported(outcome.bound)
+    terms = np.abs(compiled.problem.cost[np.arange(compiled.problem.units), outcome.choice]).sum()
+    if abs(certificate.objective - claimed) > PROOF_TOLERANCE * max(float(terms), abs(claimed)):
+        raise CertificateError(
+            f"solver {report.name!r} proved an objective of {claimed!r}, but its plan has {certificate.objective!r}"
+        )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What every answer has."""
+
+    status: Status
+    objective_name: str
+    solver: SolverReport
+    profile_sha256: str
+    version: str
+
+    def allocation(self, **fields: object) -> Allocation:
+        return Allocation.model_validate(
+            {
+                "status": self.status,
+                "advice": self.status.advice(),
+                "objective_name": self.objective_name,
+                "solver": self.solver,
+                "profile_sha256": self.profile_sha256,
+                "version": self.version,
+                **fields,
+            }
+        )
+
+
+def _usage(compiled: Compiled, certificate: Certificate, outcome: Outcome) -> dict[str, Usage]:
+    prices = maximise_dual(compiled.problem).multipliers if outcome.prices is None else outcome.prices
+    return {
+        row.name: _use(compiled, row, certificate.used[row.name], prices.tolist()) for row in compiled.rows
+    }
+
+
+def _use(compiled: Compiled, row: Row, used: float, prices: list[float]) -> Usage:
+    mine = [
+        price for price, (other, _) in zip(prices, compiled.sides, strict=True) if other.scope == row.scope
+    ]
+    return Usage(
+        used=used,
+        limit=None if row.high is None else row.high * row.per_unit,
+        at_least=None if row.low is None else row.low * row.per_unit,
+        slack=row.slack(used / row.per_unit) * row.per_unit,
+        unit=row.unit,
+        shadow_price=max(mine) / row.per_unit if mine and not row.peak else None,
+    )

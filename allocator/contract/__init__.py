@@ -1,0 +1,1 @@
+"""What goes in and comes out: profiles, requests, allocations, and how each is checked."""

@@ -1,0 +1,1 @@
+"""The multiple-choice knapsack: a profile and a request as dense arrays."""

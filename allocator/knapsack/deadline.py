@@ -1,0 +1,36 @@
+"""A point in time that a computation must not pass."""
+
+from __future__ import annotations
+
+import time
+
+
+class Deadline:
+    """A point in time that a solver must not pass.
+
+    Args:
+        time_limit_s: Seconds from now; None never expires.
+    """
+
+    def __init__(self, time_limit_s: float | None) -> None:
+        self._end = None if time_limit_s is None else time.monotonic() + time_limit_s
+
+    def passed(self) -> bool:
+        """Whether the time is up.
+
+        Returns:
+            True once it is.
+        """
+        return self._end is not None and time.monotonic() >= self._end
+
+    def left_s(self) -> float | None:
+        """Seconds left.
+
+        Returns:
+            At least 1 ms, or None when there is no limit.
+        """
+        return None if self._end is None else max(self._end - time.monotonic(), 1e-3)
+
+
+#: For work that may take as long as it takes.
+NEVER = Deadline(None)

@@ -1,0 +1,1 @@
+"""Plans without a proof: greedy, uniform, the rounded relaxation, local search."""

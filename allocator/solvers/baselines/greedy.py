@@ -1,0 +1,81 @@
+"""Best marginal gain per unit spent: the rule most tools use, and the baseline every report shows."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from allocator.bounds.dual import maximise_dual
+from allocator.contract.status import Status
+from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost, weighted
+from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+
+
+def solve(problem: Problem, effort: Effort) -> Outcome:
+    """Start every unit at its thriftiest option, then buy the step with the best gain per unit spent that still fits.
+
+    With several limits, what a step spends is the sum of its spends, each as a share of its limit's range.
+
+    Args:
+        problem: The problem.
+        effort: Ignored; the rule has nothing to trade for time.
+
+    Returns:
+        A plan with the Lagrangian bound, so that its distance to the optimum is known.
+    """
+    del effort
+    dual = maximise_dual(problem)
+    if np.isposinf(dual.bound):
+        return infeasible({"dual_evaluations": dual.evaluations})
+    thrift = _thrift(problem)  # (U, F)
+    ties = thrift <= thrift.min(axis=1, keepdims=True)
+    choice = np.where(ties, masked_cost(problem), np.inf).argmin(axis=1)
+    if not problem.feasible(choice):
+        return Outcome(Status.NO_SOLUTION, None, dual.bound)
+    steps = _buy(problem, thrift, choice)
+    return found(problem, choice, dual.bound, {"steps": steps})
+
+
+def _thrift(problem: Problem) -> FloatArray:
+    low = np.where(problem.available, problem.spend, np.inf).min(axis=2)  # (R, U)
+    high = np.where(problem.available, problem.spend, -np.inf).max(axis=2)
+    span = (high - low).sum(axis=1)  # (R,)
+    total = weighted(problem.spend, 1 / np.where(span > 0, span, 1.0))  # (U, F)
+    return np.where(problem.available, total, np.inf)
+
+
+def _buy(problem: Problem, thrift: FloatArray, choice: IntArray) -> int:
+    cost = masked_cost(problem)
+    used = problem.used(choice)
+    banned = ~problem.available
+    queue = [step for unit in range(problem.units) for step in _best_step(cost, thrift, banned, choice, unit)]
+    heapify(queue)
+    taken: list[tuple[int, int]] = []  # unit and the option it had
+    while queue:
+        _, unit, option = heappop(queue)
+        step = problem.spend[:, unit, option] - problem.spend[:, unit, choice[unit]]
+        if (used + step <= problem.limit).all():
+            taken.append((unit, int(choice[unit])))
+            choice[unit] = option
+            used += step
+        else:
+            banned[unit, option] = True
+        for better in _best_step(cost, thrift, banned, choice, unit):
+            heappush(queue, better)
+    while not problem.feasible(choice):  # the running sums were rounded otherwise than one sum over all
+        unit, option = taken.pop()
+        choice[unit] = option
+    return len(taken)
+
+
+def _best_step(
+    cost: FloatArray, thrift: FloatArray, banned: BoolArray, choice: IntArray, unit: int
+) -> list[tuple[float, int, int]]:
+    gain = cost[unit, choice[unit]] - cost[unit]  # (F,)
+    price = thrift[unit] - thrift[unit, choice[unit]]
+    wanted = ~banned[unit] & (gain > 0)
+    worth = np.where(wanted, np.inf, 0.0)  # what costs nothing comes first
+    np.divide(gain, price, out=worth, where=wanted & (price > 0))
+    option = int(worth.argmax())
+    return [(-float(worth[option]), unit, option)] if worth[option] > 0 else []

@@ -1,0 +1,54 @@
+"""The best single format that fits: what people ship when they do not allocate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.bounds.dual import maximise_dual
+from allocator.contract.status import Status
+from allocator.knapsack.problem import IntArray, Problem
+from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+
+
+def solve(problem: Problem, effort: Effort) -> Outcome:
+    """Give every unit the same option and keep the cheapest such plan within the limits.
+
+    A unit that may not have the option takes its available one with the nearest bit-width (the wider of two).
+
+    Args:
+        problem: The problem.
+        effort: Ignored; there is nothing to search.
+
+    Returns:
+        A plan with the Lagrangian bound, so that its distance to the optimum is known.
+    """
+    del effort
+    dual = maximise_dual(problem)
+    if np.isposinf(dual.bound):
+        return infeasible({"dual_evaluations": dual.evaluations})
+    plans = [uniform_plan(problem, column) for column in range(problem.bits.size)]
+    fitting = [plan for plan in plans if problem.feasible(plan)]
+    if not fitting:
+        return Outcome(Status.NO_SOLUTION, None, dual.bound)
+    return found(problem, min(fitting, key=problem.objective), dual.bound, {"formats_that_fit": len(fitting)})
+
+
+def uniform_plan(problem: Problem, column: int) -> IntArray:
+    """Give every unit one format, or its nearest.
+
+    Args:
+        problem: The problem.
+        column: The format.
+
+    Returns:
+        (U,) options; of several with the format the cheapest, then the thriftiest (fused, where that saves).
+    """
+    distance = np.abs(problem.bits - problem.bits[column])
+    order = np.lexsort((-problem.bits, distance, np.arange(problem.bits.size) != column))
+    rank = np.append(np.argsort(order), problem.bits.size)  # (F + 1,), the last one for mixed options
+    ranked = np.where(problem.available, rank[problem.label], problem.bits.size + 1)  # (U, O)
+    nearest = ranked <= ranked.min(axis=1, keepdims=True)
+    cost = np.where(nearest, problem.cost, np.inf)
+    cheapest = cost <= cost.min(axis=1, keepdims=True)
+    plan: IntArray = np.where(cheapest, problem.spend.sum(axis=0), np.inf).argmin(axis=1)
+    return plan

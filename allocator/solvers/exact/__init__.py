@@ -1,0 +1,1 @@
+"""Proved optimum: the dual, the expanding core, and what finishes it."""

@@ -1,0 +1,212 @@
+"""The proved optimum: the dual, a start, and the expanding core; a MIP on the core where too many states are alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from allocator.bounds.dual import Dual, maximise_dual
+from allocator.bounds.hull import Hull, build_hull
+from allocator.contract.status import Status
+from allocator.knapsack.deadline import Deadline
+from allocator.knapsack.problem import FloatArray, IntArray, Problem, lagrangian_cost, masked_cost
+from allocator.knapsack.reductions import Spread, fitting_options
+from allocator.solvers.baselines.local_search import improve, repair
+from allocator.solvers.exact.core import Expansion
+from allocator.solvers.exact.core_mip import solve_core
+from allocator.solvers.exact.expanding_core import expand_core
+from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
+from allocator.solvers.exact.ties import canonical_plan
+from allocator.solvers.outcome import Effort, Outcome, found, infeasible, relative_gap
+
+#: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
+#: expanding core that keep so many, MIPs on the core with so many nodes, and rounding a bound up where costs are
+#: integers, which proves a plan but not that no other costs the same. Mostly few plans are within reach of the
+#: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
+#: several.
+_Steps: TypeAlias = tuple[tuple[str, int | None], ...]
+_ONE_LIMIT: _Steps = (
+    ("halves", 2_000),
+    ("states", 3_000),
+    ("integers", None),
+    ("halves", 20_000),
+    ("states", 3_000_000),
+    ("nodes", None),
+)
+_SEVERAL_LIMITS: _Steps = (
+    ("halves", 1_000_000),
+    ("states", 500),
+    ("nodes", 500),
+    ("halves", 3_000_000),
+    ("states", 50_000),
+    ("states", 1_000_000),
+    ("nodes", None),
+)
+#: Loading a MIP solver takes about so long; with less time left none is started.
+_LEAST_FOR_NODES_S = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What depends on the tables but not on the limits.
+
+    Attributes:
+        problem: The problem; its limits are only defaults.
+        hull: The merged hull, for one limit.
+        spread: What tells that a limit leaves all options.
+    """
+
+    problem: Problem
+    hull: Hull | None
+    spread: Spread | None
+
+
+def prepare(problem: Problem) -> Prepared:
+    """Do once what every solve with other limits would repeat.
+
+    Args:
+        problem: The problem.
+
+    Returns:
+        State for :func:`solve_prepared`.
+    """
+    return Prepared(problem, build_hull(problem) if problem.limits == 1 else None, Spread.of(problem))
+
+
+def solve(problem: Problem, effort: Effort) -> Outcome:
+    """Find the cheapest plan and prove it.
+
+    Args:
+        problem: The problem.
+        effort: Gap and time limit.
+
+    Returns:
+        Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
+    """
+    return solve_prepared(Prepared(problem, None, None), problem.limit, effort)
+
+
+def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Outcome:
+    """Find the cheapest plan within given limits and prove it.
+
+    Args:
+        prepared: From :func:`prepare`.
+        limit: (R,) limits.
+        effort: Gap and time limit.
+
+    Returns:
+        Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
+    """
+    problem = replace(prepared.problem, limit=limit)
+    deadline = Deadline(effort.time_limit_s)
+    whole = prepared.spread is not None and prepared.spread.fits(limit)
+    if not whole:
+        fitting = fitting_options(problem)
+        if not fitting.any(axis=1).all():
+            return infeasible({"dual_evaluations": 0})
+        whole = np.array_equal(fitting, problem.available)
+        problem = replace(problem, available=fitting)
+    dual = maximise_dual(problem, prepared.hull if whole else None, deadline)
+    return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
+
+
+def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> Outcome:
+    work = {"dual_evaluations": dual.evaluations}
+    if np.isposinf(dual.bound):
+        return infeasible(work)
+    if not dual.multipliers.any():
+        plan = _thriftiest_of_the_cheapest(problem)
+        if problem.feasible(plan):
+            return found(problem, plan, dual.bound, work, canonical=True)
+    outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual, deadline), dual.bound, work)
+    for kind, size in _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS:
+        effort.tell(problem, outcome.choice, outcome.bound)
+        if _settled(problem, outcome, effort.gap) or deadline.passed():
+            break
+        asked = replace(effort, time_limit_s=deadline.left_s())
+        if kind == "integers":
+            outcome = _rounded_up(problem, outcome)
+            continue
+        if kind == "nodes":
+            if asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
+                break
+            core = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
+            outcome = _with_bound(problem, core, outcome.bound)
+            continue
+        assert size is not None
+        search = expand_core if kind == "states" else meet_in_the_middle
+        outcome = _extended(problem, outcome, search(problem, dual, outcome.choice, asked, size))
+    if outcome.work is work and outcome.choice is not None:  # no time for any of them
+        outcome = found(problem, outcome.choice, dual.bound, work)
+    return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
+
+
+def _with_bound(problem: Problem, outcome: Outcome, bound: float) -> Outcome:
+    # What an earlier step proved still holds.
+    if outcome.status is not Status.FEASIBLE or outcome.choice is None or bound <= outcome.bound:
+        return outcome
+    return found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
+
+
+def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
+    work = {name: before.work.get(name, 0) + count for name, count in found_more.work.items()}
+    for peak in ("peak_states", "core_units", "half_units"):
+        if peak in work:
+            work[peak] = max(before.work.get(peak, 0), found_more.work[peak])
+    work = {**before.work, **work}
+    bound = max(before.bound, found_more.bound)
+    if found_more.choice is not None:
+        return found(problem, found_more.choice, bound, work, canonical=found_more.canonical)
+    return infeasible(work) if np.isposinf(bound) else Outcome(Status.NO_SOLUTION, None, bound, work)
+
+
+def _rounded_up(problem: Problem, outcome: Outcome) -> Outcome:
+    # Sums of integers are integers; the margin covers the rounding of the bound.
+    costs = problem.cost[problem.available]
+    if outcome.status is not Status.FEASIBLE or outcome.choice is None or (costs != np.rint(costs)).any():
+        return outcome
+    terms = np.abs(problem.cost[np.arange(problem.units), outcome.choice]).sum()
+    bound = max(outcome.bound, float(np.ceil(outcome.bound - 1e-9 * max(1.0, float(terms)))))
+    rounded = found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
+    return replace(rounded, prices=outcome.prices)
+
+
+def _gap(problem: Problem, outcome: Outcome) -> float:
+    return (
+        np.inf if outcome.choice is None else relative_gap(problem.objective(outcome.choice), outcome.bound)
+    )
+
+
+def _settled(problem: Problem, outcome: Outcome, gap: float) -> bool:
+    if outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}:
+        return True
+    return outcome.status is Status.FEASIBLE and _gap(problem, outcome) <= gap
+
+
+def _break_ties(problem: Problem, dual: Dual, outcome: Outcome, deadline: Deadline) -> Outcome:
+    if outcome.status is not Status.OPTIMAL or outcome.choice is None:
+        return outcome
+    if outcome.canonical or problem.limits > 1:
+        return outcome
+    plan = canonical_plan(problem, dual, outcome.choice, deadline)
+    return outcome if plan is None else replace(outcome, choice=plan, canonical=True)
+
+
+def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
+    kept = problem.available & (masked_cost(problem) <= masked_cost(problem).min(axis=1, keepdims=True))
+    for spend in problem.spend:
+        least = np.where(kept, spend, np.inf)
+        kept = least <= least.min(axis=1, keepdims=True)
+    first: IntArray = kept.argmax(axis=1)
+    return first
+
+
+def _start(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None:
+    if problem.limits == 1:
+        return dual.choice
+    lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
+    reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
+    plan = repair(problem, dual.choice, reduced, deadline)
+    return improve(problem, plan, deadline) if problem.feasible(plan) else None

@@ -1,0 +1,1 @@
+"""The whole model through MIP solvers: HiGHS, PuLP with CBC, CP-SAT."""

@@ -1,0 +1,81 @@
+"""The whole model as a MIP through HiGHS (scipy): a cross-check, and what solves the core under several limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allocator.contract.status import Status
+from allocator.knapsack.deadline import Deadline
+from allocator.knapsack.problem import Problem
+from allocator.solvers.mip.quiet import printing_to_stderr
+from allocator.solvers.mip.scaling import ScaledProblem
+from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+_ATTEMPTS = 4
+_INFEASIBLE = 2  # status of scipy.optimize.milp
+
+
+def solve(problem: Problem, effort: Effort) -> Outcome:
+    """Hand a problem to HiGHS as one binary per option.
+
+    HiGHS may overstep a limit by its feasibility tolerance. Such an answer is refused: the limit is tightened by
+    the overstep and the problem solved again, while the first, looser bound is kept.
+
+    Args:
+        problem: The problem.
+        effort: Gap and time limit.
+
+    Returns:
+        The outcome, with the number of branch-and-bound nodes.
+    """
+    deadline = Deadline(effort.time_limit_s)
+    limit, bound, nodes = problem.limit.copy(), -np.inf, 0
+    for _ in range(_ATTEMPTS):
+        scaled = ScaledProblem(problem, limit)
+        result = _run(scaled, effort, deadline)
+        nodes += int(result.get("mip_node_count") or 0)
+        if result.status == _INFEASIBLE and bound == -np.inf:
+            return infeasible({"nodes": nodes})
+        if result.get("mip_dual_bound") is not None:
+            bound = max(bound, scaled.unscale(result.mip_dual_bound))
+        if result.x is None:
+            break
+        choice = scaled.choice(result.x)
+        if choice is not None and problem.feasible(choice):
+            return found(problem, choice, bound, {"nodes": nodes})
+        if choice is None:
+            break
+        limit -= 2 * np.maximum(problem.used(choice) - problem.limit, 0)
+    return Outcome(Status.NO_SOLUTION, None, bound, {"nodes": nodes})
+
+
+def _run(scaled: ScaledProblem, effort: Effort, deadline: Deadline) -> OptimizeResult:
+    # scipy takes as long to import as all else together, and most solves never come here.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    size = scaled.unit.size
+    columns = np.arange(size)
+    one_each = csr_array((np.ones(size), (scaled.unit, columns)), shape=(scaled.units, size))
+    constraints = [LinearConstraint(one_each, 1, 1)]
+    if scaled.limit.size:
+        constraints.append(LinearConstraint(csr_array(scaled.spend), -np.inf, scaled.limit))
+    asked = {
+        "mip_rel_gap": effort.gap,
+        "time_limit": deadline.left_s(),  # without what importing took
+        "node_limit": effort.node_limit,
+    }
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    with printing_to_stderr():
+        return milp(
+            scaled.cost,
+            integrality=np.ones(size),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options=options,
+        )

@@ -1,0 +1,1 @@
+"""Many budgets: fronts, surfaces, sweeps."""

@@ -1,0 +1,166 @@
+"""The same request under many budgets: what does not depend on the amounts is done once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from allocator.answer.solve import Progress, report_outcome, solve_compiled, watching
+from allocator.contract.allocation import Allocation, SolverReport
+from allocator.contract.errors import Fault, InvalidInputError, pointer
+from allocator.contract.profile import Profile, load_profile
+from allocator.contract.request import Amount, Request, make_request
+from allocator.knapsack.compile import Compiled, compile_problem, with_rows
+from allocator.knapsack.constraints import resolve_limits
+from allocator.solvers import find_solver
+from allocator.solvers.exact.search import Prepared, prepare, solve_prepared
+from allocator.solvers.outcome import Effort
+
+Budgets = Mapping[str, Amount]
+
+
+class Plan(Protocol):
+    """Solves one request after the other."""
+
+    def __call__(self, asked: Request, progress: Callable[[Progress], None] | None = None) -> Allocation: ...  # noqa: D102
+
+
+def solve_many(
+    profile: Profile | Mapping[str, object] | str | bytes | Path, budgets: Iterable[Budgets], **fields: object
+) -> tuple[Allocation, ...]:
+    """Find the best plan under each of several sets of budgets, each proved like a single one.
+
+    Args:
+        profile: A profile, its JSON, or the path of a JSON file.
+        budgets: For each plan its budgets, like the field ``budgets`` of a request.
+        **fields: Other fields of :class:`~allocator.contract.request.Request`; ``time_limit_s`` is for each plan.
+
+    Returns:
+        One allocation for each set of budgets, in order.
+
+    Raises:
+        InvalidInputError: Profile, request or budgets cannot be used; names every offending field.
+        MissingPackageError: The solver needs a package that is not installed.
+        CertificateError: The solver's plan contradicts the tables.
+
+    Example:
+        >>> profile = {
+        ...     "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        ...     "layers": [{"name": "up"}, {"name": "down"}],
+        ...     "costs": {"kl": {"values": [[0.5, 0.1], [0.3, 0.1]]}},
+        ...     "resources": {"bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
+        ... }
+        >>> [plan.usage["bytes"].used for plan in solve_many(profile, [{"bytes": 120}, {"bytes": 180}])]
+        [100.0, 150.0]
+    """
+    loaded, request = load_profile(profile), make_request(fields)
+    return tuple(sweep(loaded, request, budgets))
+
+
+def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Iterator[Allocation]:
+    """Solve a request under one set of budgets after the other, so that callers can show them as they come.
+
+    Args:
+        profile: The profile.
+        request: The request; its own budgets hold too, where a set does not name the same.
+        budgets: The sets.
+
+    Yields:
+        One allocation for each set.
+
+    Raises:
+        InvalidInputError: The request or a set does not fit the profile; sets are pointed at by their index.
+        MissingPackageError: The solver needs a package that is not installed.
+        CertificateError: The solver's plan contradicts the tables.
+    """
+    find_solver(request.solver)
+    requests = [_with_budgets(profile, request, item, at) for at, item in enumerate(budgets)]
+    plan: Plan | None = None
+    for asked in requests:
+        if plan is None:
+            plan = planner(profile, asked)
+        yield plan(asked)
+
+
+def _with_budgets(profile: Profile, request: Request, budgets: Budgets, at: int) -> Request:
+    try:
+        asked = make_request(request.model_dump() | {"budgets": {**request.budgets, **budgets}})
+        resolve_limits(profile, asked)
+    except InvalidInputError as error:
+        where = pointer(("budgets", at))
+        faults = (Fault(fault.pointer.replace("/budgets", where, 1), fault.detail) for fault in error.faults)
+        raise InvalidInputError(*faults) from error
+    return asked
+
+
+def planner(profile: Profile, first: Request) -> Plan:
+    """Do once what requests about a profile share.
+
+    Args:
+        profile: The profile.
+        first: One of them; the others may differ in budgets, gap and time limit.
+
+    Returns:
+        Solves such requests, each as if it were alone.
+
+    Raises:
+        InvalidInputError: The request does not fit the profile.
+    """
+    compiled = compile_problem(profile, first)
+    entry, why = find_solver(first.solver).chosen(compiled.problem)
+    prepared = prepare(compiled.problem) if entry.name == "exact" and len(compiled.objectives) == 1 else None
+
+    def plan(asked: Request, progress: Callable[[Progress], None] | None = None) -> Allocation:
+        limited = with_rows(compiled, resolve_limits(profile, asked))
+        if limited is None:
+            return solve_compiled(compile_problem(profile, asked), asked, progress)
+        if prepared is None:
+            return solve_compiled(limited, asked, progress)
+        return _from_prepared(limited, prepared, asked, why, progress)
+
+    return plan
+
+
+def _from_prepared(
+    compiled: Compiled,
+    prepared: Prepared,
+    asked: Request,
+    why: str | None,
+    progress: Callable[[Progress], None] | None,
+) -> Allocation:
+    start = time.perf_counter()
+    tell = None if progress is None else watching(compiled, progress, start)
+    effort = Effort(asked.gap, asked.time_limit_s, progress=tell)
+    outcome = solve_prepared(prepared, compiled.problem.limit, effort)
+    report = SolverReport(
+        name="exact",
+        why=why,
+        version=find_solver("exact").version(),
+        seconds=time.perf_counter() - start,
+        work=dict(outcome.work),
+    )
+    return report_outcome(compiled, asked, outcome, report)
+
+
+def evenly_spaced(low: float, high: float, count: int, *, whole: bool) -> Sequence[float]:
+    """Amounts from one to another at equal distances.
+
+    Args:
+        low: First amount.
+        high: Last amount.
+        count: How many, at least 1; a single one is the last.
+        whole: Whether to round them down to integers.
+
+    Returns:
+        Rising amounts without repeats.
+
+    Example:
+        >>> evenly_spaced(0, 10, 4, whole=True)
+        [0.0, 3.0, 6.0, 10.0]
+    """
+    steps = max(count - 1, 1)
+    amounts = [low + (high - low) * at / steps for at in range(count)] if count > 1 else [high]
+    amounts[-1] = high
+    return sorted({float(int(amount)) if whole else amount for amount in amounts})

@@ -1,0 +1,82 @@
+"""What the routes share: the settings, the database and the workers, opened and closed with the application."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from api.blocking import blocking
+from api.jobs import Jobs
+from api.jobs.profiles import OwnedProfiles
+from api.keys.book import KeyBook
+from api.observability.metrics import Metrics
+from api.settings import Settings
+from api.store import Store, open_store
+from api.store.jobs import job_counts
+from api.workers.pool import Pool
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a route may use.
+
+    Attributes:
+        settings: The settings.
+        store: The database; its functions block, so call them through :func:`api.blocking.blocking`.
+        pool: The workers.
+        profiles: Hands stored profiles to workers.
+        jobs: The solves.
+    """
+
+    settings: Settings
+    store: Store
+    pool: Pool
+    profiles: OwnedProfiles
+    jobs: Jobs
+
+
+async def resources_of(request: Request) -> Resources:
+    """Get what the routes share.
+
+    Args:
+        request: A request.
+
+    Returns:
+        The resources of the application that serves it.
+    """
+    opened: Resources = request.app.state.resources
+    return opened
+
+
+Shared = Annotated[Resources, Depends(resources_of)]
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what the routes share, and close it at the end.
+
+    Args:
+        app: The application.
+
+    Yields:
+        Nothing; ``app.state.resources`` is there meanwhile.
+    """
+    settings: Settings = app.state.settings
+    metrics: Metrics = app.state.metrics
+    async with Pool(settings, lambda done: metrics.count_solves(done.facts)) as pool:
+        store = await blocking(open_store, settings)
+        try:
+            profiles = OwnedProfiles(store)
+            async with Jobs(settings, store, pool, profiles) as jobs:
+                app.state.resources = Resources(settings, store, pool, profiles, jobs)
+                app.state.keys = KeyBook(store)
+                metrics.watch_jobs(lambda: job_counts(store))
+                gc.freeze()  # to look through all that was imported takes a tenth of a second, and nobody is answered
+                yield
+        finally:
+            store.close()

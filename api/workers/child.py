@@ -1,0 +1,161 @@
+"""The service's end of one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from allocator import Fault, InvalidInputError, MissingPackageError
+from api.settings import Settings
+from api.workers.errors import (
+    InvalidJsonError,
+    WorkerCrashedError,
+    WorkerFailedError,
+    WorkerMemoryError,
+    WorkerOverrunError,
+)
+from api.workers.frames import framed, receive
+from api.workers.task import Done, Heard, Task
+
+#: Bytes that the reader holds before the worker has to wait.
+_BUFFER_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Child:
+    """A worker process, which does one task at a time.
+
+    Attributes:
+        process: The process; it leads a group of its own.
+    """
+
+    process: asyncio.subprocess.Process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.returncode is None
+
+    async def work(self, task: Task, limit_s: float, heard: Heard | None = None) -> Done:
+        """Let it do a task; after any exception but those about the input it is dead or has to be killed.
+
+        Args:
+            task: The task.
+            limit_s: Seconds that the task may take.
+            heard: Told what the task reports on its way.
+
+        Returns:
+            What came back.
+
+        Raises:
+            WorkerOverrunError: The task took too long.
+            WorkerCrashedError: The process ended.
+        """
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._converse(task, heard)
+        except TimeoutError as error:
+            raise WorkerOverrunError(f"{task.name} took longer than {limit_s:g} s and was killed") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            code = await self.process.wait()
+            raise WorkerCrashedError(f"the worker ended with {code} in the middle of {task.name}") from error
+
+    async def _converse(self, task: Task, heard: Heard | None) -> Done:
+        assert self.process.stdout is not None
+        await self._send({"task": task.name, "options": task.options}, task.body)
+        refusal: Exception | None = None
+        while True:
+            head, parts = await receive(self.process.stdout)
+            if "done" in head:
+                return Done(head["done"], tuple(parts))
+            if "told" in head:
+                if heard is not None:
+                    heard(head["told"])
+            elif "failed" not in head:
+                try:
+                    await self._send({}, await _stored(task, head))
+                except Exception as error:  # the worker unwinds first, then the caller hears of it
+                    refusal = error
+                    await self._send({"refused": True})
+            else:
+                _fail(task, head, refusal)
+
+    async def _send(self, head: Mapping[str, Any], body: bytes = b"") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(framed(head, [body]))
+        await self.process.stdin.drain()
+
+    async def kill(self) -> None:
+        """End it with everything that it started, and wait until it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+
+async def start_child(settings: Settings) -> Child:
+    """Start a worker and wait until it is ready.
+
+    Args:
+        settings: Its memory, its plugins, the limits of bodies.
+
+    Returns:
+        The worker.
+
+    Raises:
+        WorkerCrashedError: It ended before it was ready.
+    """
+    options = json.dumps(
+        {
+            "memory_bytes": settings.worker_memory_bytes,
+            "plugins": settings.plugins,
+            "limits": asdict(settings.json_limits),
+        }
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "api.workers.worker", options),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        # Solvers with threads of their own would fight over the cores that other workers have.
+        env={"OMP_NUM_THREADS": "1", **os.environ},
+        start_new_session=True,
+        limit=_BUFFER_BYTES,
+    )
+    child = Child(process)
+    assert process.stdout is not None
+    try:
+        await receive(process.stdout)
+    except asyncio.IncompleteReadError as error:
+        code = await process.wait()
+        raise WorkerCrashedError(f"a worker ended with {code} before it was ready") from error
+    except BaseException:
+        await child.kill()
+        raise
+    return child
+
+
+async def _stored(task: Task, head: Mapping[str, Any]) -> bytes:
+    if "allocation" in head:
+        return await task.allocations(head["allocation"])
+    return await task.profiles(head["profile"], head["known"])
+
+
+def _fail(task: Task, head: Mapping[str, Any], refusal: Exception | None) -> NoReturn:
+    kind = head["failed"]
+    if kind == "refused" and refusal is not None:
+        raise refusal
+    if kind == "input":
+        raise InvalidInputError(*(Fault(*fault) for fault in head["faults"]))
+    if kind == "package":
+        raise MissingPackageError(head["detail"])
+    if kind == "json":
+        raise InvalidJsonError(head["detail"])
+    if kind == "memory":
+        raise WorkerMemoryError(f"{task.name} needed more memory than a worker may take")
+    raise WorkerFailedError(head["detail"])

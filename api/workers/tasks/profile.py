@@ -1,0 +1,55 @@
+"""Validate a profile that is to be stored."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+from allocator import Fault, InvalidInputError, Profile
+from api.workers.cache import Work
+from api.workers.parsing import parsed
+from api.workers.tasks import Answer
+
+#: Quick rather than small: tables of numbers hardly shrink further.
+_LEVEL = 1
+
+
+def run(work: Work) -> Answer:
+    """Parse, validate and digest a profile.
+
+    Args:
+        work: Its body is the profile; the option ``sha256`` is the digest that it has to have.
+
+    Returns:
+        Digest, size and summary; the canonical JSON, gzipped.
+
+    Raises:
+        InvalidInputError: The profile breaks its contract, or has another digest.
+    """
+    profile = parsed(Profile, work.body, work.limits)
+    sha256, expected = profile.digest(), work.options.get("sha256")
+    if expected is not None and expected != sha256:
+        detail = f"this profile has the digest {sha256}; put it there, or POST it to /v1/profiles"
+        raise InvalidInputError(Fault("", detail))
+    canonical = profile.model_dump_json().encode()
+    work.desk.keep(sha256, profile)
+    facts = {"sha256": sha256, "size_bytes": len(canonical), "summary": summary(profile)}
+    return facts, [gzip.compress(canonical, _LEVEL, mtime=0)]
+
+
+def summary(profile: Profile) -> dict[str, Any]:
+    """Say what a profile holds.
+
+    Args:
+        profile: The profile.
+
+    Returns:
+        Model, counts and names.
+    """
+    return {
+        "model": profile.model,
+        "layers": len(profile.layers),
+        "formats": list(profile.formats),
+        "costs": list(profile.costs),
+        "resources": list(profile.resources),
+    }

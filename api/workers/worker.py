@@ -1,0 +1,124 @@
+"""A worker process: ``python -m api.workers.worker``, started and killed by :mod:`api.workers.pool`.
+
+It leads a process group of its own, so that solvers that it starts die with it; it dies when the service does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, NoReturn
+
+from allocator import InvalidInputError, MissingPackageError
+from api.workers.cache import Desk, Work
+from api.workers.errors import InvalidJsonError
+from api.workers.frames import framed, read
+from api.workers.json_limits import JsonLimits
+from api.workers.tasks import find_task
+from api.workers.writer import EVERY_MS, Outlet
+
+_PR_SET_PDEATHSIG = 1
+
+
+class _RefusedError(Exception):
+    """The service would not hand out what it has stored; it knows why."""
+
+
+def main() -> None:
+    """Serve tasks from standard input until it closes."""
+    options = json.loads(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (options["memory_bytes"],) * 2)
+    # Solvers may print; what they print is log, not answer.
+    outlet = Outlet(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _die_with_the_service(outlet)
+    for module in options["plugins"]:
+        importlib.import_module(module).register()
+    gc.freeze()  # what was imported stays; looking through it again and again took a twentieth of each solve
+    outlet.send(framed({"ready": True}))
+    _serve(sys.stdin.buffer, outlet, JsonLimits(**options["limits"]))
+
+
+def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
+    desk = Desk()
+
+    def ask(head: Mapping[str, Any]) -> bytes:
+        outlet.send(framed(head))
+        reply = read(tasks)
+        if reply is None:
+            _end()
+        head, parts = reply
+        if head.get("refused"):
+            raise _RefusedError
+        return parts[0]
+
+    while (message := read(tasks)) is not None:
+        head, (body,) = message
+        work = Work(
+            body,
+            head["options"],
+            limits,
+            desk,
+            tell=outlet.tell,
+            fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
+            fetch_allocation=lambda identifier: ask({"allocation": identifier}),
+        )
+        answer = _answer(find_task(head["task"]), work)
+        if head["options"].get("all_news"):  # somebody follows a job, however short
+            outlet.pass_on()
+        outlet.answer(answer)
+
+
+def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work: Work) -> bytes:
+    try:
+        facts, parts = task(work)
+        return framed({"done": facts}, parts)
+    except InvalidInputError as error:
+        faults = [[fault.pointer, fault.detail] for fault in error.faults]
+        return framed({"failed": "input", "faults": faults})
+    except MissingPackageError as error:
+        return framed({"failed": "package", "detail": str(error)})
+    except _RefusedError:
+        return framed({"failed": "refused"})
+    except MemoryError:
+        return framed({"failed": "memory"})
+    except InvalidJsonError as error:
+        return framed({"failed": "json", "detail": str(error)})
+    except Exception:  # whatever a solver raises is for the operator's log
+        return framed({"failed": "unexpected", "detail": traceback.format_exc()})
+
+
+def _die_with_the_service(outlet: Outlet) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(sys.stdin.fileno(), outlet), daemon=True).start()
+
+
+def _watch(channel: int, outlet: Outlet) -> None:
+    # Asked for no event, poll still tells when the other end of the pipe is gone; solvers then go too.
+    poll = select.poll()
+    poll.register(channel, 0)
+    with contextlib.suppress(OSError):  # of writing to a service that is gone
+        while not poll.poll(EVERY_MS):
+            outlet.pass_on()
+    _end()
+
+
+def _end() -> NoReturn:
+    os.killpg(0, signal.SIGKILL)
+    raise SystemExit
+
+
+if __name__ == "__main__":
+    main()

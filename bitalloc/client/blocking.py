@@ -1,0 +1,279 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx2
+
+from allocator.contract.request import Amount
+from allocator.knapsack.tables import WEIGHT_BYTES
+from api.operations.comparison import ComparisonAnswer, Side
+from api.operations.export import ExportAnswer
+from api.operations.frontier import FrontierAnswer
+from api.operations.lint import LintAnswer
+from bitalloc.client import flows, plans
+from bitalloc.client.errors import ServiceError, refuse
+from bitalloc.client.events import Follower, JobEvent
+from bitalloc.client.flows import Call, Flow, Source
+from bitalloc.client.patience import Patience
+from bitalloc.client.plans import Plan
+from bitalloc.wire import JobDetails, ProfileEntry, StoredAllocation
+
+#: A solve may take as long as the service allows; connecting may not.
+TIMEOUT = httpx2.Timeout(120.0, connect=5.0)
+T = TypeVar("T")
+
+
+class Client:
+    """Talk to a service; use it as a context manager.
+
+    Args:
+        base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
+        api_key: Key of the service, where it has keys.
+        patience: When to try again.
+        timeout: Seconds for connecting, reading and writing; generous for long solves by default.
+        transport: Replaces the network, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience | None = None,
+        timeout: httpx2.Timeout | float = TIMEOUT,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout, transport=transport)
+        self._patience = patience or Patience()
+
+    def allocate(self, profile: Source, **fields: object) -> StoredAllocation:
+        """Plan a model; the profile is sent only if the service lacks it.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            **fields: ``objective``, ``budgets``, ``pin``, ``allow``, ``forbid``, ``solver``, ``gap``, ``time_limit_s``.
+
+        Returns:
+            The allocation; ``status`` may be ``infeasible``.
+
+        Raises:
+            InvalidInputError: The profile or a field cannot be used.
+            ServiceError: The service could not be reached or failed.
+        """
+        return self._run(flows.allocate(profile, fields))
+
+    def allocate_batch(
+        self, profile: Source, batch: Sequence[Mapping[str, Amount]], **fields: object
+    ) -> tuple[StoredAllocation, ...]:
+        """Plan a model for several budgets in one call.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            batch: The budgets, each on top of the field ``budgets``.
+            **fields: As in :meth:`allocate`.
+
+        Returns:
+            One allocation for each entry of ``batch``.
+        """
+        return self._run(flows.allocate_batch(profile, batch, fields))
+
+    def frontier(
+        self,
+        profile: Source,
+        resource: str = WEIGHT_BYTES,
+        points: int | Sequence[Amount] = 0,
+        **fields: object,
+    ) -> FrontierAnswer:
+        """Show the whole trade-off between the objective and a resource.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            resource: What is traded: a resource, a cost, or ``effective_bits``.
+            points: Exact plans: how many at equal distances over the whole range, or at which budgets.
+            **fields: As in :meth:`allocate`.
+
+        Returns:
+            The front.
+        """
+        return self._run(flows.frontier(profile, resource, points, fields))
+
+    def allocation(self, identifier: str) -> StoredAllocation:
+        """Get a plan again that the service keeps.
+
+        Args:
+            identifier: Its id.
+
+        Returns:
+            The plan.
+        """
+        return self._run(flows.plan(f"/v1/allocations/{identifier}"))
+
+    def export(self, plan: Plan, target: str, **fields: object) -> ExportAnswer:
+        """Write a plan in a tool's own format.
+
+        Args:
+            plan: An allocation, sent as its id where the service keeps it; its id; or a table of layer and format.
+            target: Whose format.
+            **fields: ``others``, ``names``, ``strict``.
+
+        Returns:
+            The files, and what they cannot say.
+        """
+        return self._run(plans.export(plan, target, fields))
+
+    def lint(self, plan: Plan | None, runtime: str, **fields: object) -> LintAnswer:
+        """Say whether a runtime would load a plan, or files that any tool wrote.
+
+        Args:
+            plan: As in :meth:`export`; None for files.
+            runtime: Who is to load it.
+            **fields: ``model`` (shapes and ties), or ``files``, ``format`` and ``names``.
+
+        Returns:
+            The findings.
+        """
+        return self._run(plans.lint(plan, runtime, fields))
+
+    def compare(
+        self, profile: Source, first: Side | Plan, second: Side | Plan, **fields: object
+    ) -> ComparisonAnswer:
+        """Lay two plans, or the plans that two objectives lead to, side by side.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            first: A plan as in :meth:`export`, or a ``Side`` with the objective to plan for.
+            second: The other one.
+            **fields: As in :meth:`allocate`, for the sides that are planned.
+
+        Returns:
+            The comparison.
+        """
+        return self._run(plans.compare(profile, first, second, fields))
+
+    def upload(self, profile: Source) -> ProfileEntry:
+        """Store a profile.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+
+        Returns:
+            What is stored.
+        """
+        return self._run(flows.upload(profile))
+
+    def submit(self, profile: Source, **fields: object) -> JobDetails:
+        """Plan a model as a job, without waiting for it.
+
+        Args:
+            profile: A profile, its JSON, or the path of a JSON file.
+            **fields: As in :meth:`allocate`.
+
+        Returns:
+            The job.
+        """
+        return self._run(flows.submit(profile, fields))
+
+    def job(self, identifier: str) -> JobDetails:
+        """Look at a job.
+
+        Args:
+            identifier: Its id.
+
+        Returns:
+            The job.
+        """
+        return self._run(flows.job(identifier))
+
+    def cancel(self, identifier: str) -> JobDetails:
+        """Cancel a job; its solver is killed.
+
+        Args:
+            identifier: Its id.
+
+        Returns:
+            The job.
+        """
+        return self._run(flows.job(identifier, "DELETE"))
+
+    def events(self, identifier: str, after: int = 0) -> Iterator[JobEvent]:
+        """Follow a job to its end, across lost connections.
+
+        Args:
+            identifier: Its id.
+            after: Number of the last event that is known already.
+
+        Yields:
+            What its solver tells; the last event has the job as it ended.
+        """
+        follower = Follower(after)
+        attempt = 0
+        while not follower.ended:
+            try:
+                with self._http.stream(
+                    "GET", f"/v1/jobs/{identifier}/events", headers=follower.headers
+                ) as stream:
+                    if not stream.is_success:
+                        stream.read()
+                        refuse(stream)
+                    for line in stream.iter_lines():
+                        event = follower.read(line)
+                        if event is not None:
+                            attempt = 0
+                            yield event
+            except httpx2.HTTPError as error:
+                attempt += 1
+                self._wait_or_give_up(attempt, error)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _run(self, flow: Flow[T]) -> T:
+        answer: httpx2.Response | None = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Call):
+                answer = self._sent(step)
+            else:
+                time.sleep(step.seconds)
+                answer = None
+
+    def _sent(self, call: Call) -> httpx2.Response:
+        attempt = 1
+        while True:
+            try:
+                response = self._http.request(
+                    call.method, call.path, content=call.content, headers=dict(call.headers)
+                )
+            except httpx2.HTTPError as error:
+                self._wait_or_give_up(attempt, error)
+            else:
+                pause_s = self._patience.pause_s(attempt, response)
+                if pause_s is None:
+                    return response
+                time.sleep(pause_s)
+            attempt += 1
+
+    def _wait_or_give_up(self, attempt: int, error: httpx2.HTTPError) -> None:
+        pause_s = self._patience.pause_s(attempt, error)
+        if pause_s is None:
+            raise ServiceError(f"the service could not be reached: {error}") from error
+        time.sleep(pause_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,169 @@
+"""compressed-tensors: a packed checkpoint that vLLM, SGLang and transformers load.
+
+Codes are packed without gaps into 32-bit words, 1 to 8 bits each, next to the half-precision scales of
+:mod:`quantize.rounding.nearest`; 8-bit floats, MX formats and ``int8-dynamic`` are stored as vLLM's kernels for them want
+(:mod:`quantize.backends.compressed_tensors.layers`). ``config.json`` gets the ``quantization_config`` that
+:mod:`quantize.exports.compressed_tensors` writes. Files are worked through one by one, so that memory holds one of
+them, and neither torch nor a model is needed.
+
+A runtime that computes in bfloat16 rounds the scales again as it loads them; serve with ``--dtype float16`` to have
+the weights that were planned. Source: compressed-tensors 0.19, ``compressors/pack_quantized``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from allocator import Fault, InvalidInputError, Profile
+from quantize.backends.compressed_tensors.layers import compressed_layer
+from quantize.checkpoints.safetensors import (
+    Stored,
+    Tensor,
+    load_weight,
+    stored_tensors,
+    stored_weights,
+    write_tensors,
+)
+from quantize.exports import export
+from quantize.formats import Format
+from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
+from quantize.rounding.methods import NEAREST, Rounding, moment_faults
+from quantize.rounding.moments import Moments
+from quantize.storage.files import replacing_folder, require_free
+
+
+def apply(
+    model: str | Path,
+    plan: Mapping[str, Format],
+    *,
+    path: str | Path,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+    profile: Profile | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a packed copy of a checkpoint.
+
+    Args:
+        model: Folder with ``config.json`` and ``*.safetensors``; it is not changed.
+        plan: Layer name to format: integers of 1 to 8 bits, ``int8-dynamic``, ``fp8-e4m3``, ``mxfp8`` and ``mxfp4`` for
+            matrices, in groups that divide the row; fp16, bf16 or fp32 for any weight.
+        path: Folder to write; it appears whole or not at all. Other files of the checkpoint (tokenizer, …) are copied.
+        rounding: How codes are chosen.
+        moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
+        force: Whether an earlier folder may be replaced.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InvalidInputError: The folder exists, the checkpoint cannot be read, a layer is not in it, its format cannot be
+            packed, its moment does not fit, or layers that are fused at load differ; nothing was written.
+    """
+    source = Path(model)
+    require_free(Path(path), force=force)
+    config = _config(source)
+    weights = stored_weights(source)
+    require_layers(plan, weights)
+    require_whole_units(plan, weights)
+    _require_storable(plan, weights, rounding, moments, profile)
+    config |= _quantization(plan, weights)
+    with replacing_folder(Path(path)) as folder:
+        _copy_others(source, folder)
+        index: dict[str, str] = {}
+        total = 0
+        for file, tensors in _by_file(source).items():
+            made = _packed_file(tensors, plan, rounding, moments or {})
+            write_tensors(folder / file.name, made)
+            index |= dict.fromkeys(made, file.name)
+            total += sum(len(tensor.data) for tensor in made.values())
+        if (source / "model.safetensors.index.json").exists():
+            entry = {"metadata": {"total_size": total}, "weight_map": index}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(entry, indent=2))
+        (folder / "config.json").write_text(json.dumps(config, indent=2))
+    return Path(path)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        detail = f"expected a folder with config.json, got {str(folder)!r}: {error}"
+        raise InvalidInputError(Fault("/model", detail)) from error
+    if not isinstance(config, dict) or "quantization_config" in config:
+        detail = f"{str(folder / 'config.json')!r} is no JSON object, or quantized already; start from the original"
+        raise InvalidInputError(Fault("/model", detail))
+    return config
+
+
+def _require_storable(
+    plan: Mapping[str, Format],
+    weights: Mapping[str, Stored],
+    rounding: Rounding,
+    moments: Moments | None,
+    profile: Profile | None,
+) -> None:
+    faults = [
+        fault
+        for layer, target in plan.items()
+        for fault in faults_at(
+            layer, load_weight(weights[layer]), target, _unsupported(weights[layer].shape, target)
+        )
+    ]
+    shapes = {layer: weights[layer].shape for layer in plan}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
+    if faults:
+        raise InvalidInputError(*faults)
+
+
+def _unsupported(shape: tuple[int, ...], target: Format) -> str | None:
+    if target.plain:
+        return None
+    if len(shape) != 2:
+        return f"compressed-tensors packs matrices; this weight has the shape {shape}, so {target.name!r} cannot be"
+    if shape[1] % (target.group_size or 1):
+        return f"compressed-tensors needs groups that divide the row; that of {target.name} does not divide {shape[1]}"
+    return None
+
+
+def _quantization(plan: Mapping[str, Format], weights: Mapping[str, Stored]) -> dict[str, Any]:
+    if all(target.plain for target in plan.values()):
+        return {}
+    # vLLM refuses layers that no rule is about, and a tied output has no weight of its own in the file.
+    others = [layer for layer, weight in weights.items() if len(weight.shape) == 2] + ["lm_head"]
+    names = {layer: target.name for layer, target in plan.items()}
+    (text,) = export(names, "compressed-tensors", others=others).files.values()
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def _copy_others(source: Path, folder: Path) -> None:
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.suffix in {".json", ".txt", ".model", ".jinja", ".tiktoken"}:
+            shutil.copyfile(file, folder / file.name)
+
+
+def _by_file(source: Path) -> dict[Path, dict[str, Stored]]:
+    found: dict[Path, dict[str, Stored]] = {}
+    for name, tensor in stored_tensors(source).items():
+        found.setdefault(tensor.file, {})[name] = tensor
+    return found
+
+
+def _packed_file(
+    tensors: Mapping[str, Stored], plan: Mapping[str, Format], rounding: Rounding, moments: Moments
+) -> dict[str, Tensor]:
+    made: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        layer = name.removesuffix(".weight")
+        if layer == name or layer not in plan:
+            made[name] = Tensor(tensor.dtype, tensor.shape, tensor.read())
+            continue
+        weight = load_weight(tensor)
+        made |= compressed_layer(layer, weight, plan[layer], rounding, moments.get(layer))
+    return made

@@ -1,0 +1,1 @@
+"""GGUF: one file for llama.cpp."""

@@ -1,0 +1,179 @@
+"""GGUF: one file for llama.cpp, each tensor in a type of its own.
+
+``int4-g32``, ``int5-g32`` and ``int8-g32`` have exactly the layout of Q4_0, Q5_0 and Q8_0: signed codes and one
+half-precision scale per 32 weights. The file holds the codes of :mod:`quantize.rounding.nearest`, or of any other rounding, bit
+for bit, and not those that ``llama-quantize`` would choose; ``mxfp4`` is MXFP4, likewise. K-quants are made by
+``llama-quantize`` itself: see :mod:`quantize.exports.llama_cpp`. Types with a minimum (Q4_1, Q5_1) store it in half
+precision, which our zero points are finer than; so the backend has no asymmetric formats.
+
+Source: the block layouts of ``ggml-common.h``; written and checked with the ``gguf`` package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from allocator import InvalidInputError, Profile
+from allocator.contract.errors import require
+from quantize.backends.gguf.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
+from quantize.backends.gguf.rotary_positions import divisors_of
+from quantize.formats import Format
+from quantize.plan import faults_at, profile_faults, require_layers
+from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.rounding.moments import Moments
+from quantize.rounding.nearest import Float32Array, Quantized, round_trip
+from quantize.rounding.packing import packed
+from quantize.rounding.small_floats import scaled
+from quantize.storage.files import replacing, require_free
+
+_Bytes = NDArray[np.uint8]
+_BLOCK = 32
+_INTEGERS = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0"}
+_FLOATS: dict[str, tuple[str, Any]] = {
+    "fp16": ("F16", np.float16), "bf16": ("BF16", ml_dtypes.bfloat16), "fp32": ("F32", np.float32),
+}  # fmt: skip
+_STORED = {"F16": "fp16", "BF16": "bf16"}
+#: Format → type of a tensor.
+TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind for name, (kind, _) in _FLOATS.items()}}
+
+
+def apply(
+    model: str | Path,
+    plan: Mapping[str, Format],
+    *,
+    path: str | Path,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+    profile: Profile | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a checkpoint as a GGUF file.
+
+    Args:
+        model: Folder with ``config.json`` of a Llama, Mistral, Qwen 2 or Qwen 3, and ``*.safetensors``; it is not
+            changed. Windows of attention are not carried over.
+        plan: Layer name to format, one of :data:`TYPES`; the row has to be a multiple of 32 for all but plain floats.
+            Other matrices keep the checkpoint's precision, vectors are stored in single precision.
+        path: File to write; it appears whole or not at all. It holds no vocabulary.
+        rounding: How codes are chosen.
+        moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
+        force: Whether an earlier file may be replaced.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InvalidInputError: The file exists, the checkpoint is of another architecture, a layer is not in it, its format
+            is not a type of llama.cpp or its moment does not fit; nothing was written.
+        MissingPackageError: gguf is not installed.
+    """
+    gguf = require("gguf", "gguf")
+    require_free(Path(path), force=force)
+    config = read_config(Path(model))
+    found = sources(Path(model), config)
+    weights = {
+        name.removesuffix(".weight"): item for name, item in found.items() if len(item.stored.shape) == 2
+    }
+    require_layers(plan, weights)
+    faults = [
+        fault
+        for layer, target in plan.items()
+        for fault in faults_at(layer, weights[layer].load(), target, _unsupported(weights[layer], target))
+    ]
+    shapes = {layer: weights[layer].stored.shape for layer in plan}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
+    if faults:
+        raise InvalidInputError(*faults)
+    with replacing(Path(path)) as partial:
+        writer = gguf.GGUFWriter(partial, ARCHITECTURES[config["model_type"]].name)
+        try:
+            write_facts(writer, config)
+            divisors = divisors_of(config)
+            if divisors is not None:
+                writer.add_tensor("rope_freqs.weight", divisors)
+            for name, source in found.items():
+                layer = name.removesuffix(".weight")
+                target = plan.get(layer) if len(source.stored.shape) == 2 else None
+                data, kind = _stored(source, target, rounding, (moments or {}).get(layer))
+                writer.add_tensor(source.name, data, raw_dtype=gguf.GGMLQuantizationType[kind])
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+    return Path(path)
+
+
+def _unsupported(source: Source, target: Format) -> str | None:
+    if target.name not in TYPES:
+        return f"the gguf backend has {', '.join(TYPES)}; {target.name!r} is not one of them"
+    row = source.stored.shape[1]
+    if not target.plain and row % _BLOCK:
+        return (
+            f"llama.cpp needs rows of whole blocks of {_BLOCK}, which {row} is not; {target.name!r} cannot be"
+        )
+    return None
+
+
+def _stored(
+    source: Source,
+    target: Format | None,
+    rounding: Rounding,
+    moment: Any,  # noqa: ANN401 - anything numpy reads
+) -> tuple[NDArray[Any], str]:
+    weight = source.load()
+    if target is None:
+        # llama.cpp computes norms in single precision and asserts that they are stored so.
+        name = _STORED.get(source.stored.dtype, "fp32") if weight.ndim > 1 else "fp32"
+        return _plain(weight, name)
+    if target.plain:
+        return _plain(round_trip(weight, target), target.name)
+    if target.floating:
+        return _microscaled(weight, target), TYPES[target.name]
+    made = rounded(weight, target, rounding, moment)
+    return _BLOCKS[target.bits](made).reshape(len(weight), -1), TYPES[target.name]
+
+
+def _plain(weight: Float32Array, name: str) -> tuple[NDArray[Any], str]:
+    kind, dtype = _FLOATS[name]
+    array = weight.astype(dtype)
+    return (array.view(np.uint8) if kind == "BF16" else array), kind
+
+
+def _scales(made: Quantized) -> _Bytes:
+    return made.scales[..., None].view(np.uint8)  # (rows, groups, 2)
+
+
+def _halves(codes: _Bytes) -> _Bytes:
+    # A byte holds a code of the first half of the block below one of the second.
+    return codes[..., : _BLOCK // 2] | codes[..., _BLOCK // 2 :] << np.uint8(4)
+
+
+def _q4_0(made: Quantized) -> _Bytes:
+    codes = (made.codes + 8).astype(np.uint8)
+    return np.concatenate([_scales(made), _halves(codes)], axis=-1)
+
+
+def _q5_0(made: Quantized) -> _Bytes:
+    codes = (made.codes + 16).astype(np.uint8)
+    return np.concatenate([_scales(made), packed(codes >> 4, 1), _halves(codes & np.uint8(15))], axis=-1)
+
+
+def _q8_0(made: Quantized) -> _Bytes:
+    return np.concatenate([_scales(made), made.codes.astype(np.int8).view(np.uint8)], axis=-1)
+
+
+_BLOCKS: dict[int, Callable[[Quantized], _Bytes]] = {4: _q4_0, 5: _q5_0, 8: _q8_0}
+
+
+def _microscaled(weight: Float32Array, target: Format) -> _Bytes:
+    made = scaled(weight, target)
+    blocks = np.concatenate([made.exponents()[..., None], _halves(made.bits())], axis=-1)
+    return blocks.reshape(len(weight), -1)

@@ -1,0 +1,231 @@
+"""ONNX Runtime: packed 2, 4 and 8-bit weights, node by node, in one file.
+
+``MatMul`` and ``Gemm`` become ``MatMulNBits``, ``Gather`` becomes ``GatherBlockQuantized``, and ``Conv`` gets 8-bit
+weights, and inputs and outputs where their spans are known, between QDQ nodes. Codes and scales are those
+of :mod:`quantize.rounding.nearest`, packed here, so that the file runs exactly what the tables were measured with. Scales are
+stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from allocator import Fault, InvalidInputError, Profile
+from allocator.contract.errors import pointer, require
+from quantize.backends.onnxruntime.convolutions import Span, convolution
+from quantize.backends.onnxruntime.export import LAYERS_KEY, WEIGHT_INPUT
+from quantize.backends.onnxruntime.graph import add_initializer, add_widened, attribute, drop_unused
+from quantize.formats import Format
+from quantize.plan import faults_at, profile_faults, require_layers
+from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.rounding.moments import Moments
+from quantize.rounding.nearest import Float32Array, Quantized, round_trip
+from quantize.rounding.packing import packed
+from quantize.storage.files import replacing, require_free
+
+_WIDTHS = (2, 4, 8)
+_MICROSOFT = "com.microsoft"
+#: Accuracy level 4 computes with 8-bit activations; level 0 has no fast kernel for 2 and 8 bits.
+_ACCURACY_LEVEL = 4
+_RoundTo: TypeAlias = Callable[[Float32Array, Format], Quantized]
+
+
+def apply(
+    model: str | Path,
+    plan: Mapping[str, Format],
+    *,
+    path: str | Path,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+    profile: Profile | None = None,
+    spans: Mapping[str, Span] | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a quantized copy of an ONNX file made by :func:`quantize.backends.onnxruntime.export.export_onnx`.
+
+    Args:
+        model: The file to start from; it is not changed.
+        plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of a power of two of at least 16; int8
+            for convolutions; fp16 or fp32.
+        path: File to write; it appears whole or not at all.
+        rounding: How codes are chosen.
+        moments: Layer name to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
+        spans: Convolution to what its inputs and outputs span, from :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
+            them it computes in 8 bits, without them only its weights are stored in 8.
+        force: Whether an earlier file may be replaced.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InvalidInputError: The file exists, a layer is not in the model, its moment does not fit, or ONNX Runtime cannot
+            run its format; nothing was written.
+        MissingPackageError: onnx is not installed.
+    """
+    onnx = require("onnx", "onnx")
+    require_free(Path(path), force=force)
+    graph = onnx.load(os.fspath(model))
+    layers = _layers(graph)
+    require_layers(plan, layers)
+    nodes = {node.name: node for node in graph.graph.node}
+    uses = [
+        (layer, _use(graph.graph, nodes[name]), target)
+        for layer, target in plan.items()
+        for name in layers[layer]
+    ]
+    faults = [
+        fault
+        for layer, use, target in uses
+        for fault in faults_at(layer, use.weight, target, _unsupported(target, convolves=use.convolves))
+    ]
+    shapes = {layer: use.weight.shape for layer, use, _ in uses}
+    faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
+    if faults:
+        raise InvalidInputError(*dict.fromkeys(faults))
+    for layer, use, target in uses:
+        round_to = partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
+        _replace(graph.graph, use, target, round_to, (spans or {}).get(layer))
+    drop_unused(graph.graph)
+    if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
+        graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
+    with replacing(Path(path)) as unfinished:
+        onnx.save(graph, os.fspath(unfinished))
+    return Path(path)
+
+
+def require_supported(plan: Mapping[str, Format]) -> None:
+    """Refuse formats that ONNX Runtime cannot run, before any model is loaded.
+
+    Args:
+        plan: Layer name to format.
+
+    Raises:
+        InvalidInputError: A format cannot be run; every such layer is named.
+    """
+    faults = [
+        Fault(pointer(("assignment", layer)), reason)
+        for layer, target in plan.items()
+        if (reason := _unsupported(target)) and _unsupported(target, convolves=True)
+    ]
+    if faults:
+        raise InvalidInputError(*faults)
+
+
+@dataclass(frozen=True, eq=False)
+class _Use:
+    node: Any
+    name: str  # of the initializer
+    weight: Float32Array  # rows are outputs (or entries), as everywhere outside ONNX
+    transposed: bool  # whether the file has it the other way round
+
+    @property
+    def gathers(self) -> bool:
+        return bool(self.node.op_type == "Gather")
+
+    @property
+    def convolves(self) -> bool:
+        return bool(self.node.op_type == "Conv")
+
+
+def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
+    for entry in graph.metadata_props:
+        if entry.key == LAYERS_KEY:
+            names: dict[str, list[str]] = json.loads(entry.value)
+            return names
+    detail = "the file does not say which nodes belong to which layer; export it with quantize.backends.onnxruntime.export.export_onnx"
+    raise InvalidInputError(Fault("/model", detail))
+
+
+def _unsupported(target: Format, *, convolves: bool = False) -> str | None:
+    if target.floating:
+        return None if target.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {target.name}"
+    if target.activation_bits < 16:
+        return f"the onnxruntime backend has no {target.name}"
+    if convolves:
+        only = f"ONNX Runtime runs convolutions with int8 (one scale per output), fp16 or fp32, not {target.name!r}"
+        return None if target.name == "int8" else only
+    group = target.group_size or 0
+    if target.bits not in _WIDTHS or not target.symmetric:
+        return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {target.name!r} is not one of them"
+    if group < 16 or group & (group - 1):
+        return f"ONNX Runtime needs groups of a power of two of at least 16; {target.name!r} has {group or 'none'}"
+    return None
+
+
+def _use(graph: Any, node: Any) -> _Use:  # noqa: ANN401
+    from onnx import numpy_helper
+
+    name = node.input[WEIGHT_INPUT[node.op_type]]
+    stored = numpy_helper.to_array(next(item for item in graph.initializer if item.name == name))
+    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0))
+    return _Use(node, name, np.ascontiguousarray(stored.T) if transposed else stored, transposed)
+
+
+def _replace(
+    graph: Any,  # noqa: ANN401
+    use: _Use,
+    target: Format,
+    round_to: _RoundTo,
+    span: Span | None,
+) -> None:
+    if target.name == "fp32":
+        return
+    if target.floating:
+        made = [_narrowed(graph, use, target)]
+    elif use.convolves:
+        made = convolution(graph, use.node, round_to(use.weight, target), span)
+    else:
+        made = [_quantized(graph, use, target, round_to(use.weight, target))]
+    position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
+    del graph.node[position]
+    for node in reversed(made):
+        graph.node.insert(position, node)
+
+
+def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
+    from onnx import NodeProto
+
+    half, single = f"{use.name}.{target.name}", f"{use.name}.{target.name}.widened"
+    stored = round_trip(use.weight, target)
+    as_before = np.ascontiguousarray(stored.T) if use.transposed else stored
+    add_widened(graph, as_before.astype(np.float16), half, single)
+    node = NodeProto()
+    node.CopyFrom(use.node)
+    node.input[WEIGHT_INPUT[node.op_type]] = single
+    return node
+
+
+def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any:  # noqa: ANN401
+    from onnx import helper
+
+    # Two layers may share one initializer and still differ in format, so the format is part of the names.
+    stem = f"{use.name}.{target.name}{'.gather' if use.gathers else ''}"
+    codes, scales = f"{stem}.codes", f"{stem}.scales"
+    rows, width = use.weight.shape
+    # ONNX Runtime reads unsigned codes around 2^(bits - 1).
+    blocks = packed(rounded.codes + 2 ** (target.bits - 1), target.bits)  # (rows, groups, bytes)
+    if use.gathers:
+        blocks = blocks.reshape(rows, -1)[
+            :, : -(-width * target.bits // 8)
+        ]  # Gather wants rows without padding
+    add_initializer(graph, blocks, codes)
+    add_widened(graph, rounded.scales, f"{stem}.half", scales)
+    name, outputs = use.node.name, list(use.node.output)
+    attributes = {"domain": _MICROSOFT, "bits": target.bits, "block_size": rounded.codes.shape[2]}
+    if use.gathers:
+        inputs = [codes, use.node.input[1], scales]
+        axes = {"gather_axis": 0, "quantize_axis": 1}
+        return helper.make_node("GatherBlockQuantized", inputs, outputs, name, **axes, **attributes)
+    bias = list(use.node.input[2:3])
+    inputs = [use.node.input[0], codes, scales, *(["", "", *bias] if bias else [])]
+    shape = {"N": rows, "K": width, "accuracy_level": _ACCURACY_LEVEL}
+    return helper.make_node("MatMulNBits", inputs, outputs, name, **shape, **attributes)

@@ -1,0 +1,1 @@
+"""torchao: weights with real codes, run by PyTorch."""

@@ -1,0 +1,132 @@
+"""torchao: weights with real codes, run by PyTorch.
+
+On a CPU torchao keeps every width in one byte per code, so quality is real while stored bytes are taken from the
+format. Codes and scales equal those of :mod:`quantize.rounding.nearest` bit for bit. ``int8-dynamic`` also rounds the inputs of
+a layer to 8 bits, token by token. ``mxfp8`` and ``mxfp4`` round them to the same format and are emulated; they need a
+model in bfloat16. 8-bit floats are for weights only: rounding inputs to them needs a GPU of compute capability 8.9.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from allocator import Fault, InvalidInputError, Profile
+from allocator.contract.errors import pointer, require
+from quantize.backends.torchao.weights import MICROSCALED, config, narrow, store
+from quantize.formats import Format, flat_shape
+from quantize.plan import faults_at, profile_faults, require_layers
+from quantize.rounding.methods import NEAREST, Rounding, moment_faults
+from quantize.rounding.moments import Moments
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def apply(
+    model: nn.Module,
+    plan: Mapping[str, Format],
+    *,
+    rounding: Rounding = NEAREST,
+    moments: Moments | None = None,
+    profile: Profile | None = None,
+) -> nn.Module:
+    """Quantize a copy of a model with ``FqnToConfig``.
+
+    Args:
+        model: Any module; it is not changed.
+        plan: Module path to format: symmetric integers and ``fp8-e4m3`` for Linear and Embedding, in groups that divide
+            the row; ``int8-dynamic``, ``mxfp8`` and ``mxfp4`` for Linear; fp16, bf16 or fp32 for anything with a
+            weight. Modules that share a weight stay tied.
+        rounding: How codes are chosen.
+        moments: Module path to second moment of its inputs, for roundings that use them.
+        profile: What the plan was made from: then sizes of layers and units are checked against it.
+
+    Returns:
+        A quantized copy, ready to run.
+
+    Raises:
+        InvalidInputError: A layer is not in the model, its moment does not fit, or torchao cannot run its format;
+            nothing was done.
+        MissingPackageError: torchao is not installed.
+    """
+    quantization = require("torchao.quantization", "torchao")
+    modules = dict(model.named_modules())
+    require_layers(plan, modules)
+    faults = [fault for name, target in plan.items() for fault in _faults(name, modules[name], target)]
+    faults += _split_ties(modules, plan)
+    if not faults:
+        shapes = {name: tuple(modules[name].weight.shape) for name in plan}
+        faults = moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
+    if faults:
+        raise InvalidInputError(*faults)
+    changed = copy.deepcopy(model)
+    tied = {name: _users(changed, name) for name in plan}
+    configs = {name: config(target) for name, target in plan.items() if not target.plain}
+    quantization.quantize_(changed, quantization.FqnToConfig(configs), filter_fn=None)
+    for name, target in plan.items():
+        module: Any = changed.get_submodule(name)
+        if target.plain:
+            narrow(module.weight, target)
+        else:
+            weight = modules[name].weight.detach().float().cpu().numpy()
+            store(module.weight, weight, target, rounding, (moments or {}).get(name))
+        for user in tied[name]:
+            user.weight = module.weight
+    return changed
+
+
+def _faults(name: str, module: nn.Module, target: Format) -> list[Fault]:
+    from torch import Tensor
+
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor):
+        reason = f"{type(module).__name__} has no weight to quantize"
+        return [Fault(pointer(("assignment", name)), reason)]
+    plain = weight.detach().float().cpu().numpy()
+    return faults_at(name, plain, target, _unsupported(module, plain.shape, target))
+
+
+def _unsupported(module: nn.Module, shape: tuple[int, ...], target: Format) -> str | None:
+    import torch
+    from torch import nn
+
+    if target.plain:
+        return None
+    known = (
+        (nn.Linear,)
+        if target.activation_bits < 16 or target.name in MICROSCALED
+        else (nn.Linear, nn.Embedding)
+    )
+    if not isinstance(module, known):
+        names = " and ".join(kind.__name__ for kind in known)
+        return f"the torchao backend quantizes {names} to {target.name}, not {type(module).__name__}"
+    if not target.floating and not target.symmetric:
+        return f"the torchao backend runs symmetric formats; {target.name!r} is not"
+    if target.name in MICROSCALED and module.weight.dtype != torch.bfloat16:
+        kind = module.weight.dtype
+        return f"torchao computes {target.name} in bfloat16 only, and this layer is in {kind}; use model.bfloat16()"
+    _, row = flat_shape(shape)
+    size = target.group_size or row
+    if row % size:
+        return f"torchao needs groups that divide the row; {size} does not divide {row}"
+    if size == 1:
+        return "torchao cannot store groups of one weight; use fp16 for this layer"
+    return None
+
+
+def _split_ties(modules: Mapping[str, Any], plan: Mapping[str, Format]) -> list[Fault]:
+    first: dict[int, str] = {}
+    faults = []
+    for name, target in plan.items():
+        other = first.setdefault(id(getattr(modules[name], "weight", name)), name)
+        if plan[other] != target:
+            detail = f"shares its weight with {other!r}, which has {plan[other].name}; {target.name} would split it"
+            faults.append(Fault(pointer(("assignment", name)), detail))
+    return faults
+
+
+def _users(model: nn.Module, name: str) -> list[Any]:
+    weight = model.get_submodule(name).weight
+    return [module for module in model.modules() if getattr(module, "weight", None) is weight]

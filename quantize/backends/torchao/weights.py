@@ -1,0 +1,121 @@
+"""Weights as torchao stores them, filled with the codes of the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from quantize.formats import DYNAMIC, Format
+from quantize.rounding.methods import Rounding, rounded
+from quantize.rounding.nearest import Float32Array
+from quantize.rounding.small_floats import Scaled, scaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MICROSCALED = ("mxfp8", "mxfp4")
+
+
+def config(target: Format) -> object:
+    """What ``quantize_`` is told for a format.
+
+    Args:
+        target: Any format but the plain ones.
+
+    Returns:
+        A configuration of torchao.
+    """
+    import torch
+    from torchao import quantization
+    from torchao.quantization.granularity import PerAxis, PerGroup
+
+    if target.name == DYNAMIC:
+        return quantization.Int8DynamicActivationInt8WeightConfig()
+    if target.name == "fp8-e4m3":
+        return quantization.Float8WeightOnlyConfig()
+    if target.name in MICROSCALED:
+        return _microscaled(target)
+    return quantization.IntxWeightOnlyConfig(
+        weight_dtype=getattr(torch, f"int{target.bits}"),
+        granularity=PerGroup(target.group_size) if target.group_size else PerAxis(0),
+    )
+
+
+def _microscaled(target: Format) -> object:
+    import torch
+    from torchao.prototype.mx_formats.config import ScaleCalculationMode
+    from torchao.prototype.mx_formats.inference_workflow import MXDynamicActivationMXWeightConfig
+    from torchao.quantization.quantize_.common import KernelPreference
+
+    kind = torch.float8_e4m3fn if target.bits == 8 else torch.float4_e2m1fn_x2
+    return MXDynamicActivationMXWeightConfig(
+        activation_dtype=kind,
+        weight_dtype=kind,
+        kernel_preference=KernelPreference.EMULATED,
+        scaling_mode=ScaleCalculationMode.FLOOR,  # the exponent of the specification
+    )
+
+
+def narrow(weight: Tensor, target: Format) -> None:
+    """Give a weight the numbers of a narrow float; the arithmetic stays in the model's own precision.
+
+    Args:
+        weight: Changed in place.
+        target: A plain format.
+    """
+    import torch
+
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[target.name]
+    with torch.no_grad():
+        weight.copy_(weight.to(kind))
+
+
+def store(
+    weight: Any,  # noqa: ANN401 - one of torchao's tensors
+    original: Float32Array,
+    target: Format,
+    rounding: Rounding,
+    moment: ArrayLike | None,
+) -> None:
+    """Fill a quantized weight with the codes of the reference.
+
+    torchao's own codes are the same for plain rounding of integer weights, and stay; the scale is narrowed to what is
+    stored. (Its ``scale_dtype=float16`` also inverts the scale in half precision, which overflows to infinity for small
+    groups and turns groups of zeros into NaN.)
+
+    Args:
+        weight: Changed in place.
+        original: The weight before.
+        target: Its format.
+        rounding: How codes are chosen.
+        moment: Second moment of the inputs, if any.
+    """
+    import torch
+
+    if target.name in MICROSCALED:
+        return  # torchao's own are the reference's; its scales lie in an order of their own
+    if target.floating:
+        _store_floats(weight, scaled(original, target))
+        return
+    if target.name != DYNAMIC and rounding.method == "nearest":
+        weight.scale = weight.scale.to(torch.float16)
+        return
+    made = rounded(original, target, rounding, moment)
+    kind = torch.float32 if target.name == DYNAMIC else torch.float16  # dynamic kernels want it wide
+    weight.qdata = _like(weight.qdata, made.codes.astype(np.int8))
+    weight.scale = _like(weight.scale, made.scales).to(kind)
+
+
+def _store_floats(weight: Any, made: Scaled) -> None:  # noqa: ANN401
+    import torch
+
+    weight.qdata = _like(weight.qdata, made.bits()).view(torch.float8_e4m3fn)
+    weight.scale = _like(weight.scale, made.scales).to(weight.scale.dtype)
+
+
+def _like(tensor: Tensor, array: Any) -> Tensor:  # noqa: ANN401
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).reshape(tensor.shape).to(tensor.device)

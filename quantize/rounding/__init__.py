@@ -1,0 +1,1 @@
+"""How codes are chosen: to the nearest, with searched scales, with compensated errors."""

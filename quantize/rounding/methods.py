@@ -1,0 +1,202 @@
+"""How codes are chosen: to the nearest, with searched scales, or with compensated errors.
+
+Formats say what can be stored; a :class:`Rounding` says which of the storable weights is taken. Every choice gives
+codes and scales of the same format and the same bytes, so that backends need not know which one was made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from allocator import Fault, InvalidInputError
+from allocator.contract.errors import pointer, unknown
+from quantize.formats import Format
+from quantize.rounding.gptq import compensate
+from quantize.rounding.moments import Moments, matrices, output_errors, shape_fault
+from quantize.rounding.nearest import Float32Array, Quantized, quantize, round_trip
+from quantize.rounding.scale_search import search
+
+METHODS = ("nearest", "scale_search", "gptq")
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How the weights of a plan are rounded.
+
+    Attributes:
+        method: ``nearest``; ``scale_search`` (:mod:`quantize.rounding.scale_search`), weighted by the moments where there are
+            any; ``gptq`` (:mod:`quantize.rounding.gptq`), which needs moments.
+        steps: Points of the grid on which scales are searched; for ``gptq`` 0 spans each group instead.
+        damping: For ``gptq``: what is added to the diagonal of a moment, as a share of its mean.
+        act_order: For ``gptq``: whether columns with the largest second moments go first.
+
+    Raises:
+        InvalidInputError: A field is out of its range.
+
+    Example:
+        >>> Rounding("gptq").damping
+        0.01
+    """
+
+    method: str = "nearest"
+    steps: int = 46
+    damping: float = 0.01
+    act_order: bool = False
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.method not in METHODS:
+            faults.append(Fault("/rounding/method", unknown(self.method, METHODS, "rounding")))
+        least = 0 if self.method == "gptq" else 1
+        if self.steps < least:
+            faults.append(Fault("/rounding/steps", f"expected at least {least}, got {self.steps}"))
+        if not (self.damping > 0 and math.isfinite(self.damping)):
+            faults.append(Fault("/rounding/damping", f"expected a positive number, got {self.damping}"))
+        if faults:
+            raise InvalidInputError(*faults)
+
+
+NEAREST = Rounding()
+
+
+def rounded(
+    weight: Float32Array, target: Format, rounding: Rounding = NEAREST, moment: ArrayLike | None = None
+) -> Quantized:
+    r"""Round a weight to integer codes.
+
+    ``gptq`` keeps, for each row, whichever of its own and the nearest codes gives the smaller
+    :math:`\Delta w H \Delta w^\top`, so that the error in the output never grows over that of plain rounding.
+
+    Args:
+        weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
+        target: An integer format.
+        rounding: How.
+        moment: Second moment of the inputs; see :mod:`quantize.rounding.moments` for its shape.
+
+    Returns:
+        Codes and scales.
+
+    Raises:
+        InvalidInputError: The weight cannot be stored in the format, or the moment is missing or does not fit.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> weight = np.array([[1.0, 0.4, 0.4, 0.4]], dtype=np.float32)
+        >>> rounded(weight, parse_format("int2"), Rounding("gptq", steps=0), np.ones((4, 4))).codes.tolist()
+        [[[1, 1, 1, 0]]]
+    """
+    if rounding.method == "nearest":
+        return quantize(weight, target)
+    if (reason := moment_fault(weight.shape, rounding, moment)) is not None:
+        raise InvalidInputError(Fault("/moment", reason))
+    parts = matrices(moment)
+    if parts is None:
+        return search(weight, target, rounding.steps) if rounding.steps else quantize(weight, target)
+    pieces = np.split(np.asarray(weight), len(parts))
+    return _joined([_one(piece, target, rounding, part) for piece, part in zip(pieces, parts, strict=True)])
+
+
+def restored(
+    weight: Float32Array, target: Format, rounding: Rounding = NEAREST, moment: ArrayLike | None = None
+) -> Float32Array:
+    """The weight as it will be after storing it in a format.
+
+    Args:
+        weight: The weight.
+        target: Any format; floating-point formats have one way of rounding only.
+        rounding: How.
+        moment: As for :func:`rounded`.
+
+    Returns:
+        A weight of the same shape.
+
+    Raises:
+        InvalidInputError: As for :func:`rounded`.
+    """
+    if target.floating:
+        return round_trip(weight, target)
+    return rounded(weight, target, rounding, moment).dequantize()
+
+
+def moment_faults(
+    shapes: Mapping[str, tuple[int, ...]],
+    plan: Mapping[str, Format],
+    rounding: Rounding,
+    moments: Moments | None,
+) -> list[Fault]:
+    """Collect the layers whose moments are missing or do not fit, before anything is rounded.
+
+    Args:
+        shapes: Layer → shape of its weight.
+        plan: Layer → format.
+        rounding: How weights are rounded.
+        moments: Layer → moment.
+
+    Returns:
+        One fault per layer.
+    """
+    given = moments or {}
+    reasons = {
+        layer: moment_fault(shapes[layer], rounding, given.get(layer))
+        for layer, target in plan.items()
+        if not target.floating
+    }
+    return [Fault(pointer(("moments", layer)), reason) for layer, reason in reasons.items() if reason]
+
+
+def moment_fault(shape: tuple[int, ...], rounding: Rounding, moment: ArrayLike | None) -> str | None:
+    """Say why a moment cannot be used.
+
+    Args:
+        shape: Shape of the weight.
+        rounding: How it is rounded.
+        moment: The moment.
+
+    Returns:
+        The reason, or None where it can.
+    """
+    if rounding.method == "nearest":
+        return None
+    if moment is None:
+        return (
+            "gptq needs the second moment of the layer's inputs, got none"
+            if rounding.method == "gptq"
+            else None
+        )
+    return shape_fault(shape, moment)
+
+
+def _one(weight: Float32Array, target: Format, rounding: Rounding, moment: NDArray[np.float64]) -> Quantized:
+    if rounding.method == "scale_search":
+        return search(weight, target, rounding.steps, np.diag(moment))
+    near = quantize(weight, target)
+    made = compensate(
+        weight,
+        target,
+        moment,
+        damping=rounding.damping,
+        act_order=rounding.act_order,
+        search_steps=rounding.steps or None,
+    )
+    keep = output_errors(near.dequantize() - weight, moment) <= output_errors(
+        made.dequantize() - weight, moment
+    )
+    return Quantized(
+        np.where(keep[:, None, None], near.codes, made.codes),
+        np.where(keep[:, None], near.scales, made.scales),
+        np.where(keep[:, None], near.zeros, made.zeros),
+        near.shape,
+    )
+
+
+def _joined(parts: list[Quantized]) -> Quantized:
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    codes, scales, zeros = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("codes", "scales", "zeros")
+    )
+    return Quantized(codes, scales, zeros, shape)

@@ -1,0 +1,215 @@
+r"""Round to nearest: the reference that tables are measured with and that every backend reproduces bit for bit.
+
+Symmetric, b bits, for each group of weights w of a row:
+
+.. math:: s = \frac{\max |w|}{(2^b - 1) / 2}, \qquad
+          q = \operatorname{clip}\big(\operatorname{round}(w \cdot \tfrac{1}{s}), -2^{b-1}, 2^{b-1} - 1\big), \qquad
+          \hat w = q \cdot \operatorname{fp16}(s)
+
+Asymmetric: the range is stretched to contain zero, :math:`s = (\max - \min) / (2^b - 1)`, and codes are offset by the
+zero point :math:`z = \operatorname{round}(-\min \cdot \tfrac{1}{s})`. Codes are chosen with the scale in single
+precision, as torchao does; the scale is stored in half precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from allocator import Fault, InvalidInputError
+from quantize.formats import Format, flat_shape
+from quantize.rounding.small_floats import scaled
+
+Float32Array: TypeAlias = NDArray[np.float32]
+_SMALLEST = np.finfo(np.float32).smallest_normal
+_FLOATS = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32}
+_LARGEST = {"fp16": 65504.0, "bf16": 255 / 128 * 2.0**127, "fp32": float(np.finfo(np.float32).max)}
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Codes, scales and zero points of a weight.
+
+    Attributes:
+        codes: (rows, groups, size) int16, padded with zeros to whole groups.
+        scales: (rows, groups) half precision.
+        zeros: (rows, groups) int16, all zero for symmetric formats.
+        shape: Shape of the weight.
+    """
+
+    codes: NDArray[np.int16]
+    scales: NDArray[np.float16]
+    zeros: NDArray[np.int16]
+    shape: tuple[int, ...]
+
+    def dequantize(self) -> Float32Array:
+        """The weight that the codes stand for.
+
+        Returns:
+            A weight of the original shape.
+        """
+        scales = self.scales.astype(np.float32)[..., None]
+        values = (self.codes - self.zeros[..., None]).astype(np.float32) * scales  # (rows, groups, size)
+        rows, row = flat_shape(self.shape)
+        return values.reshape(rows, -1)[:, :row].reshape(self.shape)
+
+
+def quantize(weight: Float32Array, target: Format) -> Quantized:
+    """Round a weight to integer codes.
+
+    Args:
+        weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
+        target: An integer format.
+
+    Returns:
+        Codes and scales.
+
+    Raises:
+        InvalidInputError: The weight cannot be stored in the format; see :func:`refusal`.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> rounded = quantize(np.array([[3.0, -1.0, 0.4, 0.0]], dtype=np.float32), parse_format("int2"))
+        >>> rounded.codes.tolist(), rounded.dequantize().tolist()
+        ([[[1, 0, 0, 0]]], [[2.0, 0.0, 0.0, 0.0]])
+    """
+    _require_storable(weight, target)
+    groups = grouped(weight, target)  # (rows, groups, size)
+    scales, zeros = full_range(groups, target)
+    least, most = code_range(target)
+    inverse = np.float32(1.0) / scales
+    codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
+    shape = tuple(weight.shape)
+    return Quantized(codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), shape)
+
+
+def full_range(groups: Float32Array, target: Format) -> tuple[Float32Array, Float32Array]:
+    """Scales and zero points that just span each group, in single precision.
+
+    Args:
+        groups: (rows, groups, size) weights.
+        target: An integer format.
+
+    Returns:
+        (rows, groups) scales, none of them zero, and (rows, groups) whole zero points.
+    """
+    low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
+    least, most = code_range(target)
+    if target.symmetric:
+        scales = np.maximum(-low, high) / np.float32((most - least) / 2)
+    else:
+        scales = (high - low) / np.float32(most - least)
+    scales = np.maximum(scales, _SMALLEST)
+    zeros = np.zeros_like(scales) if target.symmetric else np.rint(-low * (np.float32(1.0) / scales))
+    return scales, zeros
+
+
+def round_trip(weight: Float32Array, target: Format) -> Float32Array:
+    """The weight as it will be after storing it in a format.
+
+    Args:
+        weight: The weight.
+        target: Any format.
+
+    Returns:
+        A weight of the same shape.
+
+    Raises:
+        InvalidInputError: The weight cannot be stored in the format; see :func:`refusal`.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> round_trip(np.array([[0.1]], dtype=np.float32), parse_format("bf16")).tolist()
+        [[0.10009765625]]
+    """
+    if not target.floating:
+        return quantize(weight, target).dequantize()
+    _require_storable(weight, target)
+    if not target.plain:
+        return scaled(weight, target).dequantize()
+    return weight.astype(_FLOATS[target.name]).astype(np.float32)
+
+
+def refusal(weight: Float32Array, target: Format) -> str | None:
+    """Say why a weight cannot be stored in a format.
+
+    Args:
+        weight: The weight.
+        target: Any format.
+
+    Returns:
+        The reason, or None where it can.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> refusal(np.array([[1e5]], dtype=np.float32), parse_format("fp16"))
+        'weights reach 100000, beyond the 65504 of fp16; use bf16 or fp32 for this layer'
+    """
+    if not np.isfinite(weight).all():
+        return "holds NaN or infinity; it cannot be quantized"
+    low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
+    if target.floating and not target.plain:
+        return None
+    if target.floating:
+        largest, most = max(-low, high), _LARGEST[target.name]
+        if largest > most:
+            return f"weights reach {largest:g}, beyond the {most:g} of {target.name}; use bf16 or fp32 for this layer"
+        return None
+    least, most_code = code_range(target)
+    largest_scale = 2 * max(-low, high) / (most_code - least)
+    if largest_scale > _LARGEST["fp16"] and not target.symmetric:
+        groups = grouped(weight, target).astype(np.float64)
+        spans = np.maximum(groups.max(axis=2), 0) - np.minimum(groups.min(axis=2), 0)
+        largest_scale = float(spans.max()) / (most_code - least)
+    if largest_scale > _LARGEST["fp16"]:
+        return (
+            f"weights reach {max(-low, high):g}, which needs scales beyond half precision; use bf16 or fp32"
+        )
+    return None
+
+
+def _require_storable(weight: Float32Array, target: Format) -> None:
+    reason = refusal(weight, target)
+    if reason is not None:
+        raise InvalidInputError(Fault("/weight", reason))
+
+
+def code_range(target: Format) -> tuple[int, int]:
+    """The least and the greatest code of an integer format.
+
+    Args:
+        target: An integer format.
+
+    Returns:
+        Both ends, included.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> code_range(parse_format("int4")), code_range(parse_format("uint4"))
+        ((-8, 7), (0, 15))
+    """
+    if target.symmetric:
+        return -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
+    return 0, 2**target.bits - 1
+
+
+def grouped(weight: Float32Array, target: Format) -> Float32Array:
+    """See a weight as groups that share a scale.
+
+    Args:
+        weight: The weight.
+        target: Its format.
+
+    Returns:
+        (rows, groups, size), the last group of a row padded with zeros.
+    """
+    rows, row = flat_shape(weight.shape)
+    count, size = target.groups(row)
+    flat = np.ascontiguousarray(weight, dtype=np.float32).reshape(rows, row)
+    if count * size != row:
+        flat = np.pad(flat, ((0, 0), (0, count * size - row)))
+    return flat.reshape(rows, count, size)

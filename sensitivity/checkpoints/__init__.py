@@ -1,0 +1,1 @@
+"""Checkpoints larger than memory, one block at a time."""

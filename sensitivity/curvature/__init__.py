@@ -1,0 +1,1 @@
+"""Gradients and curvature of the calibration loss."""

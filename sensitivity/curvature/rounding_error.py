@@ -1,0 +1,59 @@
+r"""How far rounding moves the weights of each layer, whatever the model makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from allocator.knapsack.problem import FloatArray
+from quantize import Format
+from sensitivity.models.layers import LayerRef
+from sensitivity.study.study import Study, weight_in
+
+
+def weight_change(study: Study, layer: LayerRef, target: Format) -> Tensor:
+    """What rounding adds to a weight.
+
+    Args:
+        study: Says how to round.
+        layer: The layer.
+        target: The format.
+
+    Returns:
+        ΔW = Q(W) − W, like ``layer.weight``.
+    """
+    return weight_in(study, layer, target) - layer.weight.detach()
+
+
+def squared_errors(study: Study) -> FloatArray:
+    r"""Sum of squares of what rounding adds, :math:`\lVert Q_f(W_l) - W_l \rVert_2^2`.
+
+    Args:
+        study: Layers and formats.
+
+    Returns:
+        (L, F).
+    """
+    return np.array(
+        [
+            [_sum_of_squares(weight_change(study, layer, target)) for target in study.formats]
+            for layer in study.layers
+        ]
+    )
+
+
+def squared_norms(study: Study) -> FloatArray:
+    r"""Sum of squares of the weights, :math:`\lVert W_l \rVert_2^2`.
+
+    Args:
+        study: Layers.
+
+    Returns:
+        (L,).
+    """
+    return np.array([_sum_of_squares(layer.weight.detach()) for layer in study.layers])
+
+
+def _sum_of_squares(values: Tensor) -> float:
+    return float(values.square().sum(dtype=torch.float64))

@@ -1,0 +1,1 @@
+"""Plans applied to a model for a while, and plans that come with a ranking."""

@@ -1,0 +1,1 @@
+"""Profiles made: from a model, from a recipe, from a folder."""

@@ -1,0 +1,112 @@
+"""The profile of a sentence encoder: contrastive loss for the curvature tables, embeddings for the measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from allocator import Fault, InvalidInputError, Profile
+from allocator.contract.errors import unknown
+from allocator.knapsack.tables import WEIGHT_BYTES
+from sensitivity.estimators import fisher, hessian_trace, measured
+from sensitivity.models.text_encoder import (
+    TextEncoder,
+    Tokenizer,
+    cosine_distance,
+    encode,
+    info_nce,
+    pair_batches,
+)
+from sensitivity.profiling.profile_model import profile_model
+from sensitivity.study.study import Estimator, Progress, silent
+from sensitivity.study.tasks import Engine, serial
+
+#: Tables an encoder can have, in the order of their cost.
+TABLES = ("hessian_trace", "fisher", "embedding_distance")
+#: Lookups by position and segment: under one percent of the weights, and exporters slice rather than gather them.
+EXCLUDED = ("*.position_embeddings", "*.token_type_embeddings")
+_PAIRS_PER_BATCH = 16
+
+
+def profile_encoder(
+    encoder: TextEncoder,
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    formats: Sequence[str],
+    tables: Sequence[str] = TABLES,
+    resources: Sequence[str] = (WEIGHT_BYTES,),
+    name: str = "",
+    probes: int = 8,
+    measured_pairs: int = 24,
+    seed: int = 0,
+    progress: Progress = silent,
+    engine: Engine = serial,
+) -> Profile:
+    """Profile a sentence encoder on (query, document) pairs.
+
+    Args:
+        encoder: The encoder.
+        tokenizer: Its tokenizer.
+        pairs: Calibration pairs.
+        formats: Format names, the columns.
+        tables: Which of :data:`TABLES` to fill.
+        resources: Names of ``sensitivity.resources.RESOURCES``.
+        name: Name of the model, for people.
+        probes: Hessian-vector products for ``hessian_trace``.
+        measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
+        seed: Seed of everything random.
+        progress: Told after every step.
+        engine: Computes the entries of ``embedding_distance``.
+
+    Returns:
+        The profile.
+
+    Raises:
+        InvalidInputError: A table is unknown, there are fewer than two pairs, or none to measure on.
+    """
+    if len(pairs) < 2:
+        raise InvalidInputError(
+            Fault("/pairs", f"expected at least 2 (query, document) pairs, got {len(pairs)}")
+        )
+    if measured_pairs < 1:
+        raise InvalidInputError(Fault("/measured_pairs", f"expected at least 1, got {measured_pairs}"))
+    known: dict[str, Estimator] = {
+        "hessian_trace": partial(hessian_trace, probes=probes),
+        "fisher": fisher,
+        "embedding_distance": partial(
+            measured,
+            name="embedding_distance",
+            outputs=encode,
+            distance=cosine_distance,
+            meaning="1 - cosine between the original's and the changed model's embedding, mean over texts",
+            batches=pair_batches(tokenizer, _spread(pairs, measured_pairs), _PAIRS_PER_BATCH),
+        ),
+    }
+    for table in tables:
+        if table not in known:
+            raise InvalidInputError(Fault("/tables", unknown(table, known, "table")))
+    present = [pattern for pattern in EXCLUDED if _matches(encoder, pattern)]
+    return profile_model(
+        encoder,
+        pair_batches(tokenizer, pairs, _PAIRS_PER_BATCH),
+        info_nce,
+        formats,
+        {table: known[table] for table in tables},
+        name=name,
+        exclude=present,
+        resources=resources,
+        seed=seed,
+        progress=progress,
+        engine=engine,
+    )
+
+
+def _matches(encoder: TextEncoder, pattern: str) -> bool:
+    return any(name.endswith(pattern.lstrip("*")) for name, _ in encoder.named_modules())
+
+
+def _spread(pairs: Sequence[tuple[str, str]], count: int) -> Sequence[tuple[str, str]]:
+    by_length = sorted(pairs, key=lambda pair: len(pair[1]))
+    count = min(count, len(by_length))
+    return [by_length[(2 * index + 1) * len(by_length) // (2 * count)] for index in range(count)]

@@ -1,0 +1,81 @@
+"""The profile of a causal language model: the loss of the next token, and how far its predictions move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from allocator import Fault, InvalidInputError, Profile
+from allocator.contract.errors import unknown
+from allocator.knapsack.tables import WEIGHT_BYTES
+from sensitivity.estimators import fisher, gauss_newton, hessian_trace, kl, output_mse, weight_error
+from sensitivity.models.language_model import logits, next_token_loss
+from sensitivity.profiling.profile_model import profile_model
+from sensitivity.study.study import Estimator, Progress, silent
+from sensitivity.study.tasks import Engine, serial
+
+#: Tables a language model can have, in the order of their cost.
+TABLES = ("weight_error", "fisher", "output_mse", "hessian_trace", "gauss_newton", "kl")
+
+
+def profile_language_model(
+    model: nn.Module,
+    batches: Sequence[Tensor],
+    *,
+    formats: Sequence[str],
+    tables: Sequence[str] = ("fisher", "kl"),
+    resources: Sequence[str] = (WEIGHT_BYTES,),
+    units: str = "none",
+    name: str = "",
+    probes: int = 8,
+    seed: int = 0,
+    progress: Progress = silent,
+    engine: Engine = serial,
+) -> Profile:
+    """Profile a causal language model of transformers.
+
+    Args:
+        model: The model.
+        batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
+        formats: Format names, the columns.
+        tables: Which of :data:`TABLES` to fill.
+        resources: Names of ``sensitivity.resources.RESOURCES``.
+        units: Layers that share a format, by :mod:`sensitivity.rows.units`: ``vllm`` for what vLLM fuses.
+        name: Name of the model, for people.
+        probes: Hessian-vector products for ``hessian_trace``.
+        seed: Seed of everything random.
+        progress: Told after every step.
+        engine: Computes the entries of the tables.
+
+    Returns:
+        The profile.
+
+    Raises:
+        InvalidInputError: A table, format or rule for units is unknown.
+    """
+    known: dict[str, Estimator] = {
+        "weight_error": weight_error,
+        "fisher": fisher,
+        "output_mse": output_mse,
+        "hessian_trace": partial(hessian_trace, probes=probes),
+        "gauss_newton": partial(gauss_newton, outputs=logits, together=False),
+        "kl": partial(kl, logits=logits),
+    }
+    for table in tables:
+        if table not in known:
+            raise InvalidInputError(Fault("/tables", unknown(table, known, "table")))
+    return profile_model(
+        model,
+        batches,
+        next_token_loss,
+        formats,
+        {table: known[table] for table in tables},
+        name=name,
+        resources=resources,
+        units=units,
+        seed=seed,
+        progress=progress,
+        engine=engine,
+    )

@@ -1,0 +1,164 @@
+"""Model and data in, Profile out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+
+from torch import nn
+
+from allocator import Fault, InvalidInputError, Profile, Provenance
+from allocator.contract.errors import unknown
+from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize import NEAREST, Rounding, parse_format
+from sensitivity.estimators import ESTIMATORS
+from sensitivity.profiling.assembly import chosen_resources, estimated, layers_of, rules_of, spent
+from sensitivity.profiling.memory_estimate import require_room
+from sensitivity.resources import Resource
+from sensitivity.rows import ExpertRef, Row, find_rows
+from sensitivity.rows.shape_rules import ShapeRule
+from sensitivity.rows.units import UnitRule
+from sensitivity.study.calibration import Batch, LossFunction, check_losses, collect, digest
+from sensitivity.study.study import Estimator, Progress, Study, silent
+from sensitivity.study.tasks import Engine, begin, serial
+
+#: Packages whose versions can change the numbers.
+_VERSIONED = ("bitalloc", "torch", "numpy")
+
+
+def profile_model(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss_fn: LossFunction,
+    formats: Sequence[str],
+    estimators: Sequence[str] | Mapping[str, Estimator],
+    *,
+    name: str = "",
+    exclude: Sequence[str] = (),
+    rows: Sequence[str] = ("weight",),
+    resources: Sequence[str] | Mapping[str, Resource] = (WEIGHT_BYTES,),
+    units: str | UnitRule = "none",
+    shape_rules: Sequence[ShapeRule] = (),
+    rounding: Rounding = NEAREST,
+    seed: int = 0,
+    progress: Progress = silent,
+    engine: Engine = serial,
+) -> Profile:
+    """Measure what each format would cost and spend in each layer.
+
+    The model is used in evaluation mode and is bit-identical afterwards.
+
+    Args:
+        model: Any module made of Linear, Conv and Embedding layers.
+        batches: Calibration data, in whatever form ``loss_fn`` takes.
+        loss_fn: (model, batch) → (B,) losses, one per sample.
+        formats: Format names such as ``int4-g64`` and ``fp16``; the columns.
+        estimators: Names, or table name → estimator with its options bound by :func:`functools.partial`.
+        name: Name of the model, for people.
+        exclude: Names or globs of rows to leave in full precision.
+        rows: What takes a format: ``weight``, ``expert`` (stacks of transformers), ``activation``, ``kv_cache``.
+        resources: Names, or table name → resource with its options bound by :func:`functools.partial`.
+        units: Which rows share a format: ``none``, ``vllm``, ``shared_input``, ``tied_input``, or a function from a
+            study to row → unit.
+        shape_rules: Formats that do not fit; they become nulls with a reason in the provenance.
+        rounding: How weights are rounded: the rounding that will be shipped. What it needs to know of the data comes
+            from ``batches``; see :func:`sensitivity.study.input_moments.input_moments`.
+        seed: Seed of everything random.
+        progress: Told after every step.
+        engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
+
+    Returns:
+        A profile with one cost table per estimator and one resource table per resource.
+
+    Raises:
+        InvalidInputError: The model, the data, a format or an estimator cannot be used, or needs more memory than there
+            is; said before any table is begun.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> data = [(torch.randn(4, 8), torch.tensor([0, 1, 0, 1]))]
+        >>> def loss(model, batch):
+        ...     return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+        >>> profile = profile_model(model, data, loss, ["int2", "int8"], ["fisher"])
+        >>> profile.resources["weight_bytes"].values
+        ((32.0, 80.0), (8.0, 20.0))
+    """
+    parsed = tuple(parse_format(text) for text in distinct(formats))
+    spending = chosen_resources(resources)
+    chosen = _chosen(estimators, spending)
+    layers, others = find_rows(model, rows, exclude)
+    _require_roundable(others, rounding)
+    kept = collect(batches)
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        check_losses(model, kept, loss_fn)
+        study = Study(
+            model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others, rounding=rounding
+        )
+        begin(study)
+        rules = rules_of(study, units, shape_rules)
+        tables, notes = spent(study, spending, rules)
+        described = layers_of(study, rules)
+        require_room(study, chosen)
+        costs = estimated(study, chosen, rules)
+    finally:
+        for module in training:
+            module.training = True
+    return Profile(
+        model=name or type(model).__name__,
+        formats={item.name: item.describe() for item in parsed},
+        layers=described,
+        costs=costs,
+        resources=tables,
+        provenance=Provenance(
+            data_sha256=digest(kept),
+            seed=seed,
+            versions={item: metadata.version(item) for item in _VERSIONED},
+            notes=notes if rounding == NEAREST else notes | {"/costs": f"weights rounded with {rounding}"},
+        ),
+    )
+
+
+def _require_roundable(others: Sequence[Row], rounding: Rounding) -> None:
+    stacked = [row.name for row in others if isinstance(row, ExpertRef)]
+    if stacked and rounding != NEAREST:
+        detail = (
+            f"experts in stacks, such as {stacked[0]!r}, are rounded to nearest only, got {rounding.method!r}; profile "
+            "inside split_experts(model), which makes them layers"
+        )
+        raise InvalidInputError(Fault("/rounding", detail))
+
+
+def distinct(formats: Sequence[str]) -> Sequence[str]:
+    """Make sure that there are formats, and no two columns for one.
+
+    Args:
+        formats: Format names.
+
+    Returns:
+        The same names.
+
+    Raises:
+        InvalidInputError: There are none, or a name comes twice.
+    """
+    if not formats or len(set(formats)) != len(formats):
+        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
+    return formats
+
+
+def _chosen(
+    estimators: Sequence[str] | Mapping[str, Estimator], spending: Iterable[str]
+) -> Mapping[str, Estimator]:
+    both = sorted(set(estimators) & set(spending))
+    if both:
+        detail = f"{both[0]!r} is the name of the resource; give this cost table another"
+        raise InvalidInputError(Fault("/estimators", detail))
+    if isinstance(estimators, Mapping):
+        return estimators
+    for name in estimators:
+        if name not in ESTIMATORS:
+            raise InvalidInputError(Fault("/estimators", unknown(name, ESTIMATORS, "estimator")))
+    return {name: ESTIMATORS[name] for name in estimators}

@@ -1,0 +1,1 @@
+"""Relevance, propagated backwards through a model."""

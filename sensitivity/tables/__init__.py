@@ -1,0 +1,1 @@
+"""Tables compared with each other and made of each other."""

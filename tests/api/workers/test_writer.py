@@ -1,0 +1,50 @@
+"""News wait for their time, answers do not, and no news come after the answer."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from api.workers.frames import framed, read
+from api.workers.writer import Outlet
+
+
+def heads(channel: io.BytesIO) -> list[dict[str, Any]]:
+    channel.seek(0)
+    found = []
+    while (message := read(channel)) is not None:
+        found.append(message[0])
+    return found
+
+
+def test_news_are_passed_on_in_their_order() -> None:
+    channel = io.BytesIO()
+    outlet = Outlet(channel)
+    outlet.tell({"gap": 0.5})
+    outlet.send(framed({"profile": "a", "known": False}))
+    outlet.tell({"gap": 0.25})
+    outlet.pass_on()
+    outlet.pass_on()
+    assert heads(channel) == [
+        {"profile": "a", "known": False},
+        {"told": {"gap": 0.5}},
+        {"told": {"gap": 0.25}},
+    ]
+
+
+def test_an_answer_makes_news_old() -> None:
+    channel = io.BytesIO()
+    outlet = Outlet(channel)
+    outlet.tell({"gap": 0.5})
+    outlet.answer(framed({"done": {}}))
+    outlet.pass_on()
+    assert heads(channel) == [{"done": {}}]
+
+
+def test_of_too_many_news_the_oldest_are_lost() -> None:
+    channel = io.BytesIO()
+    outlet = Outlet(channel)
+    for at in range(1500):
+        outlet.tell({"at": at})
+    outlet.pass_on()
+    assert [head["told"]["at"] for head in heads(channel)] == list(range(500, 1500))

@@ -1,0 +1,269 @@
+"""The real encoder on real text, and its loss against the textbook."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+
+import sensitivity.models.text_encoder
+from allocator import InvalidInputError, MissingPackageError
+from sensitivity.models.text_encoder import (
+    TextEncoder,
+    Tokenizer,
+    cosine_distance,
+    encode,
+    info_nce,
+    load_text_encoder,
+    minilm_folder,
+    pair_batches,
+)
+
+Pairs = list[tuple[str, str]]
+TEXTS = [
+    "A cat sat on the mat.",
+    "Quantization",
+    "A much longer sentence about cats, mats and everything else.",
+]
+
+
+# Embeddings
+
+
+def test_embeddings_have_unit_length(encoder: TextEncoder, tokenizer: Tokenizer) -> None:
+    with torch.no_grad():
+        embeddings = encode(encoder, tokenizer(TEXTS))
+    assert embeddings.shape == (3, 384)
+    np.testing.assert_allclose(embeddings.norm(dim=1), 1, rtol=1e-6)
+
+
+def test_padding_does_not_change_an_embedding(encoder: TextEncoder, tokenizer: Tokenizer) -> None:
+    with torch.no_grad():
+        together = encode(encoder, tokenizer(TEXTS))
+        alone = torch.cat([encode(encoder, tokenizer([text])) for text in TEXTS])
+    assert tokenizer(TEXTS)["attention_mask"].sum(1).unique().numel() == 3
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+def test_meaning_is_close_to_meaning(encoder: TextEncoder, tokenizer: Tokenizer) -> None:
+    # That the right weights were loaded, and all of them.
+    texts = ["A man is eating food.", "Somebody eats a meal.", "The stock market fell."]
+    with torch.no_grad():
+        embeddings = encode(encoder, tokenizer(texts))
+    scores = embeddings @ embeddings.T
+    assert scores[0, 1] > 0.6
+    assert scores[0, 2] < 0.2
+
+
+def test_pooling_is_the_mean_over_tokens_without_padding(encoder: TextEncoder, tokenizer: Tokenizer) -> None:
+    batch = tokenizer(TEXTS)
+    with torch.no_grad():
+        hidden = encoder.backbone(**batch).last_hidden_state.double().numpy()
+        embeddings = encode(encoder, batch).numpy()
+    for row, mask, embedding in zip(hidden, batch["attention_mask"].numpy(), embeddings, strict=True):
+        mean = row[mask == 1].mean(axis=0)
+        np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_texts_are_cut_at_the_limit(tokenizer: Tokenizer) -> None:
+    long = " ".join(["word"] * 500)
+    assert tokenizer([long])["input_ids"].shape == (1, 64)
+    assert tokenizer.max_tokens == 64
+    assert set(tokenizer([long])) == {"input_ids", "attention_mask"}
+
+
+def test_the_encoder_comes_in_evaluation_mode(encoder: TextEncoder) -> None:
+    assert not any(module.training for module in encoder.modules())
+
+
+# Loading
+
+
+def test_a_folder_of_another_kind_of_model_can_be_loaded(tmp_path: Path) -> None:
+    # DistilBERT knows no pooling layer that could be left out.
+    config = transformers.DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=30522)
+    transformers.DistilBertModel(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copy(minilm_folder() / name, tmp_path)
+    encoder, tokenizer = load_text_encoder(tmp_path, max_tokens=8)
+    with torch.no_grad():
+        embeddings = encode(encoder, tokenizer([*TEXTS, " ".join(["word"] * 20)]))
+    assert embeddings.shape == (4, 16)
+    assert tokenizer(["word " * 20])["input_ids"].shape == (1, 8)
+    assert not encoder.training
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    detail = "/model: expected a folder with config.json, weights and tokenizer, got "
+    with pytest.raises(InvalidInputError, match=detail):
+        load_text_encoder(tmp_path)
+    with pytest.raises(InvalidInputError, match=detail):
+        load_text_encoder(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("config", ["{}", "{", None], ids=["empty", "broken", "without weights"])
+def test_a_folder_with_half_a_model_is_refused(tmp_path: Path, config: str | None) -> None:
+    text = (minilm_folder() / "config.json").read_text() if config is None else config
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InvalidInputError, match="/model"):
+        load_text_encoder(tmp_path)
+
+
+def test_without_the_package_of_the_model_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sensitivity.models.text_encoder, "_MINILM_PACKAGE", "a_package_that_nobody_has")
+    with pytest.raises(
+        MissingPackageError, match="all-MiniLM-L6-v2 is not on this machine; install it with: pip"
+    ):
+        load_text_encoder()
+
+
+def test_without_transformers_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(
+        MissingPackageError, match=r"transformers is needed here .* pip install 'bitalloc\[models\]'"
+    ):
+        load_text_encoder()
+
+
+def test_loading_leaves_the_messages_of_transformers_as_they_were(tmp_path: Path) -> None:
+    log = transformers.utils.logging
+    before = log.get_verbosity(), log.is_progress_bar_enabled()
+    (tmp_path / "config.json").write_text("{}")
+    log.set_verbosity_info()
+    log.enable_progress_bar()
+    try:
+        with pytest.raises(ValueError, match="model"):
+            load_text_encoder(tmp_path)
+        assert log.get_verbosity() == log.INFO
+        assert log.is_progress_bar_enabled()
+    finally:
+        log.set_verbosity(before[0])
+        if not before[1]:
+            log.disable_progress_bar()
+
+
+# Batches of pairs
+
+
+def numbered(count: int) -> Pairs:
+    """Queries and documents that differ in length, the longest first."""
+    return [(f"query {index}", "word " * (count - index)) for index in range(count)]
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_no_batch_has_a_single_pair_and_none_is_lost(tokenizer: Tokenizer, count: int, size: int) -> None:
+    batches = pair_batches(tokenizer, numbered(count), size)
+    rows = [len(batch["input_ids"]) for batch in batches]
+    assert sum(rows) == 2 * count
+    assert all(row % 2 == 0 and 4 <= row <= 2 * (size + 1) for row in rows)
+    assert all(row == 2 * size for row in rows[:-1])
+
+
+def test_the_two_texts_of_a_pair_are_in_consecutive_rows_and_short_pairs_come_first(
+    tokenizer: Tokenizer,
+) -> None:
+    pairs = numbered(4)
+    batches = pair_batches(tokenizer, pairs, 2)
+    for batch, chosen in zip(batches, [(3, 2), (1, 0)], strict=True):
+        expected = tokenizer([text for index in chosen for text in pairs[index]])
+        assert torch.equal(batch["input_ids"], expected["input_ids"])
+        assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+
+
+def test_one_pair_per_batch_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InvalidInputError, match="at least"):
+        pair_batches(tokenizer, numbered(3), 1)
+
+
+@pytest.mark.parametrize(("count", "per_batch"), [(0, 4), (1, 4), (4, 1), (4, 0)])
+def test_too_few_pairs_for_a_contrast_are_refused(tokenizer: Tokenizer, count: int, per_batch: int) -> None:
+    pairs = [("query", "document")] * count
+    with pytest.raises(
+        InvalidInputError, match="/pairs: expected at least 2 pairs in batches of at least 2, got"
+    ):
+        pair_batches(tokenizer, pairs, per_batch)
+
+
+# The loss
+
+
+class Lookup(nn.Module):
+    """An encoder that knows every embedding by heart."""
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(nn.functional.normalize(rows, dim=-1))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        del attention_mask
+        return self.rows[input_ids[:, 0]]
+
+
+def lookup(count: int = 8) -> tuple[Lookup, Mapping[str, Tensor]]:
+    torch.manual_seed(0)
+    ids = torch.arange(count)[:, None]
+    return Lookup(torch.randn(count, 5, dtype=torch.float64)), {"input_ids": ids, "attention_mask": ids}
+
+
+def textbook(embeddings: np.ndarray, temperature: float) -> list[float]:
+    queries, documents = embeddings[0::2], embeddings[1::2]
+    losses = []
+    for index, query in enumerate(queries):
+        scores = np.exp(documents @ query / temperature)
+        losses.append(-np.log(scores[index] / scores.sum()))
+    return losses
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+def test_the_loss_is_the_textbook_one(temperature: float) -> None:
+    model, batch = lookup()
+    expected = textbook(model.rows.detach().numpy(), temperature)
+    np.testing.assert_allclose(info_nce(model, batch, temperature).detach(), expected, rtol=1e-10)
+
+
+def test_the_loss_of_the_real_encoder_is_the_textbook_one(
+    encoder: TextEncoder, tokenizer: Tokenizer, pairs: Pairs
+) -> None:
+    (batch,) = pair_batches(tokenizer, pairs[:4], 4)
+    with torch.no_grad():
+        losses, embeddings = info_nce(encoder, batch), encode(encoder, batch).double().numpy()
+    np.testing.assert_allclose(losses, textbook(embeddings, 0.05), rtol=1e-3, atol=1e-5)
+
+
+def test_gradients_of_a_pair_reach_its_own_two_rows_only() -> None:
+    model, batch = lookup()
+    losses = info_nce(model, batch)
+    for index, loss in enumerate(losses):
+        (gradient,) = torch.autograd.grad(loss, [model.rows], retain_graph=True)
+        touched = gradient.abs().sum(1).nonzero().flatten().tolist()
+        assert touched == [2 * index, 2 * index + 1]
+
+
+def test_gradients_are_those_of_the_textbook_with_the_other_documents_held_constant() -> None:
+    model, batch = lookup(4)
+    (gradient,) = torch.autograd.grad(info_nce(model, batch, 0.5)[0], [model.rows])
+    query, own, _, other = model.rows.detach().numpy()
+    share = 1 / (1 + np.exp((other - own) @ query / 0.5))
+    np.testing.assert_allclose(gradient[0], (1 - share) * (other - own) / 0.5, rtol=1e-10)
+    np.testing.assert_allclose(gradient[1], (share - 1) * query / 0.5, rtol=1e-10)
+
+
+def test_the_distance_of_directions() -> None:
+    first, second = (
+        torch.tensor([[1.0, 0], [0, 1], [0.6, 0.8]]),
+        torch.tensor([[1.0, 0], [1, 0], [-0.6, -0.8]]),
+    )
+    made: Any = cosine_distance(first, second)
+    assert made.dtype == torch.float64
+    np.testing.assert_allclose(made, [0, 1, 2], atol=1e-7)
