@@ -18,7 +18,7 @@ from allocator import InvalidInputError
 from sensitivity.engines.fingerprint import fingerprint
 from tests.sensitivity.resumed import distance, outputs, shift
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def bound(value: object) -> Any:

@@ -23,7 +23,7 @@ from sensitivity.engines.journal import Journal
 from tests.sensitivity import resumed
 from tests.sensitivity.resumed import FORMATS, Noting, run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PIECES = 2 * 5 * len(FORMATS)  # tables × layers × formats
 
 
