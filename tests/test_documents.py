@@ -130,8 +130,8 @@ def test_the_pages_of_the_service_run(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_every_make_target_in_the_documents_exists() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    for fmt in set(re.findall(r"`?\bmake ([a-z-]+)`?", text)) - {"it"}:
-        subprocess.run(["make", "--dry-run", fmt], cwd=ROOT, check=True, capture_output=True)
+    for target in set(re.findall(r"`?\bmake ([a-z-]+)`?", text)) - {"it"}:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_relative_links_lead_somewhere() -> None:
