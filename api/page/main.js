@@ -16,7 +16,7 @@ const BUSY_MS = 1000;
 const RESAMPLES = 100;
 const LARGE = 2000; // layers beyond which exact points and resamples are few
 
-const shown = { profile: null, calls: null, front: null, budget: 0, steps: 0, exact: null, plan: null, kept: null };
+const shown = { profile: null, calls: null, front: null, budget: 0, steps: 0, exact: null, plan: null, kept: null, typing: null };
 let charts = [];
 let settling = null;
 let timer = 0;
@@ -260,6 +260,7 @@ async function typed(text) {
 
 /** The allocation for the budget that is shown, solved for if the slider has not rested yet. */
 async function current() {
+  await shown.typing;
   if (!shown.exact) await settle();
   return shown.exact;
 }
@@ -308,7 +309,7 @@ $("budget").addEventListener("input", (event) => {
   const { front } = shown;
   pick(front.spend[0] + ((front.spend.at(-1) - front.spend[0]) * event.target.value) / POSITIONS);
 });
-$("amount").addEventListener("change", (event) => attempt(() => typed(event.target.value)));
+$("amount").addEventListener("change", (event) => { shown.typing = attempt(() => typed(event.target.value)); });
 $("to-knee").addEventListener("click", () => pick(shown.front.spend[shown.front.knee]));
 $("compare").addEventListener("click", () => attempt(async () => {
   const names = [$("first").value, $("second").value];
