@@ -22,16 +22,15 @@ def private_folder(folder: Path, setting: str) -> None:
         InvalidInputError: It cannot be made, or nothing can be written into it.
     """
     try:
-        new = not folder.exists()
         folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
-        if not new and _is_ours(folder):
-            folder.chmod(_FOLDER)
     except OSError as error:
         detail = f"the data folder cannot be made: {error}; name another one"
         raise InvalidInputError(Fault(setting, detail)) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         detail = f"the data folder {folder} cannot be written by this user; name another one or change its permissions"
         raise InvalidInputError(Fault(setting, detail))
+    if _is_ours(folder):
+        folder.chmod(_FOLDER)
 
 
 def private_file(path: Path, setting: str) -> None:
@@ -66,4 +65,5 @@ def _is_ours(folder: Path) -> bool:
     # A folder of an earlier release, made with wider permissions; never somebody's home or /tmp.
     names = [entry.name for entry in folder.iterdir()]
     known = all(name.startswith(("bitalloc.db", "queue.db", "reserve")) for name in names)
-    return bool(names) and known and folder.stat().st_uid == os.getuid()
+    status = folder.stat()
+    return bool(names) and known and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != _FOLDER

@@ -95,8 +95,18 @@ class Pool:
         missing = self.size - len(self._living) - len(self._starting)
         for _ in range(missing):
             self._start()
-        if missing < 0 and not self._idle.empty():
+        if missing < 0 and not self._stopped_one_that_starts() and not self._idle.empty():
             self._rest(self._idle.get_nowait())
+
+    def _stopped_one_that_starts(self) -> bool:
+        # Rather than one that works: between its end and the start of the other there might be none.
+        if not self._starting:
+            return False
+        starting = self._starting.pop()
+        self._ending.add(starting)
+        starting.add_done_callback(self._ending.discard)
+        starting.cancel()
+        return True
 
     def _rest(self, child: Child) -> None:
         if len(self._living) + len(self._starting) > self.size or self._closed:
@@ -148,4 +158,5 @@ class Pool:
         for starting in self._starting:
             starting.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
-        await asyncio.gather(*(child.kill() for child in self._living), *self._ending)
+        await asyncio.gather(*(child.kill() for child in self._living))
+        await asyncio.gather(*self._ending, return_exceptions=True)
