@@ -19,6 +19,7 @@ from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import Queue
 from api.jobs.retention import keep_tidy
 from api.jobs.runs import Run
+from api.keys.quotas import require_room_for_a_job
 from api.settings import Settings
 from api.store import PASSING, Store, new_id
 from api.store.ids import made_at
@@ -80,7 +81,7 @@ class Jobs:
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
         options = {"id": run.id, "max_time_limit_s": limit_s, "all_news": identifier is not None}
-        task = Task("allocate", body, options, self._profiles.of(owner))
+        task = Task("allocate", owner, body, options, self._profiles.of(owner))
         doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
         run.attach(asyncio.ensure_future(doing))
         return run
@@ -92,7 +93,7 @@ class Jobs:
             owner: Whose it is.
             body: The body of the request.
         """
-        task = Task("check", body, {}, self._profiles.of(owner))
+        task = Task("check", owner, body, {}, self._profiles.of(owner))
         await self._pool.run(task, self._settings.max_time_limit_s)
 
     async def keep_going(self, run: Run, accept: Accept) -> None:
@@ -153,6 +154,7 @@ class Jobs:
 
         def keep(store: Store) -> None:
             with store.writing() as connection:
+                require_room_for_a_job(connection, job.owner, self._settings.max_jobs_per_key)
                 add_job(connection, job, request)
                 accept(connection, job)
 

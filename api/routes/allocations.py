@@ -71,6 +71,7 @@ async def allocate(
     finished whatever happens to this service; `Location` says where to follow it.
     """  # noqa: DOC201 - the docstring is the description in the OpenAPI document
     body = await json_body(request)
+    await shared.quota.check(owner, len(body))
     return await once(request, key, owner, shared, lambda settle: _planned(body, owner, shared, wait, settle))
 
 

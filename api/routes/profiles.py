@@ -106,7 +106,8 @@ async def delete(sha256: Digest, owner: Owner, shared: Shared) -> None:
 
 
 async def _store(body: bytes, sha256: str | None, owner: str, shared: Resources) -> Response:
-    done = await shared.pool.run(Task("profile", body, {"sha256": sha256}), _LIMIT_S)
+    await shared.quota.check(owner, len(body))
+    done = await shared.pool.run(Task("profile", owner, body, {"sha256": sha256}), _LIMIT_S)
     facts = done.facts
     stored, new = await in_writing(
         put_profile,
