@@ -32,11 +32,15 @@ class Settings(BaseSettings):
         max_rules: Entries of ``pin``, ``allow``, ``forbid``, ``limits``, ``budgets`` and ``batch``, each.
         max_time_limit_s: Longest time limit that a request may ask for, and the one it gets when it asks for none.
         max_requests_per_minute: Requests per minute and API key, in each replica, unless the key has its own limit.
+        max_running_per_key: Tasks of one API key that workers do at a time, in each replica; 0 for all workers but one.
+        max_waiting_per_key: Requests of one API key that wait for a worker at a time, in each replica; beyond, 429.
+        max_jobs_per_key: Jobs of one API key that are queued or running at a time; beyond, 429.
+        max_stored_bytes_per_key: What one API key may store, packed; beyond, 507 until it has deleted something.
         cors_origins: Origins whose pages may call the service, separated by commas; none by default.
         log_level: Least level that is logged.
         data_dir: Folder of the embedded database; made when it is missing.
-        database_url: Database that several replicas share, ``postgresql+psycopg://user:password@host/name``; the
-            embedded one in ``data_dir`` when absent.
+        database_url: Database that several replicas share, ``postgresql+psycopg://user:password@host/name``, or a
+            file, ``sqlite:///path/of/a/file``; the embedded one in ``data_dir`` when absent.
         workers: Processes that solve; 0 for one per core and one more.
         worker_memory_bytes: Address space that a worker may take before its solve fails.
         overrun_s: Time past its limit that a solve gets before it is killed.
@@ -65,6 +69,10 @@ class Settings(BaseSettings):
     max_rules: _Positive = 1_000
     max_time_limit_s: _Seconds = 60.0
     max_requests_per_minute: _Positive = 6_000
+    max_running_per_key: Annotated[int, Field(ge=0, le=256)] = 0
+    max_waiting_per_key: _Positive = 1_000
+    max_jobs_per_key: _Positive = 1_000
+    max_stored_bytes_per_key: _Positive = 8 * 2**30
     data_dir: Path = Field(default_factory=lambda: _data_home() / "bitalloc")
     database_url: str | None = None
     workers: Annotated[int, Field(ge=0, le=256)] = 0
