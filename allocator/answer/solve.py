@@ -32,7 +32,8 @@ def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``,
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
+        ``pin``,
             ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
 
     Returns:

@@ -53,7 +53,8 @@ def surface(
         profile: A profile, its JSON, or the path of a JSON file.
         resources: The two resources, or costs.
         points: Number of budgets on each axis.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and ``time_limit_s``
+        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and
+        ``time_limit_s``
             is for each.
 
     Returns:

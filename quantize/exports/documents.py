@@ -9,7 +9,7 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, require
-from quantize.formats import Format, parse_format
+from quantize.formats import StorageFormat, parse_format
 
 Place = tuple[str | int, ...]
 
@@ -167,7 +167,7 @@ def width(settings: Mapping[str, Any], key: str, *where: str | int, default: int
     return bits
 
 
-def integer(bits: int, group_size: int | None, *, symmetric: bool) -> Format:
+def integer(bits: int, group_size: int | None, *, symmetric: bool) -> StorageFormat:
     """The integer format of other tools' numbers.
 
     Args:
@@ -184,10 +184,12 @@ def integer(bits: int, group_size: int | None, *, symmetric: bool) -> Format:
     """
     size = group_size if group_size and group_size > 0 else None
     name = f"{'' if symmetric else 'u'}int{bits}" + (f"-g{size}" if size else "")
-    return Format(name, bits, symmetric=symmetric, group_size=size)
+    return StorageFormat(name, bits, symmetric=symmetric, group_size=size)
 
 
-def named_float(names: Mapping[str, str], own: str, bits: int, group_size: int | None) -> Format | None:
+def named_float(
+    names: Mapping[str, str], own: str, bits: int, group_size: int | None
+) -> StorageFormat | None:
     """One of our floating-point formats by another tool's name for it.
 
     Args:
@@ -208,7 +210,7 @@ def named_float(names: Mapping[str, str], own: str, bits: int, group_size: int |
     return next((item for item in formats if (item.bits, item.group_size) == (bits, size)), None)
 
 
-def most_common(formats: Iterable[Format]) -> Format:
+def most_common(formats: Iterable[StorageFormat]) -> StorageFormat:
     """What a file states once, so that it names only the exceptions.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from allocator import Fault, InvalidInputError
 from quantize.exports.names import glob_literal, literal
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 
 Mode = Literal["fullmatch", "match", "search"]
 #: Embeddings, by the names that transformers gives them; tools that quantize Linear layers pass them over.
@@ -32,7 +32,7 @@ class Rule:
 
     text: str
     pattern: re.Pattern[str]
-    format: Format | None
+    format: StorageFormat | None
     name: str | None = None
     mode: Mode = "fullmatch"
 
@@ -60,7 +60,7 @@ class Rules:
     """
 
     rules: tuple[Rule, ...]
-    default: Format | None = None
+    default: StorageFormat | None = None
     notes: tuple[str, ...] = ()
     outside: re.Pattern[str] | None = None
 
@@ -74,29 +74,31 @@ class Resolved:
         unused: Patterns that match no layer.
     """
 
-    formats: dict[str, Format | None]
+    formats: dict[str, StorageFormat | None]
     unused: tuple[str, ...]
 
 
-def exact(name: str, target: Format | None) -> Rule:
+def exact(name: str, fmt: StorageFormat | None) -> Rule:
     """A rule for one name.
 
     Args:
         name: The name.
-        target: What it gets.
+        fmt: What it gets.
 
     Returns:
         The rule.
     """
-    return Rule(name, re.compile(re.escape(name)), target, name)
+    return Rule(name, re.compile(re.escape(name)), fmt, name)
 
 
-def expression(text: str, target: Format | None, mode: Mode, where: str, shown: str | None = None) -> Rule:
+def expression(
+    text: str, fmt: StorageFormat | None, mode: Mode, where: str, shown: str | None = None
+) -> Rule:
     """A rule by regular expression.
 
     Args:
         text: The expression.
-        target: What matching layers get.
+        fmt: What matching layers get.
         mode: How the runtime applies it.
         where: JSON pointer, for the message.
         shown: The pattern as it stands in the file, where that is more than the expression.
@@ -112,20 +114,20 @@ def expression(text: str, target: Format | None, mode: Mode, where: str, shown: 
     except re.error as error:
         raise InvalidInputError(Fault(where, f"{text!r} is no regular expression: {error}")) from error
     closed = mode == "fullmatch" or (text.endswith("$") and (mode == "match" or text.startswith("^")))
-    return Rule(shown or text, pattern, target, literal(text) if closed else None, mode)
+    return Rule(shown or text, pattern, fmt, literal(text) if closed else None, mode)
 
 
-def shell(text: str, target: Format | None) -> Rule:
+def shell(text: str, fmt: StorageFormat | None) -> Rule:
     """A rule by shell pattern.
 
     Args:
         text: The pattern.
-        target: What matching layers get.
+        fmt: What matching layers get.
 
     Returns:
         The rule.
     """
-    return Rule(text, re.compile(fnmatch.translate(text)), target, glob_literal(text))
+    return Rule(text, re.compile(fnmatch.translate(text)), fmt, glob_literal(text))
 
 
 def resolve(
@@ -146,7 +148,7 @@ def resolve(
     """
     if layers is None:
         return Resolved(_spelled_out(rules), ())
-    formats: dict[str, Format | None] = {}
+    formats: dict[str, StorageFormat | None] = {}
     used: set[int] = set()
     by_name = {
         rule.name: index for index, rule in reversed(list(enumerate(rules.rules))) if rule.name is not None
@@ -169,14 +171,14 @@ def resolve(
     return Resolved(formats, tuple(unused))
 
 
-def _spelled_out(rules: Rules) -> dict[str, Format | None]:
+def _spelled_out(rules: Rules) -> dict[str, StorageFormat | None]:
     wide = [rule.text for rule in rules.rules if rule.name is None]
     if rules.default is not None:
         wide.append(f"all others: {rules.default.name}")
     if wide:
         detail = f"the file names layers by pattern ({wide[0]!r}); give the names of the model's layers"
         raise InvalidInputError(Fault("/layers", detail))
-    formats: dict[str, Format | None] = {}
+    formats: dict[str, StorageFormat | None] = {}
     for rule in rules.rules:
         formats.setdefault(str(rule.name), rule.format)
     return formats

@@ -11,7 +11,7 @@ from importlib import import_module
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import unknown
 from quantize.exports import load_target, read
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.lint.findings import Case, Finding, Runtime
 from quantize.lint.model import Model, model_of_folder, model_of_profile
 from quantize.lint.rules import readable
@@ -111,7 +111,7 @@ def lint_files(
     return _findings(case, of)
 
 
-def _only(formats: Mapping[str, Format]) -> Model:
+def _only(formats: Mapping[str, StorageFormat]) -> Model:
     return Model(dict.fromkeys(formats))
 
 
