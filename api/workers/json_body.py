@@ -14,6 +14,7 @@ from api.workers.json_limits import JsonLimits
 _TWICE = re.compile(r'Detected duplicate key "(.*)" at line \d+ column \d+', re.DOTALL)
 _TOO_DEEP = "recursion limit exceeded"
 _SHOWN = 80
+_START_BYTES = 4096
 
 
 def decoded(body: bytes, limits: JsonLimits) -> object:
@@ -35,13 +36,16 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
         {'gap': 0.5}
     """
     # Every value takes a byte and has one of these before it: twenty million empty lists would be gigabytes of objects.
-    if len(body) > limits.max_json_values and sum(map(body.count, b"[{,:")) >= limits.max_json_values:
+    much = len(body) > limits.max_json_values and sum(map(body.count, b"[{,:")) >= limits.max_json_values
+    try:
+        # Of a body that is too large only the start, for what is nested too deep as well is so from there.
+        document: object = jiter.from_json(body[:_START_BYTES] if much else body, catch_duplicate_keys=True)
+    except ValueError as error:
+        if not much or str(error).startswith(_TOO_DEEP):
+            raise InvalidJsonError(_explained(body, str(error), limits)) from None
+    if much:
         detail = f"expected at most {limits.max_json_values} brackets, commas and colons in one body"
         raise InvalidInputError(Fault("", f"{detail}; the operator can raise BITALLOC_MAX_JSON_VALUES"))
-    try:
-        document: object = jiter.from_json(body, catch_duplicate_keys=True)
-    except ValueError as error:
-        raise InvalidJsonError(_explained(body, str(error), limits)) from None
     if faults := list(_oversized(document, limits)):
         raise InvalidInputError(*faults)
     return document
