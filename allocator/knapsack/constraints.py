@@ -12,6 +12,7 @@ import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.patterns import captured, matching
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from allocator.contract.profile import Profile, ResourceTable
 from allocator.contract.quantity import exact_quantity
 from allocator.contract.request import Amount, Limit, Request
@@ -25,6 +26,9 @@ from allocator.knapsack.tables import (
     named_table,
     values_of,
 )
+
+#: Processor time for comparing one pattern with all names.
+_PATTERN_S = 2.0
 
 #: Budget on the stored bits per weight, a view of the table ``weight_bytes``.
 EFFECTIVE_BITS = "effective_bits"
@@ -333,9 +337,14 @@ def _each(
         yield "", layers
         return
     groups: dict[str, list[int]] = {}
-    for layer in layers:
-        if text := captured(pattern, names[layer]):
-            groups.setdefault(text, []).append(layer)
+    try:
+        with processor_time(_PATTERN_S):
+            for layer in layers:
+                if text := captured(pattern, names[layer]):
+                    groups.setdefault(text, []).append(layer)
+    except ProcessorTimeError as error:
+        shown = pattern[:100]
+        raise ValueError(f"each: {shown!r} takes too long to compare with the names; use fewer *") from error
     if not groups:
         raise ValueError(f"each: {pattern!r} fits no layer in scope, for example not {names[layers[0]]!r}")
     yield from ((text, tuple(members)) for text, members in groups.items())

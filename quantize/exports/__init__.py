@@ -12,6 +12,7 @@ from pathlib import Path
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
 from quantize.exports.fit import fit
+from quantize.exports.reading import rules_of
 from quantize.exports.result import Export, Loss, Reading, write
 from quantize.exports.rules import resolve
 from quantize.exports.target import ExportTarget
@@ -123,7 +124,7 @@ def read(
         {'up': 'int8', 'down': 'fp16'}
     """
     of = load_target(target)
-    rules = of.parse(files)
+    rules = rules_of(of, files)
     given = dict(names or {})
     found = resolve(rules, layers, lambda layer: given.get(layer) or of.own_name(layer))
     back = {own: layer for layer, own in given.items()}

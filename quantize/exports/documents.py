@@ -9,9 +9,12 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, require
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from quantize.formats import StorageFormat, parse_format
 
 Place = tuple[str | int, ...]
+#: Processor time for reading one file.
+_MOST_S = 2.0
 
 
 def written(document: object) -> str:
@@ -64,9 +67,18 @@ def read_yaml(files: Mapping[str, str]) -> tuple[Any, str]:
     if name is None:
         raise InvalidInputError(Fault("", f"expected a .yaml file, got {', '.join(files) or 'nothing'}"))
     try:
-        return yaml.safe_load(files[name]), name
+        with processor_time(_MOST_S):
+            return yaml.safe_load(files[name]), name
     except yaml.YAMLError as error:
         raise InvalidInputError(Fault(f"/{name}", f"expected YAML: {error}")) from error
+    except ProcessorTimeError as error:
+        detail = f"expected a configuration that is read within {_MOST_S:g} s; this one is too large or nested too deep"
+        raise InvalidInputError(Fault(f"/{name}", detail)) from error
+    except RecursionError as error:
+        raise InvalidInputError(Fault(f"/{name}", "expected YAML: it is nested too deep")) from error
+    except Exception as error:
+        # A value that its tag does not take (`!!int x`, the date 2001-99-99) fails inside of PyYAML in a dozen ways.
+        raise InvalidInputError(Fault(f"/{name}", f"expected YAML: {str(error)[:200]}")) from error
 
 
 def table(value: object, *where: str | int) -> dict[str, Any]:

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from allocator import Fault, InvalidInputError
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from quantize.exports.names import glob_literal, literal
 from quantize.formats import StorageFormat
 
+#: Processor time for the patterns of one file, of which whole models need milliseconds.
+MOST_S = 2.0
+_SHOWN = 200
 Mode = Literal["fullmatch", "match", "search"]
 #: Embeddings, by the names that transformers gives them; tools that quantize Linear layers pass them over.
 EMBEDDINGS = re.compile(r"(?:^|\.)(?:\w*embed_tokens|\w*embeddings?|wte|wpe)$")
@@ -111,8 +115,9 @@ def expression(
     """
     try:
         pattern = re.compile(text)
-    except re.error as error:
-        raise InvalidInputError(Fault(where, f"{text!r} is no regular expression: {error}")) from error
+    except (re.error, RecursionError, OverflowError) as error:
+        detail = f"{text[:_SHOWN]!r} is no regular expression: {error}"
+        raise InvalidInputError(Fault(where, detail)) from error
     closed = mode == "fullmatch" or (text.endswith("$") and (mode == "match" or text.startswith("^")))
     return Rule(shown or text, pattern, fmt, literal(text) if closed else None, mode)
 
@@ -144,7 +149,8 @@ def resolve(
         What each layer gets, in the order of ``layers``.
 
     Raises:
-        InvalidInputError: The rules name layers by pattern or by default, and no layers were given.
+        InvalidInputError: The rules name layers by pattern or by default, and no layers were given; or a
+            pattern takes too long to match.
     """
     if layers is None:
         return Resolved(_spelled_out(rules), ())
@@ -154,21 +160,37 @@ def resolve(
         rule.name: index for index, rule in reversed(list(enumerate(rules.rules))) if rule.name is not None
     }
     patterns = [(index, rule) for index, rule in enumerate(rules.rules) if rule.name is None]
-    for layer in layers:
-        own = own_name(layer)
-        if own is None:
-            formats[layer] = None
-            continue
-        hits = [index for index, rule in patterns if rule.matches(own)]
-        hits += [by_name[own]] if own in by_name else []
-        used.update(hits)
-        default = None if rules.outside is not None and rules.outside.search(own) else rules.default
-        formats[layer] = rules.rules[min(hits)].format if hits else default
+    with processor_time(MOST_S):
+        for layer in layers:
+            own = own_name(layer)
+            if own is None:
+                formats[layer] = None
+                continue
+            hits = _hits(patterns, own)
+            hits += [by_name[own]] if own in by_name else []
+            used.update(hits)
+            default = None if rules.outside is not None and rules.outside.search(own) else rules.default
+            formats[layer] = rules.rules[min(hits)].format if hits else default
     names = {rule.name for index, rule in enumerate(rules.rules) if index in used and rule.name is not None}
     unused = [
         rule.text for index, rule in enumerate(rules.rules) if index not in used and rule.name not in names
     ]
     return Resolved(formats, tuple(unused))
+
+
+def _hits(patterns: Iterable[tuple[int, Rule]], name: str) -> list[int]:
+    hits = []
+    for index, rule in patterns:
+        try:
+            if rule.matches(name):
+                hits.append(index)
+        except ProcessorTimeError as error:
+            detail = (
+                f"the patterns of the file take more than {MOST_S:g} s to compare with the names of the layers; "
+                f"the last one was {rule.text[:_SHOWN]!r}, make it simpler or name the layers"
+            )
+            raise InvalidInputError(Fault("", detail)) from error
+    return hits
 
 
 def _spelled_out(rules: Rules) -> dict[str, StorageFormat | None]:
