@@ -9,14 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from allocator import Fault, InvalidInputError
 from allocator import Format as ProfileFormat
-from quantize.formats import parse_format
 from quantize.imports.files import only, read_bytes
 from quantize.imports.scores import Pair, Request, Scores
+from quantize.llama_types import format_named
 
 _COLUMNS = ("layer", "format", "cost", "bytes", "parameters", "unit", "bits")
 
@@ -45,7 +45,7 @@ def scores(request: Request) -> Scores:
         raise InvalidInputError(Fault(f"/{path.name}", detail))
     rows: dict[Pair, _Row] = {}
     faults: list[Fault] = []
-    for fields in reader:
+    for fields in _lines(reader, path.name):
         try:
             row = _row(fields, rows)
         except ValueError as error:
@@ -55,6 +55,13 @@ def scores(request: Request) -> Scores:
     if faults:
         raise InvalidInputError(*faults)
     return _scores(list(rows.values()))
+
+
+def _lines(reader: csv.DictReader[str], name: str) -> Iterator[Mapping[str, str | None]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InvalidInputError(Fault(f"/{name}", f"line {reader.line_num}: {error}")) from error
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,6 @@ def _format(name: str, bits: float | None) -> ProfileFormat:
             raise ValueError(f"expected more than 0 and at most 64 bits, got {bits}")
         return ProfileFormat(weight_bits=bits)
     try:
-        return parse_format(name).describe()
+        return format_named(name).describe()
     except InvalidInputError as error:
         raise ValueError(f"{error.faults[0].detail}; or give its bits in a column of that name") from error

@@ -83,3 +83,17 @@ def test_columns_that_are_missing_or_strange_are_named(tmp_path: Path, header: s
         InvalidInputError, match=r"/scores.csv: line 1: expected the columns layer, format, cost, bytes"
     ):
         _read(tmp_path, f"{header}\na,int4\n")
+
+
+def test_types_of_llama_cpp_are_formats_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("layer,format,cost\nup,Q4_K,2\nup,iq4_ks,3\nup,q8_0,1\n")
+    formats = import_scores("csv", [path]).formats
+    assert {name: found.weight_bits for name, found in formats.items()} == {"Q4_K": 4, "iq4_ks": 4, "q8_0": 8}
+
+
+def test_a_field_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(f"layer,format,cost\nup,int4,1\n{'x' * 200_000},int4,1\n")
+    with pytest.raises(InvalidInputError, match=r"/scores.csv: line 3: field larger than field limit"):
+        import_scores("csv", [path])
