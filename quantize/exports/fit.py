@@ -132,7 +132,7 @@ def _place(
     if wanted.activation_bits < 16 and wanted.name not in mask.named:
         without, reason = _place(parse_format(wanted.name.removesuffix("-dynamic")), target, native, row)
         return without, reason or "it says nothing of inputs that are rounded as they come"
-    known = wanted.name in target.formats or wanted.name in mask.named
+    known = wanted.name in target.formats or wanted.name in mask.named or target.takes(wanted)
     if known or (not wanted.floating and wanted.block_size is None and mask.has(wanted)):
         misfit = _misfit(wanted, target, row)
         if misfit is None:
@@ -157,7 +157,7 @@ def _misfit(fmt: StorageFormat, target: ExportTarget, row: int | None) -> str | 
 def _fitting(wanted: StorageFormat, target: ExportTarget, row: int | None) -> StorageFormat | None:
     if row is not None and _misfit(wanted, target, row):
         theirs = target.falls_back(wanted, row)
-        if theirs is not None:
+        if theirs is not None or wanted.floating:
             return theirs
     # Bits are what was planned; a finer group or one more zero point never makes the layer worse, a coarser may.
     options = [target.formats[name] for name in target.stand_ins if target.formats[name].bits == wanted.bits]

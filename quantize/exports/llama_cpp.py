@@ -149,6 +149,7 @@ TARGET = ExportTarget(
     falls_back=falls_back,
     layer_name=lambda tensor: tensor.removesuffix(".weight"),
     formats=OWN,
+    takes=lambda fmt: fmt.block_size is not None,
     stand_ins=("q2_k", "q3_k", "q6_k"),
     advice="llama-quantize --tensor-type-file tensor-types.txt in.gguf out.gguf Q4_0 (any quantized type: it is the "
     "base for tensors that the file does not name; not F16, which passes the file over)",

@@ -1,8 +1,8 @@
 """ModelOpt's checkpoints: ``hf_quant_config.json``, and the same section in ``config.json``.
 
 The newer file is flat (``quant_algo``, ``ignore``), the older has a section ``quantization`` (``exclude_modules``).
-What is stated once is for Linear layers: loaders look at no embedding. What is left out is named by shell patterns or by
-a part of a path; an entry of ``quantized_layers`` also stands for what is below it, as a module of experts.
+What is stated once is for Linear layers: loaders look at no embedding. What is left out is named by shell patterns or
+by a part of a path; an entry of ``quantized_layers`` also stands for what is below it, as a module of experts.
 
 Source: nvidia-modelopt 0.47, ``torch/export/quant_utils.py:process_layer_quant_config``, ``convert_hf_config.py``;
 SGLang 0.5.23, ``srt/layers/quantization/modelopt_quant.py`` (adapted from vLLM's ``modelopt.py``).

@@ -87,6 +87,7 @@ class ExportTarget:
         whole_blocks: Weights that a row has to be whole blocks of for a format; None where any row will do.
         falls_back: What the tool itself makes of a format where it has to be whole blocks and the row is not.
         formats: Formats that only this tool knows; a plan may name them.
+        takes: Whether it knows a format that is not listed there.
         stand_ins: Those of them that may stand for a format of the same bits that the mask lacks.
         advice: What the user has to do with the files.
     """
@@ -103,6 +104,7 @@ class ExportTarget:
     whole_blocks: Callable[[StorageFormat], int | None] = lambda fmt: None  # noqa: ARG005 - some tools pad
     falls_back: Callable[[StorageFormat, int], StorageFormat | None] = lambda fmt, row: None  # noqa: ARG005
     formats: Mapping[str, StorageFormat] = field(default_factory=dict)
+    takes: Callable[[StorageFormat], bool] = lambda fmt: False  # noqa: ARG005
     stand_ins: tuple[str, ...] = ()
     advice: str = ""
 

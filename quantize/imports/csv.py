@@ -31,7 +31,7 @@ def scores(request: Request) -> Scores:
         Its scores.
 
     Raises:
-        InvalidInputError: A line cannot be read; every such line is named.
+        InvalidInputError: Lines cannot be read; every such line is named, the same complaint once for all of its lines.
     """
     path = only(request.paths, "csv")
     text = read_bytes(path).decode("utf-8-sig", "replace")
@@ -44,24 +44,29 @@ def scores(request: Request) -> Scores:
         detail = f"line 1: expected the columns {', '.join(_COLUMNS)} (the last three optional), got {header}"
         raise InvalidInputError(Fault(f"/{path.name}", detail))
     rows: dict[Pair, _Row] = {}
-    faults: list[Fault] = []
+    complaints: dict[str, list[int]] = {}
     for fields in _lines(reader, path.name):
         try:
             row = _row(fields, rows)
         except ValueError as error:
-            faults.append(Fault(f"/{path.name}", f"line {reader.line_num}: {error}"))
+            complaints.setdefault(str(error), []).append(reader.line_num)
         else:
             rows[row.pair] = row
-    if faults:
-        raise InvalidInputError(*faults)
+    if complaints:
+        raise InvalidInputError(*(_fault(path.name, what, lines) for what, lines in complaints.items()))
     return _scores(list(rows.values()))
+
+
+def _fault(name: str, what: str, lines: list[int]) -> Fault:
+    more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+    return Fault(f"/{name}", f"line {lines[0]}{more}: {what}")
 
 
 def _lines(reader: csv.DictReader[str], name: str) -> Iterator[Mapping[str, str | None]]:
     try:
         yield from reader
     except csv.Error as error:
-        raise InvalidInputError(Fault(f"/{name}", f"line {reader.line_num}: {error}")) from error
+        raise InvalidInputError(Fault(f"/{name}", f"after line {reader.line_num}: {error}")) from error
 
 
 @dataclass(frozen=True)

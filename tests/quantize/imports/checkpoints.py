@@ -42,4 +42,5 @@ def checkpoint(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
         for name, shape in shapes.items()
     }
     write_tensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
     return folder

@@ -30,8 +30,10 @@ def _matrix(folder: Path, content: bytes) -> list[Path]:
 
 @pytest.mark.parametrize("kind", ["gguf", "legacy"])
 def test_an_importance_matrix_weighs_every_expert_by_its_own_inputs(tmp_path: Path, kind: str) -> None:
-    content = gguf(MATRIX, calls=1) if kind == "gguf" else legacy(
-        {name: values.reshape(-1) for name, values in MATRIX.items()}, calls=1
+    content = (
+        gguf(MATRIX, calls=1)
+        if kind == "gguf"
+        else legacy({name: values.reshape(-1) for name, values in MATRIX.items()}, calls=1)
     )
     model = checkpoint(tmp_path / "m", MIXTURE)
     profile = import_scores("imatrix", _matrix(tmp_path, content), formats=["int4-g32"], model=model)
@@ -61,7 +63,9 @@ def test_what_model_and_matrix_do_not_share_is_said(tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "m", MIXTURE)
     path = _matrix(tmp_path, gguf(MATRIX | {"blk.7.attn_q.weight": np.ones(32, np.float32)}))
     notes = import_scores("imatrix", path, formats=["int8"], model=model).provenance.notes
-    assert "no entry for them: model.embed_tokens, lm_head, model.layers.0.self_attn.o_proj" in notes["/layers"]
+    assert (
+        "no entry for them: model.embed_tokens, lm_head, model.layers.0.self_attn.o_proj" in notes["/layers"]
+    )
     assert notes["/source"].endswith("without a layer in the model: blk.7.attn_q.weight")
 
 
@@ -81,7 +85,10 @@ def test_what_is_no_mean_square_is_refused_by_tensor(value: float, shown: str, k
     bad[2:] = value
     with pytest.raises(InvalidInputError) as caught:
         mean_squares(kind({"fine": good, "one": bad, "two": bad}), "im")  # type: ignore[operator]
-    assert [fault.detail.partition("'")[2].partition("'")[0] for fault in caught.value.faults] == ["one", "two"]
+    assert [fault.detail.partition("'")[2].partition("'")[0] for fault in caught.value.faults] == [
+        "one",
+        "two",
+    ]
     assert f"holds {shown} (channel 2 and 1 more), which is no mean square" in str(caught.value)
 
 
