@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import Allocation, Fault, InvalidInputError, Profile
 from allocator.contract.errors import pointer, unknown
-from quantize.formats import StorageFormat, parse_format
+from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
+from quantize.llama_types import formats_named
 from quantize.rounding.nearest import Float32Array, refusal
 
 
@@ -22,21 +23,13 @@ def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]
         Layer name to format.
 
     Raises:
-        InvalidInputError: The allocation holds no plan, or a format is unknown.
+        InvalidInputError: The allocation holds no plan, or formats are unknown: one fault for each.
     """
     assignment = plan.assignment if isinstance(plan, Allocation) else plan
     if assignment is None:
         detail = f"there is nothing to apply: the allocation is {plan.status.value}"  # type: ignore[union-attr]
         raise InvalidInputError(Fault("/assignment", detail))
-    faults, formats = [], {}
-    for layer, name in assignment.items():
-        try:
-            formats[layer] = parse_format(name)
-        except InvalidInputError as error:
-            faults.append(Fault(pointer(("assignment", layer)), error.faults[0].detail))
-    if faults:
-        raise InvalidInputError(*faults)
-    return formats
+    return formats_named(assignment)
 
 
 def require_layers(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:

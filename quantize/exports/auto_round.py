@@ -16,7 +16,7 @@ from typing import Any
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, named_float, read_json, table, whole, width, written
 from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
-from quantize.exports.target import ExportTarget, Mask, Sheet, any_size
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import StorageFormat
 
 _FLOATS = {"fp8-e4m3": "fp8", "mxfp8": "mx_fp", "mxfp4": "mx_fp"}
@@ -84,6 +84,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8)), named=frozenset(_FLOATS)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     own_name=lambda layer: None if _SPECIAL.search(layer) else layer,
     advice="AutoRound(model, tokenizer, layer_config=json.load(file)).quantize()",
 )

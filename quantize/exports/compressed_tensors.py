@@ -3,19 +3,24 @@ r"""compressed-tensors: the ``quantization_config`` that vLLM, SGLang and transf
 One group of settings per format, with the layers it is for. Names are written as anchored ``re:`` patterns: a bare name
 is also compared with class names, where vLLM accepts a part of one, so that a layer called ``linear`` would match all.
 
+Whatever the order of groups, an exact name goes before expressions, and those before class names; of several
+expressions the package takes the first in alphabetical order, vLLM and SGLang the first in the file. Where two groups
+have one target, the later group has it.
+
 Source: compressed-tensors 0.20, ``quantization/quant_config.py`` and ``utils/match.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, width, written
 from quantize.exports.names import anchored
 from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact, expression
-from quantize.exports.target import ExportTarget, Mask, Sheet, any_size
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
 #: How a checkpoint stores codes.
@@ -96,7 +101,8 @@ def read_groups(document: Mapping[str, Any], *where: str) -> Rules:
         The rules; what is ignored comes first.
     """
     notes: list[str] = []
-    rules = [_rule(text, None, *where) for text in texts(document.get("ignore"), *where, "ignore")]
+    ignore = [_rule(text, None, *where) for text in texts(document.get("ignore"), *where, "ignore")]
+    targets: dict[str, StorageFormat | None] = {}
     groups = table(document.get("config_groups"), *where, "config_groups")
     for name, content in groups.items():
         group = table(content, *where, "config_groups", name)
@@ -106,10 +112,18 @@ def read_groups(document: Mapping[str, Any], *where: str) -> Rules:
             fmt = parse_format(DYNAMIC)
         elif inputs:
             notes.append(f"{name} quantizes activations as well, which a plan of weights does not hold")
-        rules += [_rule(text, fmt, *where) for text in texts(group.get("targets"), *where, name, "targets")]
+        targets |= dict.fromkeys(texts(group.get("targets"), *where, name, "targets"), fmt)
     if document.get("kv_cache_scheme"):
         notes.append("the KV cache is quantized as well, which a plan of weights does not hold")
-    return Rules(tuple(rules), notes=tuple(notes))
+    return Rules((*ignore, *_by_precedence(targets, *where)), notes=tuple(notes))
+
+
+def _by_precedence(targets: Mapping[str, StorageFormat | None], *where: str) -> list[Rule]:
+    made = {
+        text: replace(_rule(text, fmt, *where), place=place)
+        for place, (text, fmt) in enumerate(targets.items())
+    }
+    return [made[text] for text in sorted(made, key=lambda text: (text in _CLASSES, "re:" in text, text))]
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -157,5 +171,6 @@ TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="goes into config.json beside weights packed by compressed-tensors",
 )

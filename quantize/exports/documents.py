@@ -12,6 +12,7 @@ from allocator.contract.errors import pointer, require
 from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from quantize.formats import StorageFormat, parse_format
 
+_CONFIGURATIONS = ("hf_quant_config.json", "quantize_config.json", "quantization_config.json", "config.json")
 Place = tuple[str | int, ...]
 #: Processor time for reading one file.
 _MOST_S = 2.0
@@ -36,12 +37,14 @@ def read_json(files: Mapping[str, str]) -> tuple[Any, str]:
         files: Name → text.
 
     Returns:
-        Content and name of the first ``.json`` file.
+        Content and name of the file that holds a configuration by its name, else of the first ``.json`` file.
 
     Raises:
         InvalidInputError: There is none, or it is not JSON.
     """
-    name = next((name for name in files if name.endswith(".json")), None)
+    found = [name for name in files if name.endswith(".json")]
+    # A folder with a checkpoint has more of them: of the tokenizer, of generation.
+    name = next((name for name in _CONFIGURATIONS if name in found), found[0] if found else None)
     if name is None:
         raise InvalidInputError(Fault("", f"expected a .json file, got {', '.join(files) or 'nothing'}"))
     try:

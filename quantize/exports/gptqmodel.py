@@ -17,7 +17,7 @@ from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
 from quantize.exports.names import anchored, escaped
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
-from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
 from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
 
@@ -104,6 +104,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     refuses=_refuses,
     advice="layers outside the plan get the most common format unless `others` names them",
 )

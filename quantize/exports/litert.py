@@ -21,7 +21,7 @@ from allocator.contract.errors import pointer
 from quantize.exports.documents import entries, integer, read_json, table, width, written
 from quantize.exports.names import escaped, literal
 from quantize.exports.rules import Rule, Rules, expression
-from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
 from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
 _BEFORE, _AFTER = r"(?:^|[/;])", r"(?:$|[/;])"
@@ -106,5 +106,6 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="Quantizer('model.tflite', json.load(file)).quantize()",
 )

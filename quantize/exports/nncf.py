@@ -19,7 +19,7 @@ from allocator.contract.errors import pointer
 from quantize.exports.documents import entries, integer, named_float, read_json, table, texts, whole, written
 from quantize.exports.names import escaped
 from quantize.exports.rules import Rule, Rules, exact, expression
-from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, any_size
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import StorageFormat
 
 _FLOATS = {"fp8-e4m3": "fp8_e4m3", "mxfp8": "mxfp8_e4m3", "mxfp4": "mxfp4"}
@@ -86,6 +86,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="run nncf.compress_weights once per pass with all its settings but `nodes`, ignored_scope as "
     "nncf.IgnoredScope(**…); nodes outside the plan are compressed by the first pass unless `others` names them",
 )

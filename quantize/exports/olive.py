@@ -13,7 +13,7 @@ from typing import Any
 
 from quantize.exports.documents import integer, most_common, read_json, table, texts, whole, width, written
 from quantize.exports.rules import EMBEDDINGS, Rules, exact
-from quantize.exports.target import ExportTarget, Mask, Sheet, any_size
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import StorageFormat
 
 
@@ -72,5 +72,6 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 4, 8), asymmetric=any_size(2, 4, 8)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="`overrides` is also the option of that name of Olive's Rtn, Gptq and kquant passes",
 )

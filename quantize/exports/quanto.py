@@ -14,10 +14,11 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, written
 from quantize.exports.rules import Rules, exact
-from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
 from quantize.formats import StorageFormat, parse_format
 
 _GROUP = 128
+_SMALLER = (96, 64, 32)
 _FLOAT8 = "qfloat8_e4m3fn"
 _FLOATS = {
     "qfloat8": "fp8-e4m3",
@@ -61,11 +62,18 @@ def _format(kind: object, *where: str) -> StorageFormat | None:
     raise InvalidInputError(Fault(pointer(where), f"unknown type {kind!r}; known: {known}"))
 
 
+def _falls_back(fmt: StorageFormat, row: int) -> StorageFormat | None:
+    size = next((size for size in _SMALLER if row % size == 0), None)
+    return None if size is None else integer(fmt.bits, size, symmetric=fmt.symmetric)
+
+
 TARGET = ExportTarget(
     mask=Mask(
         symmetric={8: frozenset({ROW})}, asymmetric=sized((2, 4), _GROUP), named=frozenset({"fp8-e4m3"})
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
+    falls_back=_falls_back,
     advice="requantize(model, state_dict, json.load(file)), or quantize(model, weights=…, include=[layer]) per layer",
 )

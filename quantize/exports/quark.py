@@ -1,6 +1,7 @@
 """AMD Quark: ``quantization_config`` with one entry per layer, for ``QConfig.from_dict``; vLLM reads the same.
 
-Names are shell patterns. Nothing is quantized by default.
+Names are shell patterns. Nothing is quantized by default in what is written here; what a file states for all layers is
+for Linear ones.
 
 Source: amd-quark 0.13, ``quark/torch/quantization/config/config.py``.
 """
@@ -14,8 +15,8 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, written
 from quantize.exports.names import globbed
-from quantize.exports.rules import Rule, Rules, shell
-from quantize.exports.target import ExportTarget, Mask, Sheet, any_size
+from quantize.exports.rules import EMBEDDINGS, Rule, Rules, shell
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import StorageFormat, parse_format
 
 _NOTHING = {
@@ -75,7 +76,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
             notes.append(f"{layer} quantizes activations as well, which a plan of weights does not hold")
     overall = table(config.get("global_quant_config") or {}, name, "global_quant_config")
     default = _format(overall.get("weight"), name, "global_quant_config")
-    return Rules(tuple(rules), default, tuple(notes))
+    return Rules(tuple(rules), default, tuple(notes), EMBEDDINGS)
 
 
 def _format(weight: object, *where: str) -> StorageFormat | None:
@@ -101,5 +102,6 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 3, 4, 8), asymmetric=any_size(2, 4, 8), named=frozenset({"fp8-e4m3"})),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="ModelQuantizer(QConfig.from_dict(config)).quantize_model(model, data)",
 )

@@ -32,6 +32,8 @@ class Rule:
         format: What the layers get; None leaves them as they are.
         name: The only name that matches, where there is only one.
         mode: How the runtime applies the expression.
+        place: Where it stands in the file, where that is not the order in which the tool itself applies rules, but
+            others do; None elsewhere.
     """
 
     text: str
@@ -39,6 +41,7 @@ class Rule:
     format: StorageFormat | None
     name: str | None = None
     mode: Mode = "fullmatch"
+    place: int | None = None
 
     def matches(self, name: str) -> bool:
         """Whether the rule is about a layer.
@@ -61,12 +64,14 @@ class Rules:
         default: What layers get that no rule matches; None leaves them as they are.
         notes: What the file says beyond formats of weights.
         outside: Names that the default is not for.
+        doubts: What a loader may not take as it stands; lint says so.
     """
 
     rules: tuple[Rule, ...]
     default: StorageFormat | None = None
     notes: tuple[str, ...] = ()
     outside: re.Pattern[str] | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

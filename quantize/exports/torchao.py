@@ -16,7 +16,7 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, whole, written
 from quantize.exports.rules import Rule, Rules, exact, expression
-from quantize.exports.target import ExportTarget, Mask, Sheet, any_size
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
 _WHERE = "fqn_to_config"
@@ -150,6 +150,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     own_name=lambda layer: None if layer.startswith("re:") or layer == "_default" else layer,
     advice="quantize_(model, config_from_dict(json.load(file)), filter_fn=None)",
 )

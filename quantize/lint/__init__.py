@@ -14,6 +14,7 @@ from quantize.exports import load_target, read
 from quantize.exports.reading import rules_of
 from quantize.formats import StorageFormat
 from quantize.lint.findings import Case, Finding, Runtime
+from quantize.lint.foreign import foreign
 from quantize.lint.model import Model, model_of_folder, model_of_profile
 from quantize.lint.rules import readable
 from quantize.plan import formats_of
@@ -119,6 +120,7 @@ def _only(formats: Mapping[str, StorageFormat]) -> Model:
 def _findings(case: Case, runtime: Runtime) -> tuple[Finding, ...]:
     found = [
         *readable(case, runtime.reads),
+        *foreign(case),
         *(finding for check in runtime.checks for finding in check(case)),
     ]
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))

@@ -19,7 +19,8 @@ from quantize.lint.rules import (
     unknown_names,
 )
 
-_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4"}
+_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "fp8_pb_wo", "fp8_block_scales",
+           "w4a16_nvfp4"}  # fmt: skip
 
 
 def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:

@@ -19,7 +19,8 @@ from quantize.lint.rules import (
     unknown_names,
 )
 
-_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "mx_fp", "nv_fp", "w4a16_nvfp4"}
+_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "mx_fp", "nv_fp", "w4a16_nvfp4",
+           "fp8_pb_wo", "fp8_per_channel_per_token"}  # fmt: skip
 _MARLIN_GROUPS = {None, 32, 64, 128}
 
 

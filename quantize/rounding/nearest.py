@@ -149,6 +149,8 @@ def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
         >>> refusal(np.array([[1e5]], dtype=np.float32), parse_format("fp16"))
         'weights reach 100000, beyond the 65504 of fp16; use bf16 or fp32 for this layer'
     """
+    if fmt.block_size is not None:
+        return f"{fmt.name} is a type of llama.cpp, which only its own tools round to; export the plan to llama.cpp"
     if not np.isfinite(weight).all():
         return "holds NaN or infinity; it cannot be quantized"
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
