@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from allocator import certify, explain, make_request, solve
-from api.plots import plot_plan
+from bitalloc.plots import plot_plan
 from quantize import apply
 from sensitivity.models.docstrings import docstring_pairs
 from sensitivity.models.retrieval import RetrievalTask

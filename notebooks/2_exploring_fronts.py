@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from allocator import explain, frontier, load_profile, plan_after, solve, solve_many, steps_within
-from api.plots import plot_frontier, plot_fronts, plot_plan
+from bitalloc.plots import plot_frontier, plot_fronts, plot_plan
 
 profile = load_profile(Path("../examples/minilm.json"))
 COST = "embedding_distance"

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from allocator import solve, stability, total
-from api.plots import plot_comparison, plot_fronts, plot_plans, plot_stability
+from bitalloc.plots import plot_comparison, plot_fronts, plot_plans, plot_stability
 from quantize import parse_format, round_trip
 from sensitivity import ESTIMATORS, gauss_newton, kl, profile_model
 from sensitivity.tables.compare import compare

@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from allocator import Fusion, load_profile, solve, surface
-from api.plots import plot_plans, plot_surface
+from bitalloc.plots import plot_plans, plot_surface
 from quantize import parse_format
-from sensitivity import profile_model
+from sensitivity import latency_us, onnxruntime_kernels, profile_model
 from sensitivity.models.docstrings import docstring_pairs
 from sensitivity.models.text_encoder import info_nce, load_text_encoder, pair_batches
 from sensitivity.profiling.encoder_profile import EXCLUDED
-from sensitivity.resources import latency_us, onnxruntime_kernels
 from sensitivity.resources.latency import Work
 from sensitivity.rows.forward_pass import Call
 

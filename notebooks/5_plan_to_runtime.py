@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
 from allocator import load_profile, solve, total
-from api.plots import plot_fronts, plot_plan
+from bitalloc.plots import plot_fronts, plot_plan
 from quantize import apply
 from quantize.exports import EXPORTS, export, read, write
 from quantize.feedback import as_markdown, refine, verify

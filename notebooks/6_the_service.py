@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from allocator import InvalidInputError, load_profile, solve
-from api.plots import plot_fronts, plot_plan
+from bitalloc.plots import plot_fronts, plot_plan
 from api.server import running_server
 from bitalloc.client import Client
 

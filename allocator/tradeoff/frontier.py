@@ -7,9 +7,9 @@ thousands of layers fit in a few megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from allocator.bounds.hull import Hull, build_hull
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer
-from allocator.contract.profile import Profile, load_profile
+from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
-from allocator.contract.request import Amount, Request, make_request
+from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.constraints import EFFECTIVE_BITS, Row
 from allocator.knapsack.problem import FloatArray, masked_spend
@@ -67,10 +67,10 @@ class Frontier:
 
 
 def frontier(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     resource: str = WEIGHT_BYTES,
     points: int | Sequence[Amount] = (),
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Frontier:
     """Compute the trade-off between the objective and a resource.
 
@@ -78,7 +78,7 @@ def frontier(
         profile: A profile, its JSON, or the path of a JSON file.
         resource: A resource or cost table, or ``effective_bits``.
         points: Budgets to solve exactly: a number of them at equal distances over the whole range, or amounts.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact points;
+        **fields: Other fields of :class:`~allocator.Request`. Budgets and limits hold for the exact points;
             the supported plans cannot know them, so they are allowed with ``points`` only.
 
     Returns:

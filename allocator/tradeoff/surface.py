@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import Request, make_request
+from allocator.contract.profile import Profile, ProfileSource, load_profile
+from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.problem import BoolArray, FloatArray
@@ -40,10 +40,10 @@ class Surface:
 
 
 def surface(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     resources: tuple[str, str] = ("weight_bytes", "latency_us"),
     points: tuple[int, int] = (10, 10),
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Surface:
     """Solve exactly on a grid over two resources.
 
@@ -53,7 +53,7 @@ def surface(
         profile: A profile, its JSON, or the path of a JSON file.
         resources: The two resources, or costs.
         points: Number of budgets on each axis.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and ``time_limit_s``
+        **fields: Other fields of :class:`~allocator.Request`; they hold for every point, and ``time_limit_s``
             is for each.
 
     Returns:

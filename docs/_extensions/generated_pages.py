@@ -18,7 +18,7 @@ from api import cli
 
 ROOT = Path(__file__).parents[2]
 #: What programs import; the rest of ``api`` is the service's own.
-ROOMS = ("allocator", "quantize", "sensitivity", "api/plots")
+ROOMS = ("allocator", "quantize", "sensitivity", "bitalloc/plots")
 _ABOVE = re.compile(r"\]\((?:\.\./)+(CONTRIBUTING|CHANGELOG|SECURITY|README)\.md")
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from allocator import InvalidInputError, MissingPackageError
 from quantize import parse_format
-from sensitivity.resources import latency_us, onnxruntime_kernels
+from sensitivity import latency_us, onnxruntime_kernels
 from sensitivity.resources.latency import Timing, Work
 from sensitivity.resources.latency_us import Load, latencies
 from sensitivity.rows.forward_pass import Call

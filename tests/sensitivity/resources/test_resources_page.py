@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from quantize import parse_format
-from sensitivity import measured
-from sensitivity.resources import RESOURCES, device_names, latency_table, load_device
+from sensitivity import latency_table, measured
+from sensitivity.resources import RESOURCES, device_names, load_device
 from sensitivity.resources.latency import Timing, Work
 from sensitivity.rows import KINDS
 from sensitivity.rows.units import UNITS

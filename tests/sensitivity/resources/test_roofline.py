@@ -15,7 +15,8 @@ from torch import nn
 
 from allocator import InvalidInputError
 from quantize import parse_format
-from sensitivity.resources import device_names, latency_us, load_device, roofline
+from sensitivity import latency_us, roofline
+from sensitivity.resources import device_names, load_device
 from sensitivity.resources.latency import Timing, Work
 from sensitivity.resources.roofline import Device
 from sensitivity.rows.forward_pass import Call

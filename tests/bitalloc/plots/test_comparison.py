@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from allocator import InvalidInputError, load_profile
-from api.plots import plot_comparison
+from bitalloc.plots import plot_comparison
 from sensitivity.tables.compare import Comparison, compare
 from tests.api.helpers import random_profile
-from tests.api.plots.pictures import drawn, lines, words
+from tests.bitalloc.plots.pictures import drawn, lines, words
 
 BUDGETS = [{"effective_bits": bits} for bits in (3, 4)]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from allocator import Fault, InvalidInputError
-from api.plots.canvas import new_axes, styled
+from bitalloc.plots.canvas import new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
