@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from allocator import Allocation
 from allocator.analysis.difference import LayerDifference
 from allocator.analysis.rank_agreement import Agreement
+from allocator.contract.frames import frame_of_steps
 from allocator.contract.remarks import Finding, Loss
 from allocator.contract.request import Goals
 from allocator.contract.schema import Name, Strict
@@ -75,6 +76,14 @@ class FrontierAnswer(Strict):
     baselines: dict[str, tuple[Reached, ...]] = {}
     profile_sha256: str
     version: str
+
+    def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """The supported plans as a pandas data frame, see :func:`~allocator.contract.frames.frame_of_steps`.
+
+        Returns:
+            A frame with a row for each number of steps.
+        """
+        return frame_of_steps(self.spend, self.objective, self.price)
 
 
 class Side(Strict):

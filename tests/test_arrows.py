@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("allocator", "quantize", "sensitivity", "api")
+ROOMS = ("bitalloc", "allocator", "quantize", "sensitivity", "api")
 NEVER = {
     "allocator": {"torch", "fastapi", "quantize", "sensitivity", "api"},
     "quantize": {"sensitivity", "api", "fastapi"},

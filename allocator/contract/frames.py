@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer, require, unknown
@@ -34,6 +34,21 @@ def frame_of(index_name: str, index: Sequence[object], columns: Mapping[str, obj
     """
     pandas = require("pandas", "frames")
     return pandas.DataFrame(columns, index=pandas.Index(index, name=index_name))
+
+
+def frame_of_steps(spend: Iterable[float], objective: Iterable[float], price: Iterable[float]) -> Any:  # noqa: ANN401
+    """Make a pandas data frame of a trade-off: one row for each number of steps.
+
+    Args:
+        spend: (N + 1,) spend after each number of steps.
+        objective: (N + 1,) objective after each number of steps.
+        price: (N,) what a unit of spend buys in each step.
+
+    Returns:
+        A frame with the index ``step`` and the columns ``spend``, ``objective`` and ``price``, which is missing at step 0.
+    """
+    columns = {"spend": list(spend), "objective": list(objective), "price": [math.nan, *price]}
+    return frame_of("step", range(len(columns["spend"])), columns)
 
 
 def without_frames(document: Mapping[str, object]) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from allocator.bounds.hull import Hull, build_hull
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer
+from allocator.contract.frames import frame_of_steps
 from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
 from allocator.contract.request import Amount, Request, RequestFields, make_request
@@ -64,6 +65,14 @@ class Frontier:
     price: FloatArray
     knee: int
     exact: tuple[Allocation, ...] = ()
+
+    def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """The supported plans as a pandas data frame, see :func:`~allocator.contract.frames.frame_of_steps`.
+
+        Returns:
+            A frame with a row for each number of steps.
+        """
+        return frame_of_steps(self.spend, self.objective, self.price)
 
 
 def frontier(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError
+from allocator.contract.frames import frame_of
 from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
@@ -37,6 +38,19 @@ class Surface:
     budgets: tuple[tuple[float, float], ...]
     impossible: tuple[tuple[float, float], ...]
     unproved: tuple[tuple[float, float], ...]
+
+    def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """The points as a pandas data frame.
+
+        Returns:
+            A frame with the index ``point`` and what each point spends of the two resources, its objective and status.
+        """
+        columns: dict[str, object] = {
+            name: [plan.usage[name].used for plan in self.points] for name in self.resources
+        }
+        columns |= {"objective": [plan.objective for plan in self.points]}
+        columns |= {"status": [plan.status.value for plan in self.points]}
+        return frame_of("point", range(len(self.points)), columns)
 
 
 def surface(
