@@ -6,6 +6,7 @@ Never imports torch; optional solvers are imported when they are asked for.
 from allocator.analysis.explain import explain, explain_request
 from allocator.analysis.explanation import Baseline, Conflict, Explanation, Move, Option, Reason
 from allocator.analysis.stability import LayerStability, Stability, stability
+from allocator.analysis.table_comparison import compare_tables
 from allocator.answer.certificate import certify, total
 from allocator.answer.solve import solve, solve_request
 from allocator.contract.allocation import Allocation, Certificate, Reach, SolverReport, Usage, load_plan
@@ -86,6 +87,7 @@ __all__ = [
     "Option",
     "Reason",
     "Stability",
+    "compare_tables",
     "explain",
     "explain_request",
     "stability",

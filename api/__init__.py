@@ -1,4 +1,4 @@
 """The HTTP service and the ``bitalloc`` command.
 
-``import api`` is cheap: the service lives in ``api.app``, the command in ``api.cli``; the client is ``bitalloc.Client``.
+``import api`` is cheap: the service lives in ``api.app``, the command in ``api.cli``; the client in ``bitalloc.client``.
 """

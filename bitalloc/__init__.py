@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from allocator import Status as Status
     from allocator import Surface as Surface
     from allocator import certify as certify
+    from allocator import compare_tables as compare_tables
     from allocator import continuous_plan as continuous_plan
     from allocator import explain as explain
     from allocator import export_mps as export_mps
@@ -151,7 +152,6 @@ if TYPE_CHECKING:
     from sensitivity.resources import Spent as Spent
     from sensitivity.resources import device_names as device_names
     from sensitivity.resources import load_device as load_device
-    from sensitivity.tables.compare import compare as compare_tables
 
 #: Modules and their names, by topic. ``ours=theirs`` where a name is too short to stand alone.
 _GROUPS = (
@@ -164,8 +164,8 @@ _GROUPS = (
     # plans and trade-offs
     (
         "allocator",
-        "solve solve_many frontier surface continuous_plan explain stability certify total knee "
-        "plan_after steps_within export_mps",
+        "solve solve_many frontier surface continuous_plan explain stability compare_tables certify "
+        "total knee plan_after steps_within export_mps",
     ),
     # answers
     (
@@ -200,7 +200,6 @@ _GROUPS = (
     ("sensitivity.engines.journal", "Journal"),
     ("sensitivity.profiling.progress", "Bars"),
     ("sensitivity.plans.planned", "Planned distance_of_plans"),
-    ("sensitivity.tables.compare", "compare_tables=compare"),
     # estimators
     (
         "sensitivity",

@@ -28,8 +28,8 @@ from bitalloc import (
     solve,
     surface,
 )
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import Work
-from sensitivity.rows.forward_pass import Call
 
 FORMATS = ["int2-g64", "int4-g64", "int8-g64", "fp16"]
 COST = "embedding_distance"

@@ -29,9 +29,9 @@ from sensitivity.resources.mac_bits import mac_bits
 from sensitivity.resources.onnxruntime_kernels import onnxruntime_kernels
 from sensitivity.resources.roofline import roofline
 from sensitivity.resources.weight_bytes import weight_bytes
-from sensitivity.rows.units import UNITS
 from sensitivity.study.input_moments import input_moments
 from sensitivity.study.study import Estimator, Study
+from sensitivity.units.unit_rules import UNITS
 
 __all__ = [
     # measuring a model

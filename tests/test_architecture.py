@@ -36,7 +36,8 @@ def test_the_arrows_of_the_page_are_the_imports() -> None:
         for room, calls, _ in table("room", "calls", "needs")
     }
     found = {
-        room: {name for path in files(room) for name in imported(path)} & set(ROOMS) - {room} for room in ROOMS
+        room: {name for path in files(room) for name in imported(path)} & set(ROOMS) - {room}
+        for room in ROOMS
     }
     assert said == found
     assert all(not said[room] & NEVER[room] for room in ROOMS)

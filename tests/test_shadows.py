@@ -18,12 +18,8 @@ def modules() -> list[str]:
             if "migrations" in parts or parts[-1] == "__main__":
                 continue  # programs, which are run and not imported
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            if name not in {
-                "benchmarks.llamacpp_decode",
-                "benchmarks.curvature_peers",
-            }:  # need packages of others
-                importlib.import_module(name)
-                names.append(name)
+            importlib.import_module(name)
+            names.append(name)
     return names
 
 

@@ -43,7 +43,8 @@ with Client(sys.argv[1]) as client:
     job = client.submit("profile.json", budgets={"effective_bits": 5})
     *_, last = client.events(job.id)
 here = solve("profile.json", budgets={"effective_bits": 6.5})
-print(json.dumps({"file": bitalloc.__file__, "state": last.ended.state, "plan": plan.assignment, "here": here.assignment}))
+said = {"file": bitalloc.__file__, "state": last.ended.state}
+print(json.dumps(said | {"plan": plan.assignment, "here": here.assignment}))
 """
 MODEL = """
 import torch

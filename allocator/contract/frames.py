@@ -45,7 +45,7 @@ def frame_of_steps(spend: Iterable[float], objective: Iterable[float], price: It
         price: (N,) what a unit of spend buys in each step.
 
     Returns:
-        A frame with the index ``step`` and the columns ``spend``, ``objective`` and ``price``, which is missing at step 0.
+        A frame with the index ``step`` and the columns ``spend``, ``objective`` and ``price`` (none at step 0).
     """
     columns = {"spend": list(spend), "objective": list(objective), "price": [math.nan, *price]}
     return frame_of("step", range(len(columns["spend"])), columns)

@@ -28,7 +28,7 @@ def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  #
         plan: An allocation, layer name to format name, or the path of a JSON file of either.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
-            (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then checked.
+            (:class:`~quantize.Rounding`), and ``profile``, against which sizes and units are then checked.
 
     Returns:
         What the backend makes: a module, or the path of a file or folder.

@@ -47,7 +47,7 @@ def profile_language_model(
         formats: Format names, the columns.
         tables: Which of :data:`TABLES` to fill.
         resources: Names of ``sensitivity.resources.RESOURCES``.
-        units: Layers that share a format, by :mod:`sensitivity.rows.units`: ``vllm`` for what vLLM fuses.
+        units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
         seed: Seed of everything random.

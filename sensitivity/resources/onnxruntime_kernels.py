@@ -25,8 +25,8 @@ from allocator.contract.errors import require
 from quantize import Format
 from quantize.backends.onnxruntime.apply import apply, require_supported
 from quantize.backends.onnxruntime.export import LAYERS_KEY
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import Latencies, Timing, Work
-from sensitivity.rows.forward_pass import Call
 
 _LAYER = "layer"
 _WARM_UP = 3

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from allocator import Fault, InvalidInputError, Profile, Status, solve, total
 from allocator.analysis.rank_agreement import Agreement, agreement
-from allocator.contract.errors import unknown
+from allocator.answer.certificate import total
+from allocator.answer.solve import solve
+from allocator.contract.errors import Fault, InvalidInputError, unknown
+from allocator.contract.profile import Profile
+from allocator.contract.status import Status
 
-__all__ = ["Agreement", "Comparison", "Plan", "compare"]
+__all__ = ["Agreement", "Comparison", "Plan", "compare_tables"]
 
 #: Budgets of one plan, as :func:`allocator.solve` takes them.
 Budgets = Mapping[str, float | str]
@@ -44,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found.
+    """What :func:`compare_tables` found.
 
     Attributes:
         reference: Name of the reference table.
@@ -57,7 +60,7 @@ class Comparison:
     plans: tuple[Plan, ...]
 
 
-def compare(
+def compare_tables(
     profile: Profile,
     *,
     reference: str,
@@ -93,7 +96,7 @@ def compare(
         ...         "resources": {"weight_bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
         ...     }
         ... )
-        >>> made = compare(profile, reference="kl", budgets=[{"effective_bits": 6}])
+        >>> made = compare_tables(profile, reference="kl", budgets=[{"effective_bits": 6}])
         >>> [(plan.table, plan.assignment["up"], round(plan.excess, 3)) for plan in made.plans]
         [('kl', 'int8', 0.0), ('guess', 'int4', 0.5)]
     """
