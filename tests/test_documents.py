@@ -160,7 +160,9 @@ def test_the_profile_page_shows_a_valid_profile_and_names_every_field() -> None:
 
 def test_the_profile_page_says_truly_what_frames_do() -> None:
     pytest.importorskip("pandas")
-    exec("\n".join(blocks((ROOT / "docs" / "profile.md").read_text("utf-8"), "python")), {})
+    page = (ROOT / "docs" / "profile.md").read_text("utf-8")
+    (example,) = [block for block in blocks(page, "python") if "import pandas" in block]
+    exec(example, {})
 
 
 def test_the_example_profile_is_complete() -> None:
