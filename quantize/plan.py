@@ -6,17 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import Allocation, Fault, InvalidInputError, Profile
+from allocator.contract.allocation import PlanSource, load_plan
 from allocator.contract.errors import pointer, unknown
 from quantize.formats import StorageFormat, parse_format
 from quantize.fused import expert_blocks, fused_groups
 from quantize.rounding.nearest import Float32Array, refusal
 
 
-def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]:
+def formats_of(plan: PlanSource) -> dict[str, StorageFormat]:
     """Read the formats of a plan.
 
     Args:
-        plan: An allocation, or its assignment.
+        plan: An allocation, its assignment, or the path of a JSON file of either.
 
     Returns:
         Layer name to format.
@@ -24,10 +25,7 @@ def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]
     Raises:
         InvalidInputError: The allocation holds no plan, or a format is unknown.
     """
-    assignment = plan.assignment if isinstance(plan, Allocation) else plan
-    if assignment is None:
-        detail = f"there is nothing to apply: the allocation is {plan.status.value}"  # type: ignore[union-attr]
-        raise InvalidInputError(Fault("/assignment", detail))
+    assignment = assignment_of(plan, "apply")
     faults, formats = [], {}
     for layer, name in assignment.items():
         try:
@@ -37,6 +35,28 @@ def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]
     if faults:
         raise InvalidInputError(*faults)
     return formats
+
+
+def assignment_of(plan: PlanSource, what: str) -> dict[str, str]:
+    """Read which layer has which format in a plan.
+
+    Args:
+        plan: An allocation, its assignment, or the path of a JSON file of either.
+        what: What is to be done with it, for the message ("apply").
+
+    Returns:
+        Layer name to format name.
+
+    Raises:
+        InvalidInputError: It cannot be read, or the allocation holds no plan.
+    """
+    loaded = load_plan(plan)
+    if not isinstance(loaded, Allocation):
+        return loaded
+    if loaded.assignment is None:
+        detail = f"there is nothing to {what}: the allocation is {loaded.status.value}"
+        raise InvalidInputError(Fault("/assignment", detail))
+    return loaded.assignment
 
 
 def require_layers(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:

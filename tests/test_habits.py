@@ -61,15 +61,15 @@ def test_issue_forms_have_what_github_asks_for(form: Path) -> None:
 
 def test_make_targets_and_pages_of_the_release_checklist_exist() -> None:
     page = (ROOT / "docs" / "releasing.md").read_text()
-    for fmt in re.findall(r"`make ([a-z-]+)`", page):
-        assert f"\n{fmt}:" in MAKEFILE, fmt
+    for target in re.findall(r"`make ([a-z-]+)`", page):
+        assert f"\n{target}:" in MAKEFILE, target
     assert (ROOT / ".ci" / "run").exists()
-    for fmt in re.findall(r"make ([a-z-]+)", (ROOT / ".github" / "pull_request_template.md").read_text()):
-        assert f"\n{fmt}:" in MAKEFILE, fmt
+    for target in re.findall(r"make ([a-z-]+)", (ROOT / ".github" / "pull_request_template.md").read_text()):
+        assert f"\n{target}:" in MAKEFILE, target
 
 
 def test_every_room_ships_its_types() -> None:
-    for room in ("allocator", "quantize", "sensitivity", "api"):
+    for room in ("bitalloc", "allocator", "quantize", "sensitivity", "api"):
         assert (ROOT / room / "py.typed").exists()
 
 

@@ -9,8 +9,7 @@ from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaDat
 
 METADATA = MetaData()
 
-#: Content-addressed: ``sha256`` is :meth:`allocator.contract.profile.Profile.digest`, ``body`` the canonical JSON,
-#: gzipped.
+#: Content-addressed: ``sha256`` is :meth:`allocator.contract.profile.Profile.digest`, ``body`` the canonical JSON, gzipped.
 profiles = Table(
     "profiles",
     METADATA,

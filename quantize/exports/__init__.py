@@ -10,14 +10,28 @@ from importlib import import_module
 from pathlib import Path
 
 from allocator import Allocation, Fault, InvalidInputError
+from allocator.contract.allocation import PlanSource
 from allocator.contract.errors import pointer, unknown
-from quantize.exports.fit import fit
-from quantize.exports.result import Export, Loss, Reading, write
+from allocator.contract.remarks import Loss
+from quantize.exports.fit import fit as fitted
+from quantize.exports.result import Export, Reading, write
 from quantize.exports.rules import resolve
 from quantize.exports.target import ExportTarget
 from quantize.formats import StorageFormat, parse_format
+from quantize.plan import assignment_of
 
-__all__ = ["EXPORTS", "Export", "Loss", "Reading", "export", "load_target", "read", "read_files", "write"]
+__all__ = [
+    "EXPORTS",
+    "Export",
+    "Loss",
+    "Reading",
+    "export",
+    "load_target",
+    "read",
+    "read_files",
+    "write",
+    "Allocation",
+]
 
 EXPORTS = {
     "torchao": "quantize.exports.torchao",
@@ -56,7 +70,7 @@ def load_target(name: str) -> ExportTarget:
 
 
 def export(
-    plan: Allocation | Mapping[str, str],
+    plan: PlanSource,
     target: str,
     *,
     others: Iterable[str] = (),
@@ -69,7 +83,7 @@ def export(
     point) or leaves the layer as it is; each such layer is in the loss report.
 
     Args:
-        plan: An allocation, or layer name to format name.
+        plan: An allocation, layer name to format name, or the path of a JSON file of either.
         target: A name in :data:`EXPORTS`.
         others: Layers outside the plan, which the file should say to leave alone.
         names: Layer name to the target's own name for it, where the target's rule does not give it (nodes of an
@@ -88,7 +102,7 @@ def export(
         up: int4-g64 becomes uint4-g128: ...
     """
     into = load_target(target)
-    sheet, losses = fit(_formats(plan, into), into, tuple(others), dict(names or {}))
+    sheet, losses = fitted(_formats(plan, into), into, tuple(others), dict(names or {}))
     if strict and losses:
         raise InvalidInputError(*(Fault(pointer(("assignment", loss.layer)), str(loss)) for loss in losses))
     return Export(target, into.render(sheet), losses, into.advice)
@@ -159,13 +173,9 @@ def read_files(target: str, path: Path) -> dict[str, str]:
 _SUFFIXES = {".json", ".yaml", ".yml", ".txt"}
 
 
-def _formats(plan: Allocation | Mapping[str, str], target: ExportTarget) -> dict[str, StorageFormat]:
-    assignment = plan.assignment if isinstance(plan, Allocation) else plan
-    if assignment is None:
-        detail = f"there is nothing to export: the allocation is {plan.status.value}"  # type: ignore[union-attr]
-        raise InvalidInputError(Fault("/assignment", detail))
+def _formats(plan: PlanSource, target: ExportTarget) -> dict[str, StorageFormat]:
     formats, faults = {}, []
-    for layer, name in assignment.items():
+    for layer, name in assignment_of(plan, "export").items():
         try:
             formats[layer] = target.formats.get(name) or parse_format(name)
         except InvalidInputError as error:

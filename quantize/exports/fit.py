@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from allocator import Fault, InvalidInputError
+from allocator.contract.remarks import Loss
 from quantize.exports.documents import integer
-from quantize.exports.result import Loss
 from quantize.exports.target import ROW, ExportTarget, Sheet
 from quantize.formats import StorageFormat, parse_format
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from allocator.contract.remarks import Finding, Severity
 from quantize.exports.llama_cpp import OWN, TYPES, own_name
 from quantize.formats import StorageFormat, flat_shape
-from quantize.lint.findings import Case, Finding, Runtime, Severity
+from quantize.lint.findings import Case, Runtime
 from quantize.lint.rules import experts, formats, tied_weights, unknown_names
 
 _TWINS = set(TYPES.values())

@@ -29,8 +29,7 @@ class Rounding:
     """How the weights of a plan are rounded.
 
     Attributes:
-        method: ``nearest``; ``scale_search`` (:mod:`quantize.rounding.scale_search`), weighted by the moments where
-        there are
+        method: ``nearest``; ``scale_search`` (:mod:`quantize.rounding.scale_search`), weighted by the moments where there are
             any; ``gptq`` (:mod:`quantize.rounding.gptq`), which needs moments.
         steps: Points of the grid on which scales are searched; for ``gptq`` 0 spans each group instead.
         damping: For ``gptq``: what is added to the diagonal of a moment, as a share of its mean.

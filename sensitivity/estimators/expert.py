@@ -57,8 +57,7 @@ def expert(study: Study, *, weight_power: float = 1.5) -> CostTable:
     """Fill the table from one forward pass over the data and one run of each expert per entry on its own tokens.
 
     Args:
-        study: Model inside :func:`sensitivity.models.expert_stacks.split_experts`, data, layers and formats. Every
-        layer must be one
+        study: Model inside :func:`sensitivity.models.expert_stacks.split_experts`, data, layers and formats. Every layer must be one
             of a split expert: exclude the others, which the paper leaves at 4 bits.
         weight_power: Exponent of the routing weight.
 

@@ -4,8 +4,7 @@ r"""Second-order change of the outputs, exact for each entry.
           \qquad \delta_i = J_{i,l} \operatorname{vec}(Q_f(W_l) - W_l)
 
 δ_i is how the outputs of sample i move, to first order, when layer l is rounded: one forward-mode derivative per entry.
-H_i is the metric of the outputs (:mod:`sensitivity.curvature.output_metrics`), so that the table approximates the
-measured one:
+H_i is the metric of the outputs (:mod:`sensitivity.curvature.output_metrics`), so that the table approximates the measured one:
 ``softmax_kl`` the table ``kl``, and ``squared_error`` half the squared distance of the outputs. Unlike a trace it looks
 at the very perturbation that rounding makes, cross terms between weights included, and it has no noise of probes.
 

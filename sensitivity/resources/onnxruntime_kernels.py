@@ -1,8 +1,7 @@
 """Latency measured here: one ONNX file per shape and format, made by the backend that ships the plan.
 
 A file holds as many ``MatMul`` (or ``Gather``) nodes as the model has layers of that shape, each with a weight of its
-own, and :mod:`quantize.backends.onnxruntime.apply` replaces them by its packed kernels. A layer's figure is the time
-of the
+own, and :mod:`quantize.backends.onnxruntime.apply` replaces them by its packed kernels. A layer's figure is the time of the
 file divided by their number, so that a weight is found in the processor's cache, or not, as in the model. The formats
 of a shape run in turn, so that a machine that slows down slows all of them. What a file without work costs is measured
 too: it is taken off, and is the constant of the table, since a real file pays it once.
@@ -26,8 +25,8 @@ from allocator.contract.errors import require
 from quantize import StorageFormat
 from quantize.backends.onnxruntime.apply import apply, require_supported
 from quantize.backends.onnxruntime.export import LAYERS_KEY
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import Latencies, RowWork, Timing
-from sensitivity.rows.forward_pass import Call
 
 _LAYER = "layer"
 _WARM_UP = 3

@@ -31,8 +31,7 @@ def input_moments(
         layers: The layers.
 
     Returns:
-        Layer name to (G, in, in), or (entries,) counts of lookups; as :mod:`quantize.rounding.moments` takes them. A
-        weight that
+        Layer name to (G, in, in), or (entries,) counts of lookups; as :mod:`quantize.rounding.moments` takes them. A weight that
         is both looked up and multiplied with has those of the product. Layers that take no part are left out.
 
     Example:

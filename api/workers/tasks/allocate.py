@@ -28,8 +28,7 @@ def run(work: Work) -> Answer:
     """Parse, solve and write.
 
     Args:
-        work: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first
-        answer, and
+        work: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first answer, and
             ``max_time_limit_s``.
 
     Returns:

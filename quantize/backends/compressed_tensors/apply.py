@@ -1,8 +1,8 @@
 """compressed-tensors: a packed checkpoint that vLLM, SGLang and transformers load.
 
 Codes are packed without gaps into 32-bit words, 1 to 8 bits each, next to the half-precision scales of
-:mod:`quantize.rounding.nearest`; 8-bit floats, MX formats and ``int8-dynamic`` are stored as vLLM's kernels for them
-want (:mod:`quantize.backends.compressed_tensors.layers`). ``config.json`` gets the ``quantization_config`` that
+:mod:`quantize.rounding.nearest`; 8-bit floats, MX formats and ``int8-dynamic`` are stored as vLLM's kernels for them want
+(:mod:`quantize.backends.compressed_tensors.layers`). ``config.json`` gets the ``quantization_config`` that
 :mod:`quantize.exports.compressed_tensors` writes. Files are worked through one by one, so that memory holds one of
 them, and neither torch nor a model is needed.
 

@@ -1,8 +1,7 @@
 """GGUF: one file for llama.cpp, each tensor in a type of its own.
 
 ``int4-g32``, ``int5-g32`` and ``int8-g32`` have exactly the layout of Q4_0, Q5_0 and Q8_0: signed codes and one
-half-precision scale per 32 weights. The file holds the codes of :mod:`quantize.rounding.nearest`, or of any other
-rounding, bit
+half-precision scale per 32 weights. The file holds the codes of :mod:`quantize.rounding.nearest`, or of any other rounding, bit
 for bit, and not those that ``llama-quantize`` would choose; ``mxfp4`` is MXFP4, likewise. K-quants are made by
 ``llama-quantize`` itself: see :mod:`quantize.exports.llama_cpp`. Types with a minimum (Q4_1, Q5_1) store it in half
 precision, which our zero points are finer than; so the backend has no asymmetric formats.

@@ -2,8 +2,8 @@
 
 ``MatMul`` and ``Gemm`` become ``MatMulNBits``, ``Gather`` becomes ``GatherBlockQuantized``, and ``Conv`` gets 8-bit
 weights, and inputs and outputs where their spans are known, between QDQ nodes. Codes and scales are those
-of :mod:`quantize.rounding.nearest`, packed here, so that the file runs exactly what the tables were measured with.
-Scales are stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
+of :mod:`quantize.rounding.nearest`, packed here, so that the file runs exactly what the tables were measured with. Scales are
+stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ def apply(
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
-        spans: Convolution to what its inputs and outputs span, from
-        :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
+        spans: Convolution to what its inputs and outputs span, from :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
             them it computes in 8 bits, without them only its weights are stored in 8.
         force: Whether an earlier file may be replaced.
 
@@ -140,8 +139,7 @@ def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
         if entry.key == LAYERS_KEY:
             names: dict[str, list[str]] = json.loads(entry.value)
             return names
-    export = "quantize.backends.onnxruntime.export.export_onnx"
-    detail = f"the file does not say which nodes belong to which layer; export it with {export}"
+    detail = "the file does not say which nodes belong to which layer; export it with quantize.backends.onnxruntime.export.export_onnx"
     raise InvalidInputError(Fault("/model", detail))
 
 

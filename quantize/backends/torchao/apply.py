@@ -1,8 +1,7 @@
 """torchao: weights with real codes, run by PyTorch.
 
 On a CPU torchao keeps every width in one byte per code, so quality is real while stored bytes are taken from the
-format. Codes and scales equal those of :mod:`quantize.rounding.nearest` bit for bit. ``int8-dynamic`` also rounds
-the inputs of
+format. Codes and scales equal those of :mod:`quantize.rounding.nearest` bit for bit. ``int8-dynamic`` also rounds the inputs of
 a layer to 8 bits, token by token. ``mxfp8`` and ``mxfp4`` round them to the same format and are emulated; they need a
 model in bfloat16. 8-bit floats are for weights only: rounding inputs to them needs a GPU of compute capability 8.9.
 """

@@ -28,12 +28,12 @@ def test_a_question_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_program_replies_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, fmt = tmp_path / "question.json", tmp_path / "answer.json"
+    source, target = tmp_path / "question.json", tmp_path / "answer.json"
     write_question(QUESTION, source)
-    monkeypatch.setattr(sys, "argv", ["peer", str(source), str(fmt)])
+    monkeypatch.setattr(sys, "argv", ["peer", str(source), str(target)])
     scores = {"method": {"up": {"int4": 0.5}}}
     reply("pytest", lambda question: Answer({"method": PLANS[: len(question.asked)]}, scores))
-    found = read_answer(fmt, QUESTION)
+    found = read_answer(target, QUESTION)
     assert list(found.plans["method"]) == list(PLANS)
     assert found.scores == scores
     assert found.version == pytest.__version__
