@@ -23,15 +23,14 @@ import typer
 from allocator import BitallocError
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("allocator", "api", "quantize", "sensitivity")
+ROOMS = ("bitalloc", "allocator", "api", "quantize", "sensitivity")
 #: What a package may hold beside Python files of the rooms.
 _DATA = (".py", "py.typed", ".toml", ".mako", ".sql", ".json", ".html", ".css", ".js", ".svg", "LICENSE.txt")
 _LARGEST_BYTES = 4_000_000
 _TRY = """
 import json, sys
-from allocator import load_profile, solve
-profile = load_profile(open(sys.argv[1]).read())
-plan = solve(profile, objective="embedding_distance", budgets={"effective_bits": 3.25})
+from bitalloc import solve
+plan = solve(sys.argv[1], objective="embedding_distance", budgets={"effective_bits": 3.25})
 import api, quantize
 print(json.dumps({"status": plan.status, "objective": plan.objective, "torch": "torch" in sys.modules}))
 """

@@ -6,9 +6,10 @@ Never imports torch; optional solvers are imported when they are asked for.
 from allocator.analysis.explain import explain, explain_request
 from allocator.analysis.explanation import Baseline, Conflict, Explanation, Move, Option, Reason
 from allocator.analysis.stability import LayerStability, Stability, stability
+from allocator.analysis.table_comparison import compare_tables
 from allocator.answer.certificate import certify, total
 from allocator.answer.solve import solve, solve_request
-from allocator.contract.allocation import Allocation, Certificate, Reach, SolverReport, Usage
+from allocator.contract.allocation import Allocation, Certificate, Reach, SolverReport, Usage, load_plan
 from allocator.contract.errors import (
     BitallocError,
     CertificateError,
@@ -26,7 +27,7 @@ from allocator.contract.profile import (
     ResourceTable,
     load_profile,
 )
-from allocator.contract.request import Limit, Request, make_request
+from allocator.contract.request import Limit, Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.knapsack.mps import MpsModel, export_mps
 from allocator.solvers import SOLVERS
@@ -45,7 +46,9 @@ __all__ = [
     "Profile",
     "Provenance",
     "Request",
+    "RequestFields",
     "ResourceTable",
+    "load_plan",
     "load_profile",
     "make_request",
     # solving
@@ -84,6 +87,7 @@ __all__ = [
     "Option",
     "Reason",
     "Stability",
+    "compare_tables",
     "explain",
     "explain_request",
     "stability",

@@ -1,5 +1,5 @@
-"""The HTTP service, its Python client and the ``bitalloc`` command.
+"""The HTTP service and the ``bitalloc`` command.
 
-``import api`` is cheap: the service lives in ``api.app``, the client in ``bitalloc.client``, the command in
-``api.cli``.
+``import api`` is cheap: the service lives in ``api.app``, the command in ``api.cli``; the client in
+``bitalloc.client``.
 """

@@ -6,7 +6,6 @@ once, under ``.cache/owners``.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sysconfig
 import venv
@@ -14,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.children import ROOT, environment
+
 CACHE = ROOT / ".cache" / "owners"
 #: What no environment may replace: a torch for other hardware is gigabytes.
 KEPT = ("torch==", "numpy==")
@@ -80,9 +80,9 @@ def run_module(owner: Owner, module: str, *arguments: object) -> None:
         RuntimeError: It failed; the last lines that it wrote are in the message.
     """
     done = subprocess.run(
-        [python_of(owner), "-W", "ignore", "-m", module, *map(str, arguments)],
+        [python_of(owner), "-P", "-W", "ignore", "-m", module, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env=environment(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1"),
         check=False,
         capture_output=True,
         text=True,

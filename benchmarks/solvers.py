@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.children import PYTHON, environment
 from benchmarks.instances import INSTANCES
 from benchmarks.whole_models import WHOLE
 
@@ -61,8 +61,8 @@ def _measured(name: str, time_limit_s: float, console: Console) -> Iterator[dict
     wanted += [(solver, gap) for solver in WHOLE for gap in (None, PROOF_GAP)]
     for solver, gap in wanted:
         asked = json.dumps({"instance": name, "solver": solver, "gap": gap, "time_limit_s": time_limit_s})
-        command = [sys.executable, "-m", "benchmarks.measure_solver", asked]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [*PYTHON, "-m", "benchmarks.measure_solver", asked]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             console.print(f"{name}, {solver}: {done.stderr.strip().splitlines()[-1]}")
             continue

@@ -16,9 +16,8 @@ from quantize import apply
 from quantize.backends.onnxruntime.export import export_onnx
 from quantize.backends.onnxruntime.latency import times_in_turns_us
 from quantize.feedback.measurement import digest
-from sensitivity import measured, profile_model
+from sensitivity import latency_us, measured, profile_model, weight_bytes
 from sensitivity.plans.planned import distance_of_plans
-from sensitivity.resources import latency_us, weight_bytes
 
 FORMATS = ("int2-g32", "int4-g32", "int8-g32", "fp32")
 _WIDTHS = (1024, 4096, 1024, 4096, 1024, 2048, 512)

@@ -17,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.children import PYTHON, environment
+
 BAR_BYTES = 2**30
 SIZES = {
     "vocab_size": 32000,
@@ -117,7 +119,9 @@ def _measure(folder: Path, spill: Path | None, threads: int) -> None:
 def _baseline_bytes() -> int:
     # Peak memory of a process that only imports torch and transformers.
     code = "import torch, transformers; from benchmarks.streaming import _peak_bytes; print(_peak_bytes())"
-    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    return int(
+        subprocess.run([*PYTHON, "-c", code], env=environment(), check=True, capture_output=True).stdout
+    )
 
 
 def main(
@@ -137,10 +141,10 @@ def main(
             f"checkpoint: {total / 1e9:.2f} GB in {len(list(folder.glob('*.safetensors')))} shards",
             flush=True,
         )
-        command = [sys.executable, "-m", "benchmarks.streaming", "--measure"]
+        command = [*PYTHON, "-m", "benchmarks.streaming", "--measure"]
         command += ["--folder", str(folder), "--threads", str(threads)]
         command += ["--spill", str(spill)] if spill else []
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        done = subprocess.run(command, env=environment(), check=True, stdout=subprocess.PIPE)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

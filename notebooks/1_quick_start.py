@@ -10,14 +10,21 @@
 from functools import partial
 from pathlib import Path
 
-from allocator import certify, explain, make_request, solve
-from api.plots import plot_plan
-from quantize import apply
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.retrieval import RetrievalTask
-from sensitivity.models.text_encoder import encode, load_text_encoder
-from sensitivity.models.text_export import export_encoder, onnx_encoder
-from sensitivity.profiling.encoder_profile import profile_encoder
+from bitalloc import (
+    RetrievalTask,
+    apply,
+    certify,
+    docstring_pairs,
+    encode,
+    explain,
+    export_encoder,
+    load_text_encoder,
+    make_request,
+    onnx_encoder,
+    plot_plan,
+    profile_encoder,
+    solve,
+)
 
 OUT = Path("../out/notebooks")
 OUT.mkdir(parents=True, exist_ok=True)

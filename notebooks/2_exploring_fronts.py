@@ -12,8 +12,18 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 
-from allocator import explain, frontier, load_profile, plan_after, solve, solve_many, steps_within
-from api.plots import plot_frontier, plot_fronts, plot_plan
+from bitalloc import (
+    explain,
+    frontier,
+    load_profile,
+    plan_after,
+    plot_frontier,
+    plot_fronts,
+    plot_plan,
+    solve,
+    solve_many,
+    steps_within,
+)
 
 profile = load_profile(Path("../examples/minilm.json"))
 COST = "embedding_distance"

@@ -16,11 +16,22 @@ from functools import partial
 
 import torch
 
-from allocator import solve, stability, total
-from api.plots import plot_comparison, plot_fronts, plot_plans, plot_stability
-from quantize import parse_format, round_trip
-from sensitivity import ESTIMATORS, gauss_newton, kl, profile_model
-from sensitivity.tables.compare import compare
+from bitalloc import (
+    ESTIMATORS,
+    compare_tables,
+    gauss_newton,
+    kl,
+    parse_format,
+    plot_comparison,
+    plot_fronts,
+    plot_plans,
+    plot_stability,
+    profile_model,
+    round_trip,
+    solve,
+    stability,
+    total,
+)
 
 sys.path.insert(0, "..")
 from benchmarks.models import digits_cnn
@@ -71,7 +82,7 @@ refused
 
 # %%
 BUDGETS = [{"effective_bits": bits} for bits in (2.5, 3, 4)]
-comparison = compare(profile, reference="kl", budgets=BUDGETS)
+comparison = compare_tables(profile, reference="kl", budgets=BUDGETS)
 plot_comparison(comparison).figure
 
 # %% [markdown]

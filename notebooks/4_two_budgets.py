@@ -11,16 +11,25 @@
 from functools import partial
 from pathlib import Path
 
-from allocator import Fusion, load_profile, solve, surface
-from api.plots import plot_plans, plot_surface
-from quantize import parse_format
-from sensitivity import profile_model
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import info_nce, load_text_encoder, pair_batches
-from sensitivity.profiling.encoder_profile import EXCLUDED
-from sensitivity.resources import latency_us, onnxruntime_kernels
+from bitalloc import (
+    EXCLUDED,
+    Fusion,
+    docstring_pairs,
+    info_nce,
+    latency_us,
+    load_profile,
+    load_text_encoder,
+    onnxruntime_kernels,
+    pair_batches,
+    parse_format,
+    plot_plans,
+    plot_surface,
+    profile_model,
+    solve,
+    surface,
+)
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import RowWork
-from sensitivity.rows.forward_pass import Call
 
 FORMATS = ["int2-g64", "int4-g64", "int8-g64", "fp16"]
 COST = "embedding_distance"

@@ -14,17 +14,33 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
-from allocator import load_profile, solve, total
-from api.plots import plot_fronts, plot_plan
-from quantize import apply
-from quantize.exports import EXPORTS, export, read, write
-from quantize.feedback import as_markdown, refine, verify
-from quantize.lint import lint_plan, model_of_profile
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.retrieval import RetrievalTask
-from sensitivity.models.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
-from sensitivity.models.text_export import export_encoder, onnx_encoder
-from sensitivity.plans.planned import Planned, distance_of_plans
+from bitalloc import (
+    EXPORTS,
+    Planned,
+    RetrievalTask,
+    apply,
+    as_markdown,
+    cosine_distance,
+    distance_of_plans,
+    docstring_pairs,
+    encode,
+    export,
+    export_encoder,
+    lint,
+    load_profile,
+    load_text_encoder,
+    model_of_profile,
+    onnx_encoder,
+    pair_batches,
+    plot_fronts,
+    plot_plan,
+    read_export,
+    refine,
+    solve,
+    total,
+    verify,
+    write_export,
+)
 
 OUT = Path("../out/notebooks")
 OUT.mkdir(parents=True, exist_ok=True)
@@ -54,13 +70,13 @@ for target in EXPORTS:
         losses[target] = f"needs more: {str(error)[:70]}"
         continue
     losses[target] = len(done.losses)
-    same[target] = read(target, done.files, layers=layers).assignment == plan.assignment
+    same[target] = read_export(target, done.files, layers=layers).assignment == plan.assignment
 print("layers that a format cannot say:", losses)
 print("read back as it was:", [target for target, kept in same.items() if kept])
 
 # %%
 done = export(plan, "torchao")
-print(write(done, OUT / "torchao", force=True)[0].name)
+print(write_export(done, OUT / "torchao", force=True)[0].name)
 print("\n".join(done.files["torchao_config.json"].splitlines()[:24]))
 
 # %% [markdown]
@@ -72,7 +88,7 @@ print("\n".join(done.files["torchao_config.json"].splitlines()[:24]))
 # %%
 model = model_of_profile(profile)
 for runtime in ("torchao", "onnxruntime", "vllm"):
-    findings = lint_plan(plan, runtime, model)
+    findings = lint(plan, runtime, model)
     print(f"{runtime}: {len(findings)} findings")
     for finding in findings[:2]:
         print("  ", str(finding)[:300])
@@ -194,7 +210,7 @@ Markdown(as_markdown(report))
 # %%
 assert same["torchao"]
 assert figures["the plan"]["torchao"] < figures["uniform"]["torchao"]
-assert not [finding for finding in lint_plan(plan, "torchao", model) if finding.severity == "error"]
+assert not [finding for finding in lint(plan, "torchao", model) if finding.severity == "error"]
 assert found.best.loss <= min(found.loss_of(name) for name in ("start", "uniform", "greedy"))
 assert distances["refined"] < distances["uniform"]
 assert report.rows[0].loss == distances["refined"]

@@ -11,10 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from allocator import InvalidInputError, load_profile, solve
-from api.plots import plot_fronts, plot_plan
-from api.server import running_server
-from bitalloc.client import Client
+from bitalloc import Client, InvalidInputError, load_profile, plot_fronts, plot_plan, running_server, solve
 
 profile = load_profile(Path("../examples/minilm.json"))
 COST = "embedding_distance"

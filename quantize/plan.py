@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import Allocation, Fault, InvalidInputError, Profile
+from allocator.contract.allocation import PlanSource, load_plan
 from allocator.contract.errors import pointer, unknown
 from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
@@ -13,11 +14,11 @@ from quantize.llama_types import formats_named
 from quantize.rounding.nearest import Float32Array, refusal
 
 
-def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]:
+def formats_of(plan: PlanSource) -> dict[str, StorageFormat]:
     """Read the formats of a plan.
 
     Args:
-        plan: An allocation, or its assignment.
+        plan: An allocation, its assignment, or the path of a JSON file of either.
 
     Returns:
         Layer name to format.
@@ -25,11 +26,29 @@ def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]
     Raises:
         InvalidInputError: The allocation holds no plan, or formats are unknown: one fault for each.
     """
-    assignment = plan.assignment if isinstance(plan, Allocation) else plan
-    if assignment is None:
-        detail = f"there is nothing to apply: the allocation is {plan.status.value}"  # type: ignore[union-attr]
+    return formats_named(assignment_of(plan, "apply"))
+
+
+def assignment_of(plan: PlanSource, what: str) -> dict[str, str]:
+    """Read which layer has which format in a plan.
+
+    Args:
+        plan: An allocation, its assignment, or the path of a JSON file of either.
+        what: What is to be done with it, for the message ("apply").
+
+    Returns:
+        Layer name to format name.
+
+    Raises:
+        InvalidInputError: It cannot be read, or the allocation holds no plan.
+    """
+    loaded = load_plan(plan)
+    if not isinstance(loaded, Allocation):
+        return loaded
+    if loaded.assignment is None:
+        detail = f"there is nothing to {what}: the allocation is {loaded.status.value}"
         raise InvalidInputError(Fault("/assignment", detail))
-    return formats_named(assignment)
+    return loaded.assignment
 
 
 def require_layers(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:

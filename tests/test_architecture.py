@@ -16,7 +16,7 @@ from quantize.feedback import refine, verify
 from sensitivity import profile_model
 from sensitivity.plans.planned import distance_of_plans
 from sensitivity.study.calibration import Batch
-from tests.test_arrows import NEVER, ROOMS, ROOT, imported
+from tests.test_arrows import NEVER, ROOMS, ROOT, files, imported
 from tests.test_documents import blocks
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
@@ -36,7 +36,7 @@ def test_the_arrows_of_the_page_are_the_imports() -> None:
         for room, calls, _ in table("room", "calls", "needs")
     }
     found = {
-        room: {name for path in (ROOT / room).rglob("*.py") for name in imported(path)} & set(ROOMS) - {room}
+        room: {name for path in files(room) for name in imported(path)} & set(ROOMS) - {room}
         for room in ROOMS
     }
     assert said == found
@@ -49,11 +49,11 @@ def test_the_drawing_has_every_room_above_the_ones_it_calls() -> None:
         room: number for number, text in enumerate(drawing.splitlines()) for room in ROOMS if room in text
     }
     assert set(line) == set(ROOMS)
-    assert line["api"] < line["sensitivity"] < line["quantize"] < line["allocator"]
+    assert line["bitalloc"] < line["api"] < line["sensitivity"] < line["quantize"] < line["allocator"]
 
 
 def test_every_part_that_is_named_exists() -> None:
-    for name in set(re.findall(r"`((?:allocator|quantize|sensitivity|api)(?:\.\w+)+)`", PAGE)):
+    for name in set(re.findall(r"`((?:bitalloc|allocator|quantize|sensitivity|api)(?:\.\w+)+)`", PAGE)):
         path = ROOT / name.replace(".", "/")
         module = path.parent.with_suffix(".py") if not path.exists() else path
         assert path.exists() or path.with_suffix(".py").exists() or _defines(path), (name, module)

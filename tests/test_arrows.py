@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,36 +15,115 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("allocator", "quantize", "sensitivity", "api")
+ROOMS = ("bitalloc", "allocator", "quantize", "sensitivity", "api")
 NEVER = {
-    "allocator": {"torch", "fastapi", "quantize", "sensitivity", "api"},
-    "quantize": {"sensitivity", "api", "fastapi"},
-    "sensitivity": {"api", "fastapi"},
+    "bitalloc": {"torch", "fastapi", "quantize", "sensitivity", "api"},
+    "allocator": {"torch", "fastapi", "bitalloc", "quantize", "sensitivity", "api"},
+    "quantize": {"bitalloc", "sensitivity", "api", "fastapi"},
+    "sensitivity": {"bitalloc", "api", "fastapi"},
     "api": set[str](),
 }
+#: The front door itself, which names every room for type checkers, and the command, the one way from there to ``api``.
+DOOR = {"bitalloc/__init__.py", "bitalloc/__main__.py"}
 #: Importing one of these must not drag in torch.
-LEAN = {"allocator", "quantize", "api", "api.app", "bitalloc.client", "api.cli", "api.server"}
+LEAN = {"bitalloc", "allocator", "quantize", "api", "api.app", "bitalloc.client", "api.cli", "api.server"}
+#: Folders of ``api`` that import each other; circles may shrink, and there is no other.
+KNOWN_CIRCLES = [
+    {"app", "openapi", "routes", "server"},
+    {"cli", "demo"},
+    {"keys", "middleware", "observability", "problems", "settings", "store", "workers"},
+]
+
+
+def files(room: str) -> list[Path]:
+    """The files of a room that keep its arrows."""
+    found = sorted((ROOT / room).rglob("*.py"))
+    assert found
+    return [path for path in found if str(path.relative_to(ROOT)) not in DOOR]
+
+
+def modules_imported(path: Path) -> Iterator[str]:
+    """What a file imports, also inside functions and for type checkers only: ``package.module.name``."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+    """The packages that a file imports from."""
+    yield from (name.partition(".")[0] for name in modules_imported(path))
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_arrows_run_one_way(room: str) -> None:
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
     wrong = {
         f"{path.relative_to(ROOT)} imports {name}"
-        for path in files
+        for path in files(room)
         for name in imported(path)
         if name in NEVER[room]
     }
     assert not wrong
+
+
+def test_the_door_names_other_rooms_for_type_checkers_only() -> None:
+    tree = ast.parse((ROOT / "bitalloc" / "__init__.py").read_text("utf-8"))
+    outside = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert outside == {"importlib", "importlib.util", "pathlib", "typing"}
+    command = set(imported(ROOT / "bitalloc" / "__main__.py"))
+    assert command == {"sys", "pathlib", "api"}
+
+
+def folders(room: str) -> dict[str, set[str]]:
+    """For each folder of a room, and each file beside them, which others it imports from."""
+    arrows: dict[str, set[str]] = {}
+    for path in files(room):
+        own = path.relative_to(ROOT / room).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue  # the room's own list of names
+        found = {name.split(".")[1] for name in modules_imported(path) if name.startswith(f"{room}.")}
+        arrows.setdefault(own, set()).update(found - {own})
+    return {own: found & arrows.keys() for own, found in arrows.items()}
+
+
+def reached(arrows: dict[str, set[str]], start: str) -> set[str]:
+    """All that a folder imports from, at whatever distance."""
+    found: set[str] = set()
+    ahead = [start]
+    while ahead:
+        more = arrows[ahead.pop()] - found
+        found |= more
+        ahead += more
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_folders_of_a_room_import_in_no_circle(room: str) -> None:
+    arrows = folders(room)
+    beyond = {own: reached(arrows, own) for own in arrows}
+    circles = [
+        {other for other in beyond[own] if own in beyond[other]} for own in arrows if own in beyond[own]
+    ]
+    wrong = [circle for circle in circles if not any(circle <= known for known in KNOWN_CIRCLES)]
+    assert not wrong if room == "api" else not circles
+
+
+def test_the_folders_come_in_the_order_that_the_architecture_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rows = page.partition("| room | order of its folders |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    for row in rows:
+        room, *order = re.findall(r"`(\w+)`", row)
+        arrows = folders(room)
+        assert len(order) > 1
+        for at, folder in enumerate(order):
+            assert not arrows[folder] & set(order[at + 1 :]), (room, folder)
+
+
+def test_a_circle_would_be_found() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert reached(arrows, "a") == {"a", "b", "c"}
+    assert "d" not in reached(arrows, "d")
 
 
 @pytest.mark.parametrize("module", sorted(LEAN))
@@ -65,7 +145,7 @@ def required(distribution: str, found: set[str] | None = None) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["allocator", "quantize", "api", "api.cli", "api.cli.solve"])
+@pytest.mark.parametrize("module", ["bitalloc", "allocator", "quantize", "api", "api.cli", "api.cli.solve"])
 def test_a_plain_install_has_what_is_imported(module: str) -> None:
     code = f"import {module}, json, sys; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
     output = subprocess.run(

@@ -117,7 +117,9 @@ def test_the_python_calls_run(
     monkeypatch.chdir(folder)
     with running_server() as url:
         exec("\n".join(blocks(README, "python")).replace(PORT_IN_README, url), {})
-    assert "optimal" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith(blocks(README, "text")[0])  # what the first screen shows
+    assert "optimal" in said.removeprefix(blocks(README, "text")[0])
 
 
 @pytest.mark.parametrize("name", ["service.md", "jobs.md"])
@@ -154,6 +156,13 @@ def test_the_profile_page_shows_a_valid_profile_and_names_every_field() -> None:
     models = (type(profile), type(profile.layers[0]), type(profile.fusions[0]), Request, Limit)
     for name in set().union(*map(fields, models)):
         assert name in page, name
+
+
+def test_the_profile_page_says_truly_what_frames_do() -> None:
+    pytest.importorskip("pandas")
+    page = (ROOT / "docs" / "profile.md").read_text("utf-8")
+    (example,) = [block for block in blocks(page, "python") if "import pandas" in block]
+    exec(example, {})
 
 
 def test_the_example_profile_is_complete() -> None:

@@ -69,7 +69,7 @@ def test_make_targets_and_pages_of_the_release_checklist_exist() -> None:
 
 
 def test_every_room_ships_its_types() -> None:
-    for room in ("allocator", "quantize", "sensitivity", "api"):
+    for room in ("bitalloc", "allocator", "quantize", "sensitivity", "api"):
         assert (ROOT / room / "py.typed").exists()
 
 

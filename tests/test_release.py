@@ -54,7 +54,7 @@ def test_whole_packages_are_listed(packed: Callable[..., tuple[Path, Path]]) -> 
     [
         ({"extra": "tests/test_release.py"}, r"tests/test_release\.py"),
         ({"extra": "api/model.safetensors"}, r"api/model\.safetensors"),
-        ({"without": "allocator/answer/solve.py"}, r"allocator/solve\.py is missing in the wheel"),
+        ({"without": "allocator/answer/solve.py"}, r"allocator/answer/solve\.py is missing in the wheel"),
         ({"without": "quantize/py.typed"}, r"quantize/py\.typed is missing"),
         ({"without": "LICENSE"}, "LICENSE is missing in the sdist"),
         ({"licence": "MIT"}, r"expected the licence Apache-2\.0, got MIT"),

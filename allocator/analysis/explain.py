@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from allocator.bounds.dual import maximise_dual
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.patterns import matching
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import Request, make_request
+from allocator.contract.profile import Profile, ProfileSource, load_profile
+from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.deadline import Deadline
@@ -36,11 +36,11 @@ from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, relative_gap
 
 
 def explain(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     layers: Sequence[str] = (),
     resamples: int = 0,
     seed: int = 0,
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Explanation:
     """Solve a request and say why its answer is what it is.
 
@@ -49,7 +49,7 @@ def explain(
         layers: Names or globs of the layers whose formats to explain.
         resamples: How often to solve again over resampled tables, to see how sure the plan is; 0 leaves that out.
         seed: Seed of the resamples.
-        **fields: The fields of :class:`~allocator.contract.request.Request`.
+        **fields: The fields of :class:`~allocator.Request`.
 
     Returns:
         The allocation with its reasons.

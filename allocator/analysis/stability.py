@@ -14,17 +14,17 @@ Theory", 1961.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from allocator.answer.solve import report_outcome, run_solver
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.errors import Fault, InvalidInputError
-from allocator.contract.profile import CostTable, Profile, load_profile
-from allocator.contract.request import Request, make_request
+from allocator.contract.profile import CostTable, ProfileSource, load_profile
+from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.schema import Strict
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.deadline import Deadline
@@ -73,11 +73,11 @@ class Stability(Strict):
 
 
 def stability(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     resamples: int = 500,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Stability:
     """Solve a request and find out how sure its plan is.
 
@@ -86,8 +86,7 @@ def stability(
         resamples: How often to solve again.
         seed: Seed of the resamples.
         progress: Told after every resample how many of how many are done.
-        **fields: The fields of :class:`~allocator.contract.request.Request`; ``time_limit_s`` holds for all solves
-        together.
+        **fields: The fields of :class:`~allocator.Request`; ``time_limit_s`` holds for all solves together.
 
     Returns:
         How sure the plan is, as a whole and layer by layer.

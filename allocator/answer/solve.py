@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from allocator.answer.lexicographic import solve_in_order
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.allocation import Allocation, Certificate, SolverReport, Usage
 from allocator.contract.errors import CertificateError
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import Request, make_request
+from allocator.contract.profile import Profile, ProfileSource, load_profile
+from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.contract.versions import installed_version
 from allocator.knapsack.compile import Compiled, compile_problem
@@ -27,13 +27,12 @@ from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative
 _TIE_BREAK = "least spend, then layer order"
 
 
-def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields: object) -> Allocation:
+def solve(profile: ProfileSource, **fields: Unpack[RequestFields]) -> Allocation:
     """Find the best plan within the budgets, and prove it.
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
-        ``pin``,
+        **fields: The fields of :class:`~allocator.Request`: ``objective``, ``budgets``, ``limits``, ``pin``,
             ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
 
     Returns:

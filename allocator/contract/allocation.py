@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from allocator.contract.errors import Fault, InvalidInputError, decoded, faults_of, pointer
+from allocator.contract.frames import frame_of
 from allocator.contract.schema import Strict
+from allocator.contract.sources import json_in
 from allocator.contract.status import Status
 
 
@@ -127,3 +131,67 @@ class Allocation(Strict):
     solver: SolverReport
     profile_sha256: str
     version: str
+
+    def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """The assignment as a pandas data frame: one row for each layer, in the order of the profile.
+
+        Returns:
+            A frame with the index ``layer`` and the column ``format``.
+
+        Raises:
+            InvalidInputError: There is no plan.
+            MissingPackageError: pandas is not installed.
+        """
+        if self.assignment is None:
+            raise InvalidInputError(
+                Fault("/assignment", f"there is no plan: the allocation is {self.status.value}")
+            )
+        return frame_of("layer", list(self.assignment), {"format": list(self.assignment.values())})
+
+
+#: An allocation, layer name to format name, the JSON of either (``bytes``, or a ``str`` that begins with ``{``), or the
+#: path of a JSON file.
+PlanSource: TypeAlias = Allocation | Mapping[str, str] | str | bytes | Path
+
+
+def load_plan(source: PlanSource) -> Allocation | dict[str, str]:
+    """Coerce whatever describes a plan into one.
+
+    Args:
+        source: An allocation, also with the ``id`` that a service gave it; layer name to format name; the JSON of
+            either; or the path of a JSON file. A ``str`` that begins with ``{`` is JSON; any other is a path.
+
+    Returns:
+        The allocation, or layer name to format name.
+
+    Raises:
+        InvalidInputError: The file cannot be read, or the content is no plan; names every offending field.
+
+    Example:
+        >>> load_plan('{"up": "int4-g64"}')
+        {'up': 'int4-g64'}
+    """
+    if isinstance(source, Allocation):
+        return source
+    document: object = source
+    if isinstance(source, (str, bytes, Path)):
+        content = json_in(source, "plan")
+        document = decoded(content)
+        if document is None:
+            raise InvalidInputError(Fault("", "expected a plan, got something that is no JSON"))
+    if not isinstance(document, Mapping):
+        detail = f"expected an allocation, or a table of layer and format, got {type(document).__name__}"
+        raise InvalidInputError(Fault("", detail))
+    if "solver" in document and not isinstance(document["solver"], str):
+        try:
+            return Allocation.model_validate({name: document[name] for name in document if name != "id"})
+        except ValidationError as error:
+            raise InvalidInputError(*faults_of(error.errors(), document)) from error
+    if strange := [layer for layer, name in document.items() if not isinstance(name, str)]:
+        raise InvalidInputError(
+            *(
+                Fault(pointer((str(layer),)), f"expected the name of a format, got {document[layer]!r}")
+                for layer in strange
+            )
+        )
+    return dict(document)

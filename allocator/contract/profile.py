@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator.contract.errors import Fault, InvalidInputError, decoded, faults_of, unknown
+from allocator.contract.errors import InvalidInputError, decoded, faults_of, unknown
+from allocator.contract.frames import without_frames
 from allocator.contract.schema import Count, Finite, Name, Size, Strict
+from allocator.contract.sources import json_in
 
 CostRow = tuple[Finite | None, ...]
 SizeRow = tuple[Size | None, ...]
@@ -204,11 +206,18 @@ class Profile(Strict):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def load_profile(source: Profile | Mapping[str, object] | str | bytes | Path) -> Profile:
+#: A profile, its parsed JSON (whose tables may be data frames), its JSON text, or the path of a JSON file. A ``str``
+#: that begins with ``{`` is JSON; any other is a path.
+ProfileSource: TypeAlias = Profile | Mapping[str, object] | str | bytes | Path
+
+
+def load_profile(source: ProfileSource) -> Profile:
     """Coerce whatever describes a profile into one, validated.
 
     Args:
-        source: A profile, its parsed JSON, its JSON text (``str`` or ``bytes``), or the path of a JSON file.
+        source: A profile, its parsed JSON, its JSON text (``bytes``, or a ``str`` that begins with ``{``), or the path
+            of a JSON file. In parsed JSON a table, or its ``values`` and ``stderr``, may be a data frame with a column
+            for each format and a row for each layer, see :mod:`allocator.contract.frames`.
 
     Returns:
         The profile.
@@ -218,17 +227,13 @@ def load_profile(source: Profile | Mapping[str, object] | str | bytes | Path) ->
     """
     if isinstance(source, Profile):
         return source
-    if isinstance(source, Path):
-        try:
-            source = source.read_bytes()
-        except OSError as error:
-            raise InvalidInputError(Fault("", f"cannot read the profile: {error}")) from error
+    given = json_in(source, "profile") if isinstance(source, (str, bytes, Path)) else without_frames(source)
     try:
-        if isinstance(source, (str, bytes)):
-            return Profile.model_validate_json(source)
-        return Profile.model_validate(source)
+        if isinstance(given, (str, bytes)):
+            return Profile.model_validate_json(given)
+        return Profile.model_validate(given)
     except ValidationError as error:
-        document = decoded(source) if isinstance(source, (str, bytes)) else source
+        document = decoded(given) if isinstance(given, (str, bytes)) else given
         raise InvalidInputError(*faults_of(error.errors(), document)) from error
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeAlias, TypedDict
 
 from pydantic import Field, ValidationError
 
@@ -72,7 +72,31 @@ class Request(Strict):
     time_limit_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
 
 
-def make_request(fields: Mapping[str, object]) -> Request:
+#: A goal as a program writes it, see :data:`Goals`.
+AnyGoal: TypeAlias = str | Mapping[str, float]
+
+
+class SharedFields(TypedDict, total=False):
+    """The fields of :class:`Request` but its budgets, for functions that take several sets of budgets."""
+
+    objective: AnyGoal | Sequence[AnyGoal] | None
+    caution: float
+    limits: Sequence[Limit | Mapping[str, object]]
+    pin: Mapping[str, str]
+    allow: Mapping[str, Sequence[str]]
+    forbid: Mapping[str, Sequence[str]]
+    solver: str
+    gap: float
+    time_limit_s: float | None
+
+
+class RequestFields(SharedFields, total=False):
+    """The fields of :class:`Request` as a program writes them, for ``**fields: Unpack[RequestFields]``."""
+
+    budgets: Mapping[str, float | str]
+
+
+def make_request(fields: Mapping[str, object] | SharedFields) -> Request:
     """Validate the fields of a request.
 
     Args:

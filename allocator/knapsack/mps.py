@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import make_request
+from allocator.contract.profile import ProfileSource, load_profile
+from allocator.contract.request import RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.problem import Problem
 from allocator.knapsack.tables import Objective
@@ -82,7 +82,7 @@ class MpsModel:
         return {layer: chosen for name in taken for layer, chosen in self.plans[name].items()}
 
 
-def export_mps(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields: object) -> MpsModel:
+def export_mps(profile: ProfileSource, **fields: Unpack[RequestFields]) -> MpsModel:
     """Write a request as a MIP, for any solver that reads MPS.
 
     The objective is always minimised: a table where higher is better is negated. Constants, which readers of MPS do not
@@ -91,8 +91,7 @@ def export_mps(profile: Profile | Mapping[str, object] | str | bytes | Path, **f
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.contract.request.Request`; those that say how to solve change
-        nothing.
+        **fields: The fields of :class:`~allocator.Request`; those that say how to solve change nothing.
 
     Returns:
         The text, and what its names stand for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from allocator.answer.solve import solve_request
 from allocator.bounds.dual import maximise_dual
 from allocator.bounds.rate_law import fit_law
 from allocator.contract.allocation import Allocation
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import make_request
+from allocator.contract.profile import ProfileSource, load_profile
+from allocator.contract.request import RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.knapsack.compile import compile_problem
 from allocator.solvers.baselines.relaxation import relax
@@ -43,14 +43,12 @@ class ContinuousPlan:
     gap: float | None
 
 
-def continuous_plan(
-    profile: Profile | Mapping[str, object] | str | bytes | Path, **fields: object
-) -> ContinuousPlan:
+def continuous_plan(profile: ProfileSource, **fields: Unpack[RequestFields]) -> ContinuousPlan:
     """Solve a request for real-valued bits, round them, and say what that costs.
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.contract.request.Request`; ``solver`` is set here.
+        **fields: The fields of :class:`~allocator.Request`; ``solver`` is set here.
 
     Returns:
         Bits, plan and optimum. Of several objectives only the first is relaxed.

@@ -7,9 +7,9 @@ thousands of layers fit in a few megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from allocator.bounds.hull import Hull, build_hull
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer
-from allocator.contract.profile import Profile, load_profile
+from allocator.contract.frames import frame_of_steps
+from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
-from allocator.contract.request import Amount, Request, make_request
+from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.constraints import EFFECTIVE_BITS, Row
 from allocator.knapsack.problem import FloatArray, masked_spend
@@ -65,12 +66,20 @@ class Frontier:
     knee: int
     exact: tuple[Allocation, ...] = ()
 
+    def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """The supported plans as a pandas data frame, see :func:`~allocator.contract.frames.frame_of_steps`.
+
+        Returns:
+            A frame with a row for each number of steps.
+        """
+        return frame_of_steps(self.spend, self.objective, self.price)
+
 
 def frontier(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     resource: str = WEIGHT_BYTES,
     points: int | Sequence[Amount] = (),
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Frontier:
     """Compute the trade-off between the objective and a resource.
 
@@ -78,8 +87,7 @@ def frontier(
         profile: A profile, its JSON, or the path of a JSON file.
         resource: A resource or cost table, or ``effective_bits``.
         points: Budgets to solve exactly: a number of them at equal distances over the whole range, or amounts.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact
-        points;
+        **fields: Other fields of :class:`~allocator.Request`. Budgets and limits hold for the exact points;
             the supported plans cannot know them, so they are allowed with ``points`` only.
 
     Returns:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import Request, make_request
+from allocator.contract.frames import frame_of
+from allocator.contract.profile import Profile, ProfileSource, load_profile
+from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.problem import BoolArray, FloatArray
@@ -38,12 +39,25 @@ class Surface:
     impossible: tuple[tuple[float, float], ...]
     unproved: tuple[tuple[float, float], ...]
 
+    def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """The points as a pandas data frame.
+
+        Returns:
+            A frame with the index ``point`` and what each point spends of the two resources, its objective and status.
+        """
+        columns: dict[str, object] = {
+            name: [plan.usage[name].used for plan in self.points] for name in self.resources
+        }
+        columns |= {"objective": [plan.objective for plan in self.points]}
+        columns |= {"status": [plan.status.value for plan in self.points]}
+        return frame_of("point", range(len(self.points)), columns)
+
 
 def surface(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     resources: tuple[str, str] = ("weight_bytes", "latency_us"),
     points: tuple[int, int] = (10, 10),
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Surface:
     """Solve exactly on a grid over two resources.
 
@@ -53,8 +67,7 @@ def surface(
         profile: A profile, its JSON, or the path of a JSON file.
         resources: The two resources, or costs.
         points: Number of budgets on each axis.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and
-        ``time_limit_s``
+        **fields: Other fields of :class:`~allocator.Request`; they hold for every point, and ``time_limit_s``
             is for each.
 
     Returns:

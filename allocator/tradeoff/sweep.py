@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from allocator.answer.solve import Progress, report_outcome, solve_compiled, watching
 from allocator.contract.allocation import Allocation, SolverReport
 from allocator.contract.errors import Fault, InvalidInputError, pointer
-from allocator.contract.profile import Profile, load_profile
-from allocator.contract.request import Amount, Request, make_request
+from allocator.contract.profile import Profile, ProfileSource, load_profile
+from allocator.contract.request import Amount, Request, SharedFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem, with_rows
 from allocator.knapsack.constraints import resolve_limits
 from allocator.solvers import find_solver
@@ -28,14 +27,14 @@ class Plan(Protocol):
 
 
 def solve_many(
-    profile: Profile | Mapping[str, object] | str | bytes | Path, budgets: Iterable[Budgets], **fields: object
+    profile: ProfileSource, budgets: Iterable[Budgets], **fields: Unpack[SharedFields]
 ) -> tuple[Allocation, ...]:
     """Find the best plan under each of several sets of budgets, each proved like a single one.
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
         budgets: For each plan its budgets, like the field ``budgets`` of a request.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`; ``time_limit_s`` is for each plan.
+        **fields: Other fields of :class:`~allocator.Request`; ``time_limit_s`` is for each plan.
 
     Returns:
         One allocation for each set of budgets, in order.

@@ -92,7 +92,7 @@ def command(
 
 
 def _draw(front: Frontier, profile: Profile, request: Request, path: Path) -> None:
-    from api.plots import plot_frontier, save
+    from bitalloc.plots import plot_frontier, save
 
     budgets = [
         {front.resource: usage.limit}

@@ -10,7 +10,7 @@ import numpy as np
 
 from allocator import Profile, solve
 from api.demo.report import Report, Row
-from api.plots.canvas import BLUE, GREEN, STYLES, new_axes, save
+from bitalloc.plots.canvas import BLUE, GREEN, STYLES, new_axes, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -108,11 +108,15 @@ def _plans(
     packed: dict[float, Allocation] = {}
     with running_server() as url, Client(url) as client:
         for bits in BUDGETS_BITS:
-            fields = {"objective": OBJECTIVE, "budgets": {"effective_bits": bits}}
+            budgets = {"effective_bits": bits}
             for method, solver in METHODS.items():
-                plan = plans[bits, method] = client.allocate(profile, **fields, solver=solver)
+                plan = plans[bits, method] = client.allocate(
+                    profile, objective=OBJECTIVE, budgets=budgets, solver=solver
+                )
                 write(out / "plans" / f"{bits:g}-bits-{method}.json", plan.model_dump_json(indent=2) + "\n")
-            plan = packed[bits] = client.allocate(profile, **fields, allow={"*": PACKED})
+            plan = packed[bits] = client.allocate(
+                profile, objective=OBJECTIVE, budgets=budgets, allow={"*": PACKED}
+            )
             write(out / "plans" / f"{bits:g}-bits-onnxruntime.json", plan.model_dump_json(indent=2) + "\n")
     return plans, packed
 

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from allocator import Allocation, Fault, InvalidInputError, Profile, Request, solve_request
-from allocator.analysis.difference import LayerDifference, differing, require_plan
+from allocator import Fault, InvalidInputError, Profile, Request, solve_request
+from allocator.analysis.difference import differing, require_plan
 from allocator.analysis.rank_agreement import Agreement, agreement
 from allocator.answer.certificate import totals
-from allocator.contract.request import Goals
-from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.time_limit import sharing
-from bitalloc.wire import AllocationId, ProfileRequest
-
-
-class Side(Strict):
-    """One side: a plan, or what to plan for under the budgets of the request.
-
-    Attributes:
-        assignment: Layer name to format name, for every layer.
-        fusions: Names of the fusions that this assignment uses.
-        allocation_id: Id of a stored allocation, instead of an assignment. It may be about another profile, as long as
-            this one has its layers and formats.
-        objective: What to plan for; the objective of the request where a side has neither.
-    """
-
-    assignment: dict[Name, Name] | None = None
-    fusions: tuple[Name, ...] = ()
-    allocation_id: AllocationId | None = None
-    objective: Goals | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [self.assignment, self.allocation_id, self.objective]
-        if sum(one is not None for one in given) > 1:
-            raise _inconsistent("give an assignment or an allocation_id or an objective, only one of them")
-        if self.assignment is None and self.fusions:
-            raise _inconsistent("fusions go with an assignment; a plan that is solved for has its own")
-        return self
+from bitalloc.operations import Compared, ComparisonAnswer, Side
+from bitalloc.wire import ProfileRequest
 
 
 class ComparisonRequest(ProfileRequest):
@@ -55,43 +25,6 @@ class ComparisonRequest(ProfileRequest):
 
     first: Side
     second: Side
-
-
-class Compared(Strict):
-    """One side of a comparison.
-
-    Attributes:
-        assignment: Layer name to format name; absent where no plan keeps the budgets.
-        totals: Table name to the sum over the plan; absent where the table has no value for its formats.
-        allocation: The plan with its proof, where it was solved for.
-    """
-
-    assignment: dict[str, str] | None = None
-    totals: dict[str, float | None] = {}
-    allocation: Allocation | None = None
-
-
-class ComparisonAnswer(Strict):
-    """Two plans side by side.
-
-    Attributes:
-        first: One side.
-        second: The other side.
-        layers: The layers that differ, in the order of the profile.
-        alike: How many layers have the same format in both; absent where a side has no plan.
-        agreement: Rank agreement of the second side's cost table with the first side's; absent where a side is not
-            one cost table, or both are the same.
-        profile_sha256: The profile.
-        version: Version of bitalloc.
-    """
-
-    first: Compared
-    second: Compared
-    layers: tuple[LayerDifference, ...] = ()
-    alike: int | None = None
-    agreement: Agreement | None = None
-    profile_sha256: str
-    version: str
 
 
 def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> ComparisonAnswer:

@@ -12,8 +12,9 @@ from allocator import Allocation
 from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
+from bitalloc.operations import ExportAnswer
 from bitalloc.wire import AllocationId
-from quantize.exports import EXPORTS, Loss, export, load_target
+from quantize.exports import EXPORTS, export, load_target
 
 
 class PlannedAllocation(Allocation):
@@ -65,24 +66,6 @@ class ExportRequest(Strict):
             message = "give a plan or an allocation_id, and not both"
             raise PydanticCustomError("inconsistent", "{message}", {"message": message})
         return self
-
-
-class ExportAnswer(Strict):
-    """A plan in a tool's own words.
-
-    Attributes:
-        target: Whose format it is.
-        files: File name to its text.
-        losses: What the files do not say as the plan does.
-        advice: What to do with the files.
-        version: Version of bitalloc.
-    """
-
-    target: str
-    files: dict[str, str]
-    losses: tuple[Loss, ...]
-    advice: str
-    version: str
 
 
 class ExportTarget(Strict):

@@ -6,14 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from allocator import Allocation, Frontier, Profile, Request, frontier, sweep
+from allocator import Frontier, Profile, Request, frontier, sweep
 from allocator.contract.request import Amount
-from allocator.contract.schema import Name, Strict
+from allocator.contract.schema import Name
 from allocator.contract.versions import installed_version
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.solvers import Deadline
 from api.operations.body import pointing_into_body
 from api.operations.time_limit import sharing
+from bitalloc.operations import FrontierAnswer, Reached
 from bitalloc.wire import ProfileRequest
 
 #: Exact points of one front; each is a solve and a whole plan in the answer.
@@ -37,67 +38,6 @@ class FrontierRequest(ProfileRequest):
         | Annotated[tuple[Amount, ...], Field(max_length=MAX_POINTS)]
     ) = 0
     baselines: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
-
-
-class Reached(Strict):
-    """What a method reaches under a budget.
-
-    Attributes:
-        budget: The most that may be spent.
-        spend: What its plan spends.
-        objective: Its objective.
-    """
-
-    budget: float
-    spend: float
-    objective: float
-
-
-class FrontierAnswer(Strict):
-    """Supported plans from the thriftiest to the best, and proved plans at budgets that were asked for.
-
-    Supported plans are optimal for what they spend. They come as the thriftiest plan and changes of single layers:
-    the plan after n steps is ``start`` with all changes whose ``step`` is at most n, in their order.
-
-    Attributes:
-        objective_name: What is optimised.
-        maximise: Whether higher is better.
-        resource: What is spent.
-        unit: Its unit.
-        layers: Layer names.
-        formats: Format names.
-        start: For each layer, the index of its format in the thriftiest plan.
-        step: For each change, at which step it happens, from 1, rising.
-        layer: For each change, the index of the layer.
-        format: For each change, the index of the format that the layer changes to.
-        spend: Spend after each number of steps, from 0.
-        objective: Objective after each number of steps.
-        price: What a unit of spend buys in each step, falling.
-        knee: Number of steps to the plan where the front bends most.
-        exact: Proved plans at the budgets that were asked for.
-        baselines: Method to what it reaches under the same budgets, as many of them as there was time for.
-        profile_sha256: The profile.
-        version: Version of bitalloc.
-    """
-
-    objective_name: str
-    maximise: bool
-    resource: str
-    unit: str
-    layers: tuple[str, ...]
-    formats: tuple[str, ...]
-    start: tuple[int, ...]
-    step: tuple[int, ...]
-    layer: tuple[int, ...]
-    format: tuple[int, ...]
-    spend: tuple[float, ...]
-    objective: tuple[float, ...]
-    price: tuple[float, ...]
-    knee: int
-    exact: tuple[Allocation, ...] = ()
-    baselines: dict[str, tuple[Reached, ...]] = {}
-    profile_sha256: str
-    version: str
 
 
 def trade_off(profile: Profile, request: Request, asked: FrontierRequest) -> FrontierAnswer:

@@ -11,8 +11,9 @@ from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.export import Plan, place_of
+from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
-from quantize.lint import RUNTIMES, Finding, Model, lint_files, lint_plan, load_runtime
+from quantize.lint import RUNTIMES, Model, lint_files, lint_plan, load_runtime
 
 
 class LintedModel(Strict):
@@ -58,24 +59,6 @@ class LintRequest(Strict):
         if self.files is None and (self.format is not None or self.names):
             raise _inconsistent("a plan has no format and needs no names; they go with files")
         return self
-
-
-class LintAnswer(Strict):
-    """What a runtime would trip over.
-
-    Attributes:
-        runtime: Who is to load it.
-        tested: The release whose source the rules follow.
-        loads: Whether there are no errors; warnings do not count.
-        findings: Errors first.
-        version: Version of bitalloc.
-    """
-
-    runtime: str
-    tested: str
-    loads: bool
-    findings: tuple[Finding, ...]
-    version: str
 
 
 class LintRuntime(Strict):

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from api.operations.comparison import ComparisonRequest, Side
+from api.operations.comparison import ComparisonRequest
 from api.operations.export import ExportRequest, PlannedAllocation
 from api.operations.lint import LintRequest
+from bitalloc.operations import Side
 
 #: Given the id of an allocation: the allocation. Raises where the caller has no such allocation.
 Stored = Callable[[str], PlannedAllocation]

@@ -11,16 +11,17 @@ from api.jobs.allocations import allocations_for
 from api.keys.owners import Owner
 from api.openapi.document import body_of
 from api.openapi.examples import COMPARISONS, EXPLANATIONS, EXPORTS, FRONTIERS, LINTS
-from api.operations.comparison import ComparisonAnswer, ComparisonRequest
+from api.operations.comparison import ComparisonRequest
 from api.operations.explanation import ExplanationRequest
-from api.operations.export import ExportAnswer, ExportRequest, ExportTargets, export_targets
-from api.operations.frontier import FrontierAnswer, FrontierRequest
-from api.operations.lint import LintAnswer, LintRequest, LintRuntimes, lint_runtimes
+from api.operations.export import ExportRequest, ExportTargets, export_targets
+from api.operations.frontier import FrontierRequest
+from api.operations.lint import LintRequest, LintRuntimes, lint_runtimes
 from api.problems.problem import answers
 from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
 from api.routes.resources import Resources, Shared
 from api.workers import Task
+from bitalloc.operations import ComparisonAnswer, ExportAnswer, FrontierAnswer, LintAnswer
 
 router = APIRouter(prefix="/v1")
 _PLANNING, _TOOLS = "planning", "tools"

@@ -119,7 +119,7 @@ async def start_child(settings: Settings) -> Child:
         }
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "api.workers.worker", options),
+        *(sys.executable, "-P", "-m", "api.workers.worker", options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # Solvers with threads of their own would fight over the cores that other workers have.

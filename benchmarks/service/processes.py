@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from benchmarks.children import PYTHON, environment
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -74,15 +75,15 @@ def running(module: Sequence[str], probe: str) -> Iterator[Running]:
         The service; it is gone at the end.
     """
     with TemporaryDirectory() as folder:
-        environment = os.environ | {"BITALLOC_DATA_DIR": folder, "BITALLOC_LOG_LEVEL": "info"}
+        variables = environment(BITALLOC_DATA_DIR=folder, BITALLOC_LOG_LEVEL="info")
         began = time.perf_counter()
         with (Path(folder) / "log").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *module],
+                [*PYTHON, "-m", *module],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=environment,
+                env=variables,
             )
         assert process.stdout is not None
         try:

@@ -1,34 +1,38 @@
-"""The asynchronous client; :class:`bitalloc.client.blocking.Client` says more about each method."""
+"""The asynchronous client; ``.ci/blocking_client.py`` writes ``blocking.py`` from this file."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx2
 
-from allocator.contract.request import Amount
+from allocator.contract.profile import ProfileSource
+from allocator.contract.request import Amount, RequestFields
 from allocator.knapsack.tables import WEIGHT_BYTES
-from api.operations.comparison import ComparisonAnswer, Side
-from api.operations.export import ExportAnswer
-from api.operations.frontier import FrontierAnswer
-from api.operations.lint import LintAnswer
 from bitalloc.client import flows, plans
-from bitalloc.client.blocking import TIMEOUT
 from bitalloc.client.errors import ServiceError, refuse
 from bitalloc.client.events import Follower, JobEvent
-from bitalloc.client.flows import Call, Flow, Source
+from bitalloc.client.flows import Call, Flow
 from bitalloc.client.patience import Patience
-from bitalloc.client.plans import Plan
+from bitalloc.client.plans import ExportFields, LintFields, Plan
+from bitalloc.operations import ComparisonAnswer, ExportAnswer, FrontierAnswer, LintAnswer, Side
 from bitalloc.wire import JobDetails, ProfileEntry, StoredAllocation
 
+#: A solve may take as long as the service allows; connecting may not.
+TIMEOUT = httpx2.Timeout(120.0, connect=5.0)
 T = TypeVar("T")
 
 
 class AsyncClient:
-    """Talk to a service from asynchronous code; use it as an asynchronous context manager.
+    """Talk to a service; use it as an asynchronous context manager.
+
+    A profile is whatever :func:`~allocator.load_profile` takes; a plan is an allocation, the id of one that the service
+    keeps, or whatever :func:`~allocator.load_plan` takes. ``fields`` are those of :class:`~allocator.Request`. Methods
+    raise :class:`~allocator.InvalidInputError` for what cannot be used, with pointers as the library has them, and
+    :class:`~bitalloc.client.errors.ServiceError` where the service cannot be reached or fails.
 
     Args:
         base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
@@ -53,51 +57,41 @@ class AsyncClient:
         )
         self._patience = patience or Patience()
 
-    async def allocate(self, profile: Source, **fields: object) -> StoredAllocation:
+    async def allocate(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> StoredAllocation:
         """Plan a model; the profile is sent only if the service lacks it.
-
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            **fields: ``objective``, ``budgets``, ``pin``, ``allow``, ``forbid``, ``solver``, ``gap``, ``time_limit_s``.
 
         Returns:
             The allocation; ``status`` may be ``infeasible``.
-
-        Raises:
-            InvalidInputError: The profile or a field cannot be used.
-            ServiceError: The service could not be reached or failed.
         """
         return await self._run(flows.allocate(profile, fields))
 
     async def allocate_batch(
-        self, profile: Source, batch: Sequence[Mapping[str, Amount]], **fields: object
+        self,
+        profile: ProfileSource,
+        batch: Sequence[Mapping[str, Amount]],
+        **fields: Unpack[RequestFields],
     ) -> tuple[StoredAllocation, ...]:
         """Plan a model for several budgets in one call.
 
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            batch: The budgets, each on top of the field ``budgets``.
-            **fields: As in :meth:`allocate`.
-
         Returns:
-            One allocation for each entry of ``batch``.
+            One allocation for each entry of ``batch``, whose budgets come on top of the field ``budgets``.
         """
         return await self._run(flows.allocate_batch(profile, batch, fields))
 
     async def frontier(
         self,
-        profile: Source,
+        profile: ProfileSource,
         resource: str = WEIGHT_BYTES,
         points: int | Sequence[Amount] = 0,
-        **fields: object,
+        **fields: Unpack[RequestFields],
     ) -> FrontierAnswer:
         """Show the whole trade-off between the objective and a resource.
 
         Args:
-            profile: A profile, its JSON, or the path of a JSON file.
+            profile: The profile.
             resource: What is traded: a resource, a cost, or ``effective_bits``.
             points: Exact plans: how many at equal distances over the whole range, or at which budgets.
-            **fields: As in :meth:`allocate`.
+            **fields: What else is asked.
 
         Returns:
             The front.
@@ -107,32 +101,24 @@ class AsyncClient:
     async def allocation(self, identifier: str) -> StoredAllocation:
         """Get a plan again that the service keeps.
 
-        Args:
-            identifier: Its id.
-
         Returns:
             The plan.
         """
         return await self._run(flows.plan(f"/v1/allocations/{identifier}"))
 
-    async def export(self, plan: Plan, target: str, **fields: object) -> ExportAnswer:
+    async def export(self, plan: Plan, target: str, **fields: Unpack[ExportFields]) -> ExportAnswer:
         """Write a plan in a tool's own format.
-
-        Args:
-            plan: An allocation, sent as its id where the service keeps it; its id; or a table of layer and format.
-            target: Whose format.
-            **fields: ``others``, ``names``, ``strict``.
 
         Returns:
             The files, and what they cannot say.
         """
         return await self._run(plans.export(plan, target, fields))
 
-    async def lint(self, plan: Plan | None, runtime: str, **fields: object) -> LintAnswer:
+    async def lint(self, plan: Plan | None, runtime: str, **fields: Unpack[LintFields]) -> LintAnswer:
         """Say whether a runtime would load a plan, or files that any tool wrote.
 
         Args:
-            plan: As in :meth:`export`; None for files.
+            plan: The plan; None for files.
             runtime: Who is to load it.
             **fields: ``model`` (shapes and ties), or ``files``, ``format`` and ``names``.
 
@@ -142,38 +128,31 @@ class AsyncClient:
         return await self._run(plans.lint(plan, runtime, fields))
 
     async def compare(
-        self, profile: Source, first: Side | Plan, second: Side | Plan, **fields: object
+        self, profile: ProfileSource, first: Side | Plan, second: Side | Plan, **fields: Unpack[RequestFields]
     ) -> ComparisonAnswer:
         """Lay two plans, or the plans that two objectives lead to, side by side.
 
         Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            first: A plan as in :meth:`export`, or a ``Side`` with the objective to plan for.
+            profile: The profile.
+            first: A plan, or a ``Side`` with the objective to plan for.
             second: The other one.
-            **fields: As in :meth:`allocate`, for the sides that are planned.
+            **fields: For the sides that are planned.
 
         Returns:
             The comparison.
         """
         return await self._run(plans.compare(profile, first, second, fields))
 
-    async def upload(self, profile: Source) -> ProfileEntry:
+    async def upload(self, profile: ProfileSource) -> ProfileEntry:
         """Store a profile.
-
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
 
         Returns:
             What is stored.
         """
         return await self._run(flows.upload(profile))
 
-    async def submit(self, profile: Source, **fields: object) -> JobDetails:
+    async def submit(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> JobDetails:
         """Plan a model as a job, without waiting for it.
-
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            **fields: As in :meth:`allocate`.
 
         Returns:
             The job.
@@ -183,9 +162,6 @@ class AsyncClient:
     async def job(self, identifier: str) -> JobDetails:
         """Look at a job.
 
-        Args:
-            identifier: Its id.
-
         Returns:
             The job.
         """
@@ -193,9 +169,6 @@ class AsyncClient:
 
     async def cancel(self, identifier: str) -> JobDetails:
         """Cancel a job; its solver is killed.
-
-        Args:
-            identifier: Its id.
 
         Returns:
             The job.

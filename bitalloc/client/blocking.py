@@ -1,26 +1,24 @@
-"""The blocking client."""
+"""The blocking client; written by ``.ci/blocking_client.py``, edit ``asynchronous.py``."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx2
 
-from allocator.contract.request import Amount
+from allocator.contract.profile import ProfileSource
+from allocator.contract.request import Amount, RequestFields
 from allocator.knapsack.tables import WEIGHT_BYTES
-from api.operations.comparison import ComparisonAnswer, Side
-from api.operations.export import ExportAnswer
-from api.operations.frontier import FrontierAnswer
-from api.operations.lint import LintAnswer
 from bitalloc.client import flows, plans
 from bitalloc.client.errors import ServiceError, refuse
 from bitalloc.client.events import Follower, JobEvent
-from bitalloc.client.flows import Call, Flow, Source
+from bitalloc.client.flows import Call, Flow
 from bitalloc.client.patience import Patience
-from bitalloc.client.plans import Plan
+from bitalloc.client.plans import ExportFields, LintFields, Plan
+from bitalloc.operations import ComparisonAnswer, ExportAnswer, FrontierAnswer, LintAnswer, Side
 from bitalloc.wire import JobDetails, ProfileEntry, StoredAllocation
 
 #: A solve may take as long as the service allows; connecting may not.
@@ -30,6 +28,11 @@ T = TypeVar("T")
 
 class Client:
     """Talk to a service; use it as a context manager.
+
+    A profile is whatever :func:`~allocator.load_profile` takes; a plan is an allocation, the id of one that the service
+    keeps, or whatever :func:`~allocator.load_plan` takes. ``fields`` are those of :class:`~allocator.Request`. Methods
+    raise :class:`~allocator.InvalidInputError` for what cannot be used, with pointers as the library has them, and
+    :class:`~bitalloc.client.errors.ServiceError` where the service cannot be reached or fails.
 
     Args:
         base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
@@ -52,51 +55,41 @@ class Client:
         self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout, transport=transport)
         self._patience = patience or Patience()
 
-    def allocate(self, profile: Source, **fields: object) -> StoredAllocation:
+    def allocate(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> StoredAllocation:
         """Plan a model; the profile is sent only if the service lacks it.
-
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            **fields: ``objective``, ``budgets``, ``pin``, ``allow``, ``forbid``, ``solver``, ``gap``, ``time_limit_s``.
 
         Returns:
             The allocation; ``status`` may be ``infeasible``.
-
-        Raises:
-            InvalidInputError: The profile or a field cannot be used.
-            ServiceError: The service could not be reached or failed.
         """
         return self._run(flows.allocate(profile, fields))
 
     def allocate_batch(
-        self, profile: Source, batch: Sequence[Mapping[str, Amount]], **fields: object
+        self,
+        profile: ProfileSource,
+        batch: Sequence[Mapping[str, Amount]],
+        **fields: Unpack[RequestFields],
     ) -> tuple[StoredAllocation, ...]:
         """Plan a model for several budgets in one call.
 
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            batch: The budgets, each on top of the field ``budgets``.
-            **fields: As in :meth:`allocate`.
-
         Returns:
-            One allocation for each entry of ``batch``.
+            One allocation for each entry of ``batch``, whose budgets come on top of the field ``budgets``.
         """
         return self._run(flows.allocate_batch(profile, batch, fields))
 
     def frontier(
         self,
-        profile: Source,
+        profile: ProfileSource,
         resource: str = WEIGHT_BYTES,
         points: int | Sequence[Amount] = 0,
-        **fields: object,
+        **fields: Unpack[RequestFields],
     ) -> FrontierAnswer:
         """Show the whole trade-off between the objective and a resource.
 
         Args:
-            profile: A profile, its JSON, or the path of a JSON file.
+            profile: The profile.
             resource: What is traded: a resource, a cost, or ``effective_bits``.
             points: Exact plans: how many at equal distances over the whole range, or at which budgets.
-            **fields: As in :meth:`allocate`.
+            **fields: What else is asked.
 
         Returns:
             The front.
@@ -106,32 +99,24 @@ class Client:
     def allocation(self, identifier: str) -> StoredAllocation:
         """Get a plan again that the service keeps.
 
-        Args:
-            identifier: Its id.
-
         Returns:
             The plan.
         """
         return self._run(flows.plan(f"/v1/allocations/{identifier}"))
 
-    def export(self, plan: Plan, target: str, **fields: object) -> ExportAnswer:
+    def export(self, plan: Plan, target: str, **fields: Unpack[ExportFields]) -> ExportAnswer:
         """Write a plan in a tool's own format.
-
-        Args:
-            plan: An allocation, sent as its id where the service keeps it; its id; or a table of layer and format.
-            target: Whose format.
-            **fields: ``others``, ``names``, ``strict``.
 
         Returns:
             The files, and what they cannot say.
         """
         return self._run(plans.export(plan, target, fields))
 
-    def lint(self, plan: Plan | None, runtime: str, **fields: object) -> LintAnswer:
+    def lint(self, plan: Plan | None, runtime: str, **fields: Unpack[LintFields]) -> LintAnswer:
         """Say whether a runtime would load a plan, or files that any tool wrote.
 
         Args:
-            plan: As in :meth:`export`; None for files.
+            plan: The plan; None for files.
             runtime: Who is to load it.
             **fields: ``model`` (shapes and ties), or ``files``, ``format`` and ``names``.
 
@@ -141,38 +126,31 @@ class Client:
         return self._run(plans.lint(plan, runtime, fields))
 
     def compare(
-        self, profile: Source, first: Side | Plan, second: Side | Plan, **fields: object
+        self, profile: ProfileSource, first: Side | Plan, second: Side | Plan, **fields: Unpack[RequestFields]
     ) -> ComparisonAnswer:
         """Lay two plans, or the plans that two objectives lead to, side by side.
 
         Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            first: A plan as in :meth:`export`, or a ``Side`` with the objective to plan for.
+            profile: The profile.
+            first: A plan, or a ``Side`` with the objective to plan for.
             second: The other one.
-            **fields: As in :meth:`allocate`, for the sides that are planned.
+            **fields: For the sides that are planned.
 
         Returns:
             The comparison.
         """
         return self._run(plans.compare(profile, first, second, fields))
 
-    def upload(self, profile: Source) -> ProfileEntry:
+    def upload(self, profile: ProfileSource) -> ProfileEntry:
         """Store a profile.
-
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
 
         Returns:
             What is stored.
         """
         return self._run(flows.upload(profile))
 
-    def submit(self, profile: Source, **fields: object) -> JobDetails:
+    def submit(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> JobDetails:
         """Plan a model as a job, without waiting for it.
-
-        Args:
-            profile: A profile, its JSON, or the path of a JSON file.
-            **fields: As in :meth:`allocate`.
 
         Returns:
             The job.
@@ -182,9 +160,6 @@ class Client:
     def job(self, identifier: str) -> JobDetails:
         """Look at a job.
 
-        Args:
-            identifier: Its id.
-
         Returns:
             The job.
         """
@@ -192,9 +167,6 @@ class Client:
 
     def cancel(self, identifier: str) -> JobDetails:
         """Cancel a job; its solver is killed.
-
-        Args:
-            identifier: Its id.
 
         Returns:
             The job.

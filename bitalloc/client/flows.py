@@ -8,19 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
 
 import httpx2
 
-from allocator import Profile, load_profile, make_request
-from allocator.contract.request import Amount
-from api.operations.frontier import FrontierAnswer
+from allocator import load_profile, make_request
+from allocator.contract.profile import ProfileSource
+from allocator.contract.request import Amount, RequestFields
 from bitalloc.client.errors import ServiceError, lacks, raise_problem, refuse, understood
+from bitalloc.operations import FrontierAnswer
 from bitalloc.wire import AllocationBatch, AllocationRequest, JobDetails, ProfileEntry, StoredAllocation
 
-Source: TypeAlias = Profile | Mapping[str, object] | str | bytes | Path
 _ALLOCATIONS = "/v1/allocations"
 _JSON = {"content-type": "application/json"}
 #: Between two looks at a job.
@@ -59,7 +58,7 @@ T = TypeVar("T")
 Flow: TypeAlias = Generator[Call | Pause, Any, T]
 
 
-def upload(profile: Source) -> Flow[ProfileEntry]:
+def upload(profile: ProfileSource) -> Flow[ProfileEntry]:
     """Store a profile.
 
     Args:
@@ -76,7 +75,7 @@ def upload(profile: Source) -> Flow[ProfileEntry]:
     return understood(response, ProfileEntry)
 
 
-def allocate(profile: Source, fields: Mapping[str, object]) -> Flow[StoredAllocation]:
+def allocate(profile: ProfileSource, fields: RequestFields) -> Flow[StoredAllocation]:
     """Plan a model, and wait for the plan.
 
     Args:
@@ -97,7 +96,7 @@ def allocate(profile: Source, fields: Mapping[str, object]) -> Flow[StoredAlloca
 
 
 def allocate_batch(
-    profile: Source, batch: Sequence[Mapping[str, Amount]], fields: Mapping[str, object]
+    profile: ProfileSource, batch: Sequence[Mapping[str, Amount]], fields: RequestFields
 ) -> Flow[tuple[StoredAllocation, ...]]:
     """Plan a model for several budgets, and wait for the plans.
 
@@ -119,7 +118,7 @@ def allocate_batch(
     return understood(response, AllocationBatch).allocations
 
 
-def submit(profile: Source, fields: Mapping[str, object]) -> Flow[JobDetails]:
+def submit(profile: ProfileSource, fields: RequestFields) -> Flow[JobDetails]:
     """Plan a model as a job, without waiting.
 
     Args:
@@ -137,7 +136,7 @@ def submit(profile: Source, fields: Mapping[str, object]) -> Flow[JobDetails]:
 
 
 def frontier(
-    profile: Source, resource: str, points: int | Sequence[Amount], fields: Mapping[str, object]
+    profile: ProfileSource, resource: str, points: int | Sequence[Amount], fields: RequestFields
 ) -> Flow[FrontierAnswer]:
     """Show the whole trade-off.
 
@@ -193,7 +192,7 @@ def plan(path: str) -> Flow[StoredAllocation]:
 
 
 def posted(
-    source: Source, asked: dict[str, Any], headers: Mapping[str, str], path: str = _ALLOCATIONS
+    source: ProfileSource, asked: dict[str, Any], headers: Mapping[str, str], path: str = _ALLOCATIONS
 ) -> Flow[httpx2.Response]:
     """Ask something about a profile.
 
@@ -236,7 +235,7 @@ def called(path: str, asked: dict[str, Any], headers: Mapping[str, str]) -> Call
     return Call("POST", path, json.dumps(asked).encode(), {**_JSON, **key, **headers})
 
 
-def checked(fields: Mapping[str, object]) -> dict[str, Any]:
+def checked(fields: RequestFields) -> dict[str, Any]:
     """Check what is asked, and write it as JSON.
 
     Args:
@@ -246,8 +245,7 @@ def checked(fields: Mapping[str, object]) -> dict[str, Any]:
         The fields.
     """
     # Everything is checked here too, so that a faulty request costs no upload.
-    unexpected = {"profile", "profile_id", "batch"} & fields.keys()
-    request = make_request({name: fields[name] for name in fields if name not in unexpected})
+    request = make_request(fields)
     asked: dict[str, Any] = AllocationRequest.model_construct(**dict(request)).model_dump(
         mode="json", include=request.model_fields_set
     )

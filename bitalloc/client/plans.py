@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict
 
 import httpx2
 
 from allocator import Allocation, Fault, InvalidInputError
-from api.operations.comparison import ComparisonAnswer, Side
-from api.operations.export import ExportAnswer
-from api.operations.lint import LintAnswer
+from allocator.contract.allocation import PlanSource, load_plan
+from allocator.contract.profile import ProfileSource
+from allocator.contract.request import RequestFields
 from bitalloc.client.errors import lacks, understood
-from bitalloc.client.flows import Flow, Source, called, checked, posted
+from bitalloc.client.flows import Flow, called, checked, posted
+from bitalloc.operations import ComparisonAnswer, ExportAnswer, LintAnswer, Side
 from bitalloc.wire import StoredAllocation
 
-#: An allocation, a table of layer and format, or the id of an allocation that the service keeps.
-Plan: TypeAlias = Allocation | Mapping[str, str] | str
+#: What :func:`allocator.load_plan` takes, or the id of an allocation that the service keeps: 32 hexadecimal digits.
+Plan: TypeAlias = PlanSource
+_ID = re.compile("[0-9a-f]{32}")
 
 
-def export(plan: Plan, target: str, fields: Mapping[str, object]) -> Flow[ExportAnswer]:
+class ExportFields(TypedDict, total=False):
+    """What an export may say beside plan and target, see :func:`quantize.exports.export`."""
+
+    others: Sequence[str]
+    names: Mapping[str, str]
+    strict: bool
+
+
+class LintFields(TypedDict, total=False):
+    """What a lint may say beside plan and runtime: the shapes and ties of the model, or files of a configuration."""
+
+    model: Mapping[str, object]
+    files: Mapping[str, str]
+    format: str
+    names: Mapping[str, str]
+
+
+def export(plan: Plan, target: str, fields: ExportFields) -> Flow[ExportAnswer]:
     """Write a plan in a tool's own format.
 
     Args:
@@ -37,7 +57,7 @@ def export(plan: Plan, target: str, fields: Mapping[str, object]) -> Flow[Export
     return understood(response, ExportAnswer)
 
 
-def lint(plan: Plan | None, runtime: str, fields: Mapping[str, object]) -> Flow[LintAnswer]:
+def lint(plan: Plan | None, runtime: str, fields: LintFields) -> Flow[LintAnswer]:
     """Say whether a runtime would load a plan.
 
     Args:
@@ -56,7 +76,7 @@ def lint(plan: Plan | None, runtime: str, fields: Mapping[str, object]) -> Flow[
 
 
 def compare(
-    profile: Source, first: Side | Plan, second: Side | Plan, fields: Mapping[str, object]
+    profile: ProfileSource, first: Side | Plan, second: Side | Plan, fields: RequestFields
 ) -> Flow[ComparisonAnswer]:
     """Lay two plans, or the plans that two objectives lead to, side by side.
 
@@ -79,29 +99,34 @@ def compare(
 
 def _about(plan: Plan | None, path: str, asked: dict[str, Any]) -> Flow[httpx2.Response]:
     # By id first, as with profiles: the whole plan goes only where the service no longer keeps it.
-    identifier = plan.id if isinstance(plan, StoredAllocation) else plan
+    identifier = _identifier(plan)
     response: httpx2.Response
-    if isinstance(identifier, str):
+    if identifier is not None:
         response = yield called(path, asked | {"allocation_id": identifier}, {})
-        if isinstance(plan, str) or not lacks(response, "allocation"):
+        if not isinstance(plan, Allocation) or not lacks(response, "allocation"):
             return response
-    if isinstance(plan, Allocation):
-        asked = asked | {"plan": plan.model_dump(mode="json")}
-    elif isinstance(plan, Mapping):
-        asked = asked | {"plan": dict(plan)}
+    if plan is not None:
+        loaded = load_plan(plan)
+        asked = asked | {"plan": loaded.model_dump(mode="json") if isinstance(loaded, Allocation) else loaded}
     response = yield called(path, asked, {})
     return response
+
+
+def _identifier(plan: Plan | None) -> str | None:
+    if isinstance(plan, StoredAllocation):
+        return plan.id
+    return plan if isinstance(plan, str) and _ID.fullmatch(plan) else None
 
 
 def _side(side: Side | Plan) -> dict[str, Any]:
     if isinstance(side, Side):
         return side.model_dump(mode="json", exclude_unset=True)
-    if isinstance(side, str):
-        return {"allocation_id": side}
-    if isinstance(side, Allocation):
-        if side.assignment is None:  # a side without an assignment would be planned for
-            raise InvalidInputError(
-                Fault("", f"there is nothing to compare: the allocation is {side.status}")
-            )
-        return {"assignment": side.assignment, "fusions": side.fusions}
-    return {"assignment": dict(side)}
+    if not isinstance(side, Allocation) and (identifier := _identifier(side)) is not None:
+        return {"allocation_id": identifier}
+    loaded = load_plan(side)
+    if not isinstance(loaded, Allocation):
+        return {"assignment": loaded}
+    if loaded.assignment is None:  # a side without an assignment would be planned for
+        detail = f"there is nothing to compare: the allocation is {loaded.status}"
+        raise InvalidInputError(Fault("", detail))
+    return {"assignment": loaded.assignment, "fusions": loaded.fusions}

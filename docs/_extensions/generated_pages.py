@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from api import cli
 
 ROOT = Path(__file__).parents[2]
 #: What programs import; the rest of ``api`` is the service's own.
-ROOMS = ("allocator", "quantize", "sensitivity", "api/plots")
+ROOMS = ("bitalloc", "allocator", "quantize", "sensitivity")
 _ABOVE = re.compile(r"\]\((?:\.\./)+(CONTRIBUTING|CHANGELOG|SECURITY|README)\.md")
 
 
@@ -40,7 +40,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference"
     folder.mkdir(exist_ok=True)
-    made = {folder / "packages" / "api.rst"}
+    made = set()
     for room in ROOMS:
         for package in sorted({path.parent for path in (ROOT / room).rglob("*.py")}):
             if "migrations" in package.parts:
@@ -48,10 +48,6 @@ def _write_pages(app: Sphinx) -> None:
             name = ".".join(package.relative_to(ROOT).parts)
             made.add(folder / "packages" / f"{name}.rst")
             _write(folder / "packages" / f"{name}.rst", package_page(package, name))
-    _write(
-        folder / "packages" / "api.rst",
-        package_page(ROOT / "api", "api", ("client", "problem_details", "wire")),
-    )
     for stale in set((folder / "packages").glob("*.rst")) - made:
         stale.unlink()
     document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
@@ -71,13 +67,12 @@ def _lead_to_copies(_: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _ABOVE.sub(lambda found: f"]({above}{found[1].lower()}.md", source[0])
 
 
-def package_page(package: Path, name: str, only: Collection[str] = ()) -> str:
+def package_page(package: Path, name: str) -> str:
     """Describe a package: what it is, then its modules one by one.
 
     Args:
         package: Its folder.
         name: Its dotted name.
-        only: Modules to describe; all where none is named.
 
     Returns:
         A page in reStructuredText; autodoc fills it from the docstrings.
@@ -87,7 +82,7 @@ def package_page(package: Path, name: str, only: Collection[str] = ()) -> str:
     own = _defined(package / "__init__.py") if (package / "__init__.py").exists() else []
     lines += [f"   :members: {', '.join(own)}", "   :ignore-module-all:"] if own else []
     for path in sorted(package.glob("*.py")):
-        if not path.stem.startswith("_") and (not only or path.stem in only):
+        if not path.stem.startswith("_"):
             module = f"{name}.{path.stem}"
             lines += ["", module, "-" * len(module), "", f".. automodule:: {module}", "   :members:"]
             lines += ["   :ignore-module-all:"]

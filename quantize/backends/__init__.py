@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from allocator import Allocation, Fault, InvalidInputError
+from allocator import Allocation as Allocation
+from allocator import Fault, InvalidInputError
+from allocator.contract.allocation import PlanSource
 from allocator.contract.errors import unknown
 from quantize.plan import formats_of
 
@@ -18,17 +19,16 @@ BACKENDS = {
 }
 
 
-def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **options: Any) -> Any:  # noqa: ANN401
+def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  # noqa: ANN401
     """Quantize a model as a plan says.
 
     Args:
         model: What the backend starts from: a ``torch.nn.Module`` (torchao), the path of an exported ONNX file
             (onnxruntime), or a folder with a checkpoint (compressed-tensors, gguf). It is not changed.
-        plan: An allocation, or layer name to format name.
+        plan: An allocation, layer name to format name, or the path of a JSON file of either.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
-            (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then
-            checked.
+            (:class:`~quantize.Rounding`), and ``profile``, against which sizes and units are then checked.
 
     Returns:
         What the backend makes: a module, or the path of a file or folder.

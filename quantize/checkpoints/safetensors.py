@@ -11,9 +11,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
-from quantize.rounding.nearest import Float32Array
 
 _LARGEST_HEADER = 100 * 2**20
 _TYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
@@ -130,7 +130,7 @@ def _too_short(file: Path) -> Fault:
     return Fault("/model", f"{str(file)!r} does not hold as much as its header says")
 
 
-def load_weight(tensor: Stored) -> Float32Array:
+def load_weight(tensor: Stored) -> NDArray[np.float32]:
     """Read a weight.
 
     Args:

@@ -10,16 +10,30 @@ from importlib import import_module
 from pathlib import Path
 
 from allocator import Allocation, Fault, InvalidInputError
+from allocator.contract.allocation import PlanSource
 from allocator.contract.errors import pointer, unknown
-from quantize.exports.fit import fit
+from allocator.contract.remarks import Loss
+from quantize.exports.fit import fit as fitted
 from quantize.exports.reading import rules_of
-from quantize.exports.result import Export, Loss, Reading, write
+from quantize.exports.result import Export, Reading, write
 from quantize.exports.rules import resolve
 from quantize.exports.target import ExportTarget
-from quantize.formats import StorageFormat, parse_format
+from quantize.formats import StorageFormat
 from quantize.llama_types import format_named, formats_named
+from quantize.plan import assignment_of
 
-__all__ = ["EXPORTS", "Export", "Loss", "Reading", "export", "load_target", "read", "read_files", "write"]
+__all__ = [
+    "EXPORTS",
+    "Export",
+    "Loss",
+    "Reading",
+    "export",
+    "load_target",
+    "read",
+    "read_files",
+    "write",
+    "Allocation",
+]
 
 EXPORTS = {
     "torchao": "quantize.exports.torchao",
@@ -58,7 +72,7 @@ def load_target(name: str) -> ExportTarget:
 
 
 def export(
-    plan: Allocation | Mapping[str, str],
+    plan: PlanSource,
     target: str,
     *,
     others: Iterable[str] = (),
@@ -72,7 +86,7 @@ def export(
     point) or leaves the layer as it is; each such layer is in the loss report.
 
     Args:
-        plan: An allocation, or layer name to format name.
+        plan: An allocation, layer name to format name, or the path of a JSON file of either.
         target: A name in :data:`EXPORTS`.
         others: Layers outside the plan, which the file should say to leave alone.
         names: Layer name to the target's own name for it, where the target's rule does not give it (nodes of an
@@ -93,7 +107,7 @@ def export(
         up: int4-g64 becomes uint4-g128: ...
     """
     into = load_target(target)
-    sheet, losses = fit(_formats(plan, into), into, tuple(others), dict(names or {}), shapes or {})
+    sheet, losses = fitted(_formats(plan, into), into, tuple(others), dict(names or {}), shapes or {})
     if strict and losses:
         raise InvalidInputError(*(Fault(pointer(("assignment", loss.layer)), str(loss)) for loss in losses))
     return Export(target, into.render(sheet), losses, into.advice)
@@ -132,7 +146,7 @@ def read(
     given = dict(names or {})
     found = resolve(rules, layers, lambda layer: given.get(layer) or of.own_name(layer))
     back = {own: layer for layer, own in given.items()}
-    left = parse_format(native)
+    left = format_named(native)
     formats = {
         (name if layers is not None else back.get(name) or of.layer_name(name)): target_format or left
         for name, target_format in found.formats.items()
@@ -167,9 +181,6 @@ def read_files(target: str, path: Path) -> dict[str, str]:
 _SUFFIXES = {".json", ".yaml", ".yml", ".txt", ".recipe"}
 
 
-def _formats(plan: Allocation | Mapping[str, str], target: ExportTarget) -> dict[str, StorageFormat]:
-    assignment = plan.assignment if isinstance(plan, Allocation) else plan
-    if assignment is None:
-        detail = f"there is nothing to export: the allocation is {plan.status.value}"  # type: ignore[union-attr]
-        raise InvalidInputError(Fault("/assignment", detail))
+def _formats(plan: PlanSource, target: ExportTarget) -> dict[str, StorageFormat]:
+    assignment = assignment_of(plan, "export")
     return formats_named(assignment, lambda name: target.formats.get(name) or format_named(name))

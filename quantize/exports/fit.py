@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from allocator import Fault, InvalidInputError
+from allocator.contract.remarks import Loss
 from quantize.exports.documents import integer
-from quantize.exports.result import Loss
 from quantize.exports.target import ROW, ExportTarget, Sheet
 from quantize.formats import StorageFormat, flat_shape, parse_format
 

@@ -7,28 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
+from allocator.contract.remarks import Loss
 from quantize.formats import StorageFormat
 from quantize.storage.files import replacing
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a target could not express.
-
-    Attributes:
-        layer: The layer.
-        wanted: Its format in the plan.
-        instead: What the files say.
-        reason: Why.
-    """
-
-    layer: str
-    wanted: str
-    instead: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.layer}: {self.wanted} becomes {self.instead}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@
 from quantize.feedback.clock import clock_beside, middle_plan
 from quantize.feedback.latency import median_us
 from quantize.feedback.measurement import Assignment, Measure, Measurement
-from quantize.feedback.refine import refine
 from quantize.feedback.refined import Refined, Trial
-from quantize.feedback.verify import Verification, as_markdown, verify
+from quantize.feedback.refinement import refine
+from quantize.feedback.verification import Verification, as_markdown, verify
 
 __all__ = [
     "Assignment",

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from allocator import Allocation, Fault, InvalidInputError
+from allocator.contract.allocation import PlanSource
 from allocator.contract.errors import unknown
+from allocator.contract.remarks import Finding
 from quantize.exports import load_target, read
 from quantize.exports.reading import rules_of
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Case, Finding, Runtime
+from quantize.lint.findings import Case, Runtime
 from quantize.lint.foreign import foreign
 from quantize.lint.model import Model, model_of_folder, model_of_profile
 from quantize.lint.rules import readable
@@ -28,6 +30,7 @@ __all__ = [
     "load_runtime",
     "model_of_folder",
     "model_of_profile",
+    "Allocation",
 ]
 
 RUNTIMES = {
@@ -57,13 +60,11 @@ def load_runtime(name: str) -> Runtime:
     return runtime
 
 
-def lint_plan(
-    plan: Allocation | Mapping[str, str], runtime: str, model: Model | None = None
-) -> tuple[Finding, ...]:
+def lint_plan(plan: PlanSource, runtime: str, model: Model | None = None) -> tuple[Finding, ...]:
     """Say what a runtime would trip over in a plan.
 
     Args:
-        plan: An allocation, or layer name to format name.
+        plan: An allocation, layer name to format name, or the path of a JSON file of either.
         runtime: A name in :data:`RUNTIMES`.
         model: What is known of the model; without it names, shapes and ties are not checked.
 

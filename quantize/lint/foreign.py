@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from allocator.contract.remarks import Finding
 from quantize.exports.rules import Rule, Rules
-from quantize.lint.findings import Case, Finding
+from quantize.lint.findings import Case
 
 
 def foreign(case: Case) -> Iterator[Finding]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from allocator.contract.remarks import Finding
 from quantize.exports.llama_names import is_elsewhere, own_name
 from quantize.formats import flat_shape
-from quantize.lint.findings import Case, Finding, Runtime
+from quantize.lint.findings import Case, Runtime
 from quantize.lint.rules import experts, formats, tied_weights, unknown_names
 from quantize.llama_limits import misfit, unsupported
 

@@ -5,8 +5,9 @@ Source: onnxruntime 1.31, ``quantization/matmul_nbits_quantizer.py``; operator `
 
 from __future__ import annotations
 
+from allocator.contract.remarks import Severity
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Runtime, Severity
+from quantize.lint.findings import Runtime
 from quantize.lint.rules import formats, tied_weights, unknown_names
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from allocator.contract.errors import unknown
+from allocator.contract.remarks import Finding, Severity
 from quantize.exports.rules import EMBEDDINGS, Rules, resolve
 from quantize.formats import StorageFormat, flat_shape
 from quantize.fused import expert_blocks, fused_groups
-from quantize.lint.findings import Case, Check, Finding, Severity
+from quantize.lint.findings import Case, Check
 
 
 def fused_shards(case: Case) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ Source: torchao 0.18, ``quantization/quant_api.py``; the limits of :mod:`quantiz
 
 from __future__ import annotations
 
+from allocator.contract.remarks import Severity
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Runtime, Severity
+from quantize.lint.findings import Runtime
 from quantize.lint.rules import formats, group_sizes, tied_weights, unknown_names
 
 

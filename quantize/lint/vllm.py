@@ -6,8 +6,9 @@ Source: vLLM, ``quantization/compressed_tensors/utils.py`` (a fused layer takes 
 
 from __future__ import annotations
 
+from allocator.contract.remarks import Severity
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Runtime, Severity
+from quantize.lint.findings import Runtime
 from quantize.lint.rules import (
     embeddings_stay,
     experts,

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from allocator.contract.errors import require
 from sensitivity.engines.dispatch import Site
+from sensitivity.engines.safe_path import safe_path
 
 
 @contextmanager
@@ -28,6 +29,7 @@ def opened(workers: int) -> Iterator[Site]:
         try:
             client = distributed.default_client()
         except ValueError:
+            stack.enter_context(safe_path())
             sizes = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
             cluster = stack.enter_context(distributed.LocalCluster(**sizes))
             client = stack.enter_context(distributed.Client(cluster))

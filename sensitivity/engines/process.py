@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
 from sensitivity.engines.dispatch import Site
+from sensitivity.engines.safe_path import safe_path
 
 
 @contextmanager
@@ -22,8 +23,9 @@ def opened(workers: int) -> Iterator[Site]:
     Yields:
         The executor; processes end with it.
     """
-    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield Site(executor)
-    finally:
-        executor.shutdown(cancel_futures=True)
+    with safe_path():  # processes start when there is work for them
+        executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            yield Site(executor)
+        finally:
+            executor.shutdown(cancel_futures=True)

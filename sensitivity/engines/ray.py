@@ -12,6 +12,7 @@ from typing import Any
 
 from allocator.contract.errors import require
 from sensitivity.engines.dispatch import Site
+from sensitivity.engines.safe_path import safe_path
 
 
 @contextmanager
@@ -28,7 +29,8 @@ def opened(workers: int, **resources: Any) -> Iterator[Site]:  # noqa: ANN401
     ray = require("ray", "ray")
     mine = not ray.is_initialized()
     if mine:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        with safe_path():  # Ray's own processes hand their variables on to the workers that they start later
+            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         errors = ray.exceptions
         lost = (

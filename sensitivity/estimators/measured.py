@@ -23,7 +23,8 @@ from quantize import StorageFormat
 from sensitivity.forward.prefix import Prefix
 from sensitivity.forward.weight_function import weight_function
 from sensitivity.models.layers import LayerRef
-from sensitivity.rows import Row, applied, modules_of
+from sensitivity.rows import Row, modules_of
+from sensitivity.study.applied import applied
 from sensitivity.study.calibration import Batch
 from sensitivity.study.finite import where_not_finite
 from sensitivity.study.study import Study, mean_and_error, once, table, weight_in

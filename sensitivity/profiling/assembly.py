@@ -9,12 +9,12 @@ from typing import TypeVar
 from allocator import CostTable, Fault, InvalidInputError, Layer, ResourceTable
 from allocator.contract.errors import pointer, unknown
 from quantize.formats import flat_shape
+from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.resources import RESOURCES, Resource
 from sensitivity.rows import kind_of, weight_shape
-from sensitivity.rows.forward_pass import forward_pass
-from sensitivity.rows.shape_rules import RULES_OF_UNITS, ShapeRule, unfit
-from sensitivity.rows.units import UnitRule, units_of
 from sensitivity.study.study import Estimator, Study
+from sensitivity.units.shape_rules import RULES_OF_UNITS, ShapeRule, unfit
+from sensitivity.units.unit_rules import UnitRule, units_of
 
 Table = TypeVar("Table", CostTable, ResourceTable)
 
@@ -37,8 +37,8 @@ def rules_of(study: Study, units: str | UnitRule, shape_rules: Sequence[ShapeRul
 
     Args:
         study: Model, data, rows and formats.
-        units: Name of a rule or a rule; see :mod:`sensitivity.rows.units`.
-        shape_rules: Rules besides those that come with the units; see :mod:`sensitivity.rows.shape_rules`.
+        units: Name of a rule or a rule; see :mod:`sensitivity.units.unit_rules`.
+        shape_rules: Rules besides those that come with the units; see :mod:`sensitivity.units.shape_rules`.
 
     Returns:
         The rules.

@@ -8,7 +8,9 @@ from functools import partial
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from sensitivity.estimators import fisher, hessian_trace, measured
+from sensitivity.estimators.fisher import fisher
+from sensitivity.estimators.hessian_trace import hessian_trace
+from sensitivity.estimators.measured import measured
 from sensitivity.models.text_encoder import (
     TextEncoder,
     Tokenizer,

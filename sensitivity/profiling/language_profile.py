@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from sensitivity.estimators import fisher, gauss_newton, hessian_trace, kl, output_mse, weight_error
+from sensitivity.estimators.fisher import fisher
+from sensitivity.estimators.gauss_newton import gauss_newton
+from sensitivity.estimators.hessian_trace import hessian_trace
+from sensitivity.estimators.kl import kl
+from sensitivity.estimators.output_mse import output_mse
+from sensitivity.estimators.weight_error import weight_error
 from sensitivity.models.language_model import logits, next_token_loss
 from sensitivity.profiling.profile_model import profile_model
 from sensitivity.study.study import Estimator, Progress, silent
@@ -42,7 +47,7 @@ def profile_language_model(
         formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
         resources: Names of ``sensitivity.resources.RESOURCES``.
-        units: Layers that share a format, by :mod:`sensitivity.rows.units`: ``vllm`` for what vLLM fuses.
+        units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
         seed: Seed of everything random.

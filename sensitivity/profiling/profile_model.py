@@ -16,11 +16,11 @@ from sensitivity.profiling.assembly import chosen_resources, estimated, layers_o
 from sensitivity.profiling.memory_estimate import require_room
 from sensitivity.resources import Resource
 from sensitivity.rows import ExpertRef, Row, find_rows
-from sensitivity.rows.shape_rules import ShapeRule
-from sensitivity.rows.units import UnitRule
 from sensitivity.study.calibration import Batch, LossFunction, check_losses, collect, digest
 from sensitivity.study.study import Estimator, Progress, Study, silent
 from sensitivity.study.tasks import Engine, begin, serial
+from sensitivity.units.shape_rules import ShapeRule
+from sensitivity.units.unit_rules import UnitRule
 
 #: Packages whose versions can change the numbers.
 _VERSIONED = ("bitalloc", "torch", "numpy")

@@ -15,9 +15,9 @@ from typing import Literal
 
 from allocator import Fault, InvalidInputError, ResourceTable
 from quantize import StorageFormat
+from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import ActivationRef, LayerRef, Row
-from sensitivity.rows.forward_pass import forward_pass
 from sensitivity.study.study import Study
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from allocator import Fault, InvalidInputError, ResourceTable
 from quantize import StorageFormat, parse_format
+from sensitivity.forward.forward_pass import Cache, forward_pass
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row
-from sensitivity.rows.forward_pass import Cache, forward_pass
 from sensitivity.study.study import Study
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from quantize import StorageFormat
-from sensitivity.rows.forward_pass import Call
+from sensitivity.forward.forward_pass import Call
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from allocator import Fault, InvalidInputError, ResourceTable
+from sensitivity.forward.forward_pass import Call, ForwardPass, forward_pass
 from sensitivity.resources.latency import Latencies, LatencySource, RowWork, Timing
 from sensitivity.resources.onnxruntime_kernels import onnxruntime_kernels
 from sensitivity.resources.spent import Spent
 from sensitivity.rows import Row, weight_shape
-from sensitivity.rows.forward_pass import Call, ForwardPass, forward_pass
 from sensitivity.study.study import Study
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from allocator import Fault, InvalidInputError, ResourceTable
 from quantize import StorageFormat
+from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row, kind_of
-from sensitivity.rows.forward_pass import forward_pass
 from sensitivity.study.study import Study
 
 

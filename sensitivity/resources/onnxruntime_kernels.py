@@ -26,8 +26,8 @@ from allocator.contract.errors import require
 from quantize import StorageFormat
 from quantize.backends.onnxruntime.apply import apply, require_supported
 from quantize.backends.onnxruntime.export import LAYERS_KEY
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import Latencies, RowWork, Timing
-from sensitivity.rows.forward_pass import Call
 
 _LAYER = "layer"
 _WARM_UP = 3

@@ -23,8 +23,8 @@ from typing import Any
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
 from quantize import StorageFormat
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import Latencies, RowWork, Timing
-from sensitivity.rows.forward_pass import Call
 
 _FIGURES = ("bandwidth_gb_per_s", "launch_us", "peak_tera_ops")
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}

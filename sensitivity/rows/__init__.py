@@ -1,14 +1,14 @@
-"""Rows: everything in a model that takes a format, and how to let it take one for a while.
+"""Rows: everything in a model that takes a format.
 
 To add a kind of row: write ``sensitivity/rows/<kind>.py`` with a frozen dataclass that has a ``name``, a function that
-finds such rows and a context manager that applies a format, and name them in the functions of this file.
+finds such rows and a context manager that applies a format, and name them in the functions of this file and in
+:func:`sensitivity.study.applied.applied`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, TypeAlias
 
 from torch import nn
 
@@ -20,7 +20,6 @@ from sensitivity.models.layers import LayerRef, discover, quantizable
 from sensitivity.rows.activations import ActivationRef, find_activations, rounding_input
 from sensitivity.rows.experts import ExpertRef, find_experts, replacing_expert
 from sensitivity.rows.kv_cache import CacheRef, find_caches, rounding_cache
-from sensitivity.study.study import Study, replaced, weight_in
 
 __all__ = [
     "KINDS",
@@ -29,39 +28,20 @@ __all__ = [
     "ExpertRef",
     "LayerRef",
     "Row",
-    "applied",
     "find_rows",
     "kind_of",
     "modules_of",
     "weight_shape",
+    "StorageFormat",
+    "rounding_input",
+    "replacing_expert",
+    "rounding_cache",
 ]
 
 #: Anything that takes a format.
 Row: TypeAlias = LayerRef | ExpertRef | ActivationRef | CacheRef
 #: What can be asked for.
 KINDS = ("weight", "expert", "activation", "kv_cache")
-
-
-def applied(study: Study, row: Row, fmt: StorageFormat) -> AbstractContextManager[None]:
-    """Let one row have a format for a while.
-
-    Args:
-        study: Says how to round the weights of layers; whatever else is rounded goes to nearest.
-        row: The row.
-        fmt: The format.
-
-    Returns:
-        A context manager; the model is as it was, bit for bit, at the end.
-    """
-    if isinstance(row, LayerRef):
-        return replaced(row, weight_in(study, row, fmt))
-    if isinstance(row, ExpertRef):
-        return replacing_expert(row, fmt)
-    if isinstance(row, ActivationRef):
-        return rounding_input(row, fmt)
-    if isinstance(row, CacheRef):
-        return rounding_cache(row, fmt)
-    assert_never(row)
 
 
 def kind_of(row: Row) -> Literal["weight", "activation", "kv_cache"]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,10 @@ from allocator.knapsack.problem import FloatArray
 from quantize import NEAREST, Rounding, StorageFormat, restored, round_trip
 from quantize.rounding.nearest import Float32Array
 from sensitivity.models.layers import LayerRef
+from sensitivity.rows import Row
 from sensitivity.study.calibration import Batch, LossFunction
 from sensitivity.study.input_moments import input_moments
 from sensitivity.study.tasks import Engine, serial
-
-if TYPE_CHECKING:
-    from sensitivity.rows import Row
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from allocator import frontier, load_profile, solve
-from api.operations.frontier import FrontierAnswer
 from bitalloc.client import AsyncClient, Client, ServiceError
+from bitalloc.operations import FrontierAnswer
 from bitalloc.wire import StoredAllocation
 from tests.api.helpers import comparable, problem_of, random_profile, tiny
 

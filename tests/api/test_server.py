@@ -86,7 +86,7 @@ def test_a_process_that_does_not_start_is_reported_with_what_it_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "uvicorn.py").write_text("raise ImportError('no uvicorn today')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
     with (
         pytest.raises(ServerError, match=r"did not start: error: uvicorn is needed here .*no uvicorn today"),
         running_server(),

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from allocator import InvalidInputError
 from quantize import parse_format, round_trip
-from sensitivity import Study, discover
-from sensitivity.estimators import expert
+from sensitivity import Study, discover, expert
 from sensitivity.models.expert_stacks import split_experts
 from sensitivity.study.study import silent
 from tests.sensitivity.language_models import mixtral, next_token, tokens

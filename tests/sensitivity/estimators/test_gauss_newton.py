@@ -14,9 +14,8 @@ from torch.nn import functional
 
 from allocator import InvalidInputError
 from quantize import round_trip
-from sensitivity import Study
+from sensitivity import Study, gauss_newton, kl
 from sensitivity.curvature.output_metrics import METRICS, find_metric
-from sensitivity.estimators import gauss_newton, kl
 from tests.sensitivity.studies import Blocks, make_study, squares, state
 
 

@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from allocator import CostTable, InvalidInputError
 from quantize import round_trip
-from sensitivity import Study
-from sensitivity.estimators import kl, loss
+from sensitivity import Study, kl, loss
 from tests.sensitivity.studies import Blocks, make_study, state
 
 BATCHES = [torch.linspace(-1, 1, 20).reshape(5, 4), torch.linspace(2, -1, 12).reshape(3, 4)]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quantize import round_trip
-from sensitivity import Study, lrp, relevance
+from sensitivity import Study, lrp
+from sensitivity.estimators.lrp import relevance
 from sensitivity.relevance.rules import ATTN_LRP
 from sensitivity.study.tasks import serial
 from tests.sensitivity.estimators.lrp_cases import Residual, first_output, random, seeded, small

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensitivity import Study, relevance
+from sensitivity import Study
+from sensitivity.estimators.lrp import relevance
 from sensitivity.relevance.rules import ATTN_LRP
 from tests.sensitivity import slow_relevance as slow
 from tests.sensitivity.estimators.lrp_cases import Residual, first_output, random, seeded

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from allocator import InvalidInputError
-from sensitivity import lrp, relevance
+from sensitivity import lrp
+from sensitivity.estimators.lrp import relevance
 from tests.sensitivity.estimators.lrp_cases import Fused, first_output, random, seeded, small
 from tests.sensitivity.studies import make_study, squares, state
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from allocator import InvalidInputError
 from quantize import round_trip
-from sensitivity import Study
-from sensitivity.estimators import output_mse
+from sensitivity import Study, output_mse
 from tests.sensitivity.studies import make_study, squares, state
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from quantize import round_trip
-from sensitivity.estimators import weight_error
+from sensitivity import weight_error
 from tests.sensitivity.studies import Blocks, make_study, squares, state
 
 

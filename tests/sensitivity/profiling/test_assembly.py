@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from allocator import InvalidInputError, Profile, load_profile, solve
-from sensitivity import measured, profile_model
-from sensitivity.resources import RESOURCES, activation_bytes, kv_bytes, latency_us, roofline
+from sensitivity import activation_bytes, kv_bytes, latency_us, measured, profile_model, roofline
+from sensitivity.resources import RESOURCES
 from sensitivity.rows import KINDS
-from sensitivity.rows.shape_rules import at_least, group_divides
 from sensitivity.study.study import Study
+from sensitivity.units.shape_rules import at_least, group_divides
 from tests.sensitivity.decoders import TOKENS, llama, logits_of, mixtral, next_token_loss
 from tests.sensitivity.studies import Blocks, squares, state
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sensitivity import Study
-from sensitivity.resources import activation_bytes
+from sensitivity import Study, activation_bytes
 from sensitivity.rows import find_rows
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, state

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from allocator import InvalidInputError
-from sensitivity import Study
-from sensitivity.resources import RESOURCES, Spent, bops, kv_bytes, mac_bits, weight_bytes
+from sensitivity import Study, bops, kv_bytes, mac_bits, weight_bytes
+from sensitivity.resources import RESOURCES, Spent
 from sensitivity.rows import KINDS, find_rows
 from tests.sensitivity.decoders import bert, decoder_study, llama, mixtral
 from tests.sensitivity.studies import make_study, squares, state

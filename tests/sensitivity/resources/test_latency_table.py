@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from allocator import InvalidInputError
-from sensitivity.resources import Spent, latency_table, latency_us
+from sensitivity import latency_table, latency_us
+from sensitivity.resources import Spent
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, squares
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from allocator import InvalidInputError, MissingPackageError
 from quantize import parse_format
-from sensitivity.resources import latency_us, onnxruntime_kernels
+from sensitivity import latency_us, onnxruntime_kernels
+from sensitivity.forward.forward_pass import Call
 from sensitivity.resources.latency import RowWork, Timing
 from sensitivity.resources.latency_us import Load, latencies
-from sensitivity.rows.forward_pass import Call
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, squares
 

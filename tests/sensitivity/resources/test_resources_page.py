@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from quantize import parse_format
-from sensitivity import measured
-from sensitivity.resources import RESOURCES, device_names, latency_table, load_device
+from sensitivity import latency_table, measured
+from sensitivity.resources import RESOURCES, device_names, load_device
 from sensitivity.resources.latency import RowWork, Timing
 from sensitivity.rows import KINDS
-from sensitivity.rows.units import UNITS
+from sensitivity.units.unit_rules import UNITS
 from tests.sensitivity.decoders import TOKENS, llama, logits_of, next_token_loss
 from tests.sensitivity.profiling.test_assembly import gap
 

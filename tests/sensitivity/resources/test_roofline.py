@@ -15,10 +15,11 @@ from torch import nn
 
 from allocator import InvalidInputError
 from quantize import parse_format
-from sensitivity.resources import device_names, latency_us, load_device, roofline
+from sensitivity import latency_us, roofline
+from sensitivity.forward.forward_pass import Call
+from sensitivity.resources import device_names, load_device
 from sensitivity.resources.latency import RowWork, Timing
 from sensitivity.resources.roofline import Device
-from sensitivity.rows.forward_pass import Call
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, squares
 

@@ -11,7 +11,8 @@ from torch import nn
 from allocator import InvalidInputError
 from quantize import parse_format
 from sensitivity import measured
-from sensitivity.rows import KINDS, Row, applied, find_rows, kind_of, weight_shape
+from sensitivity.rows import KINDS, Row, find_rows, kind_of, weight_shape
+from sensitivity.study.applied import applied
 from tests.sensitivity.decoders import TOKENS, bert, decoder_study, llama, logits_of, mixtral
 from tests.sensitivity.models.test_layers import Tied
 from tests.sensitivity.studies import state

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from allocator import InvalidInputError
-from sensitivity import Study, discover, entropy, lim, relevance
+from sensitivity import Study, discover, entropy, lim
+from sensitivity.estimators.lrp import relevance
 from sensitivity.study.samples import batch_keys, by_sample, require_use, sample_count
 from tests.sensitivity.studies import Blocks, make_study, squares
 

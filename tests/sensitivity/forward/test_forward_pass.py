@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sensitivity.forward.forward_pass import Cache, forward_pass
 from sensitivity.rows import KINDS
-from sensitivity.rows.forward_pass import Cache, forward_pass
 from tests.sensitivity.decoders import decoder_study, llama, mixtral
 from tests.sensitivity.models.test_layers import Tied
 from tests.sensitivity.studies import Blocks, make_study, squares, state

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from allocator import InvalidInputError, Surface, surface
-from api.plots import plot_surface
-from api.plots.surface import binding
+from bitalloc.plots import plot_surface
+from bitalloc.plots.surface import binding
 from tests.api.helpers import random_profile
-from tests.api.plots.pictures import drawn, lines, points
+from tests.bitalloc.plots.pictures import drawn, lines, points
 
 AXES = ("weight_bytes", "latency")
 

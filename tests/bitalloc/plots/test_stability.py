@@ -7,9 +7,9 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from allocator import InvalidInputError, Stability, stability
-from api.plots import plot_stability
+from bitalloc.plots import plot_stability
 from tests.api.helpers import random_profile
-from tests.api.plots.pictures import drawn, words
+from tests.bitalloc.plots.pictures import drawn, words
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize import StorageFormat
 from quantize.formats import flat_shape
+from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
-from sensitivity.rows.forward_pass import forward_pass
 from sensitivity.study.study import Study
 
 

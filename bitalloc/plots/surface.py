@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from allocator import Allocation, Fault, InvalidInputError, Surface
-from api.plots.canvas import labelled, new_axes, readable
+from bitalloc.plots.canvas import labelled, new_axes, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from allocator import (
     Allocation,
     Fault,
@@ -16,7 +13,9 @@ from allocator import (
     solve,
     total,
 )
+from allocator.contract.allocation import PlanSource, load_plan
 from allocator.contract.errors import pointer, unknown
+from allocator.contract.profile import ProfileSource
 from allocator.contract.schema import Strict
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize.feedback.measurement import Assignment, Measure, Measurement
@@ -71,8 +70,8 @@ class Verification(Strict):
 
 
 def verify(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
-    plan: Allocation | Assignment,
+    profile: ProfileSource,
+    plan: PlanSource,
     measure: Measure,
     *,
     objective: str,
@@ -82,7 +81,7 @@ def verify(
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file; has the table ``weight_bytes``.
-        plan: An allocation, or layer → format for every layer of the profile.
+        plan: An allocation, or layer → format for every layer of the profile; or the path of a JSON file of either.
         measure: Applies a plan and measures it, see :func:`~quantize.feedback.refine`; an empty plan is the original.
         objective: The table that the baselines are planned by.
         tolerance: Relative amount by which a baseline may measure better.
@@ -106,7 +105,7 @@ def verify(
         >>> report.passed, [(row.method, row.loss) for row in report.rows][:2]
         (True, [('plan', 1.0), ('uniform', 2.0)])
     """
-    loaded = load_profile(profile)
+    loaded, plan = load_profile(profile), load_plan(plan)
     assignment = _checked(loaded, plan)
     if not 0 <= tolerance < 1:
         raise InvalidInputError(Fault("/tolerance", f"expected at least 0 and below 1, got {tolerance!r}"))

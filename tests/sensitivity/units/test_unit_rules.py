@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from allocator import InvalidInputError
 from sensitivity import Study
 from sensitivity.rows import find_rows
-from sensitivity.rows.units import UNITS, units_of
+from sensitivity.units.unit_rules import UNITS, units_of
 from tests.sensitivity.decoders import TOKENS, bert, decoder_study, llama, mixtral
 from tests.sensitivity.studies import Blocks, make_study, squares, state
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from allocator import InvalidInputError, frontier, load_profile, solve_many, total
-from api.plots import plot_frontier, plot_fronts
+from bitalloc.plots import plot_frontier, plot_fronts
 from tests.api.helpers import random_profile, tiny
-from tests.api.plots.pictures import drawn, lines, points
+from tests.bitalloc.plots.pictures import drawn, lines, points
 
 BUDGETS = [{"weight_bytes": amount} for amount in (5_000, 6_500, 8_448)]
 

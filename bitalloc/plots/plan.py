@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Allocation, Fault, InvalidInputError, Profile
-from api.plots.canvas import new_axes, shades, shortened
+from bitalloc.plots.canvas import new_axes, shades, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from allocator import Allocation, InvalidInputError, Profile, load_profile, solve
-from api.plots import plot_plan, plot_plans
+from bitalloc.plots import plot_plan, plot_plans
 from tests.api.helpers import random_profile, tiny
-from tests.api.plots.pictures import drawn, luminance, words
+from tests.bitalloc.plots.pictures import drawn, luminance, words
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from allocator import Fault, InvalidInputError
-from api.plots.canvas import new_axes, styled
+from bitalloc.plots.canvas import new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sensitivity.tables.compare import Agreement, Comparison
+    from allocator.analysis.table_comparison import Agreement, Comparison
 
 
 def plot_comparison(comparison: Comparison, axes: Axes | None = None) -> Axes:
     """Draw what the plans of each table lose, one line a table, one marker a budget.
 
     Args:
-        comparison: From :func:`sensitivity.tables.compare.compare`.
+        comparison: From :func:`allocator.compare_tables`.
         axes: Where to draw; a new figure when absent.
 
     Returns:

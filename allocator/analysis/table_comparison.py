@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from allocator import Fault, InvalidInputError, Profile, Status, solve, total
 from allocator.analysis.rank_agreement import Agreement, agreement
-from allocator.contract.errors import unknown
+from allocator.answer.certificate import total
+from allocator.answer.solve import solve
+from allocator.contract.errors import Fault, InvalidInputError, unknown
+from allocator.contract.profile import Profile
+from allocator.contract.status import Status
 
-__all__ = ["Agreement", "Comparison", "TablePlan", "compare"]
+__all__ = ["Agreement", "Comparison", "Plan", "compare_tables"]
 
 #: Budgets of one plan, as :func:`allocator.solve` takes them.
 Budgets = Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
-class TablePlan:
+class Plan:
     """The plan that a table leads to.
 
     Attributes:
@@ -44,7 +47,7 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found.
+    """What :func:`compare_tables` found.
 
     Attributes:
         reference: Name of the reference table.
@@ -54,10 +57,10 @@ class Comparison:
 
     reference: str
     agreements: tuple[Agreement, ...]
-    plans: tuple[TablePlan, ...]
+    plans: tuple[Plan, ...]
 
 
-def compare(
+def compare_tables(
     profile: Profile,
     *,
     reference: str,
@@ -93,7 +96,7 @@ def compare(
         ...         "resources": {"weight_bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
         ...     }
         ... )
-        >>> made = compare(profile, reference="kl", budgets=[{"effective_bits": 6}])
+        >>> made = compare_tables(profile, reference="kl", budgets=[{"effective_bits": 6}])
         >>> [(plan.table, plan.assignment["up"], round(plan.excess, 3)) for plan in made.plans]
         [('kl', 'int8', 0.0), ('guess', 'int4', 0.5)]
     """
@@ -111,8 +114,8 @@ def compare(
 
 def _plans(
     profile: Profile, tables: Sequence[str], budgets: Budgets, time_limit_s: float | None
-) -> list[TablePlan]:
-    made: list[TablePlan] = []
+) -> list[Plan]:
+    made: list[Plan] = []
     for name in tables:
         answer = solve(profile, objective=name, budgets=dict(budgets), time_limit_s=time_limit_s)
         best = made[0] if made else None
@@ -120,7 +123,7 @@ def _plans(
         least = cost if best is None else best.reference_cost
         proved = answer.status is Status.OPTIMAL and (best is None or best.proved)
         made.append(
-            TablePlan(
+            Plan(
                 name, dict(budgets), answer.assignment, cost, _excess(profile, tables[0], cost, least), proved
             )
         )

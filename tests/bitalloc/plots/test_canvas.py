@@ -10,9 +10,9 @@ import pytest
 from matplotlib import pyplot
 
 from allocator import MissingPackageError
-from api.plots import new_axes, save
-from api.plots.canvas import STYLES, labelled, readable, shades, shortened, styled
-from tests.api.plots.pictures import lightness
+from bitalloc.plots import new_axes, save
+from bitalloc.plots.canvas import STYLES, labelled, readable, shades, shortened, styled
+from tests.bitalloc.plots.pictures import lightness
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from allocator import Fault, InvalidInputError, LayerStability, Stability
-from api.plots.canvas import new_axes, shades, shortened
+from bitalloc.plots.canvas import new_axes, shades, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,10 +12,13 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from allocator import Fault, InvalidInputError, Profile, Request, load_profile, make_request
+from allocator.contract.profile import ProfileSource
+from allocator.contract.request import RequestFields
 from allocator.knapsack.problem import IntArray
 from quantize.feedback.candidates import all_within, candidates
 from quantize.feedback.first_plans import first_plans
@@ -33,7 +36,7 @@ RefineProgress = Callable[[str, int, int], None]
 
 
 def refine(
-    profile: Profile | Mapping[str, object] | str | bytes | Path,
+    profile: ProfileSource,
     measure: Measure,
     *,
     max_evaluations: int = 40,
@@ -41,7 +44,7 @@ def refine(
     seed: int = 0,
     journal: Path | None = None,
     progress: RefineProgress | None = None,
-    **fields: object,
+    **fields: Unpack[RequestFields],
 ) -> Refined:
     """Find the plan that measures best within the budgets.
 
@@ -61,8 +64,7 @@ def refine(
         journal: File of measurements. The same call goes on from it after a kill, to the same answer; one with a
             larger ``max_evaluations`` goes on from there.
         progress: Told (stage, done, total) after every plan.
-        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
-        ``pin``, ….
+        **fields: The fields of :class:`~allocator.Request`: ``objective``, ``budgets``, ``limits``, ``pin``, ….
 
     Returns:
         The best plan that was measured, with all others.

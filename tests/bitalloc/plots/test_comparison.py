@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from allocator import InvalidInputError, load_profile
-from api.plots import plot_comparison
-from sensitivity.tables.compare import Comparison, compare
+from allocator.analysis.table_comparison import Comparison, compare_tables
+from bitalloc.plots import plot_comparison
 from tests.api.helpers import random_profile
-from tests.api.plots.pictures import drawn, lines, words
+from tests.bitalloc.plots.pictures import drawn, lines, words
 
 BUDGETS = [{"effective_bits": bits} for bits in (3, 4)]
 
@@ -17,7 +17,7 @@ BUDGETS = [{"effective_bits": bits} for bits in (3, 4)]
 def comparison() -> Comparison:
     document = random_profile(15)
     document["costs"]["twin"] = document["costs"]["kl"]
-    return compare(load_profile(document), reference="kl", budgets=BUDGETS)
+    return compare_tables(load_profile(document), reference="kl", budgets=BUDGETS)
 
 
 def test_every_loss_is_a_marker_on_its_tables_line(comparison: Comparison) -> None:
@@ -51,7 +51,7 @@ def test_large_losses_are_on_a_scale_that_keeps_the_small_ones_apart(comparison:
 def test_a_table_that_is_constant_has_no_rank() -> None:
     document = random_profile(4)
     document["costs"]["fisher"]["values"] = [[1.0, 1.0, 1.0]] * 4
-    axes = plot_comparison(compare(load_profile(document), reference="kl", budgets=BUDGETS[:1]))
+    axes = plot_comparison(compare_tables(load_profile(document), reference="kl", budgets=BUDGETS[:1]))
     assert words(axes.get_yticklabels()) == ["fisher"]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from allocator import InvalidInputError, Profile, load_profile
-from sensitivity.tables.compare import compare
+from allocator.analysis.table_comparison import compare_tables
 
 LAYERS, FORMATS = 5, 3
 BITS = (2, 4, 8)
@@ -50,7 +50,7 @@ def brute(profile: Profile, table: str, limit: float) -> tuple[int, ...]:
 def test_plans_and_their_distance_are_those_of_brute_force() -> None:
     profile = profile_of(kl=random_table(0), trace=random_table(1), fisher=random_table(2))
     limits = [250.0, 320.0, 400.0]
-    made = compare(profile, reference="kl", budgets=[{"weight_bytes": limit} for limit in limits])
+    made = compare_tables(profile, reference="kl", budgets=[{"weight_bytes": limit} for limit in limits])
     assert [plan.table for plan in made.plans] == ["kl", "trace", "fisher"] * 3
     reference = np.array(profile.costs["kl"].values, dtype=float)
     rows = np.arange(LAYERS)
@@ -74,7 +74,7 @@ def tau_b(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_rank_agreement_is_that_of_the_definition() -> None:
     profile = profile_of(kl=random_table(0), trace=random_table(1))
-    (made,) = compare(profile, reference="kl", budgets=[]).agreements
+    (made,) = compare_tables(profile, reference="kl", budgets=[]).agreements
     first, second = (np.array(profile.costs[name].values, dtype=float) for name in ("trace", "kl"))
     assert made.table == "trace"
     assert made.kendall == pytest.approx(tau_b(first.ravel(), second.ravel()))
@@ -90,10 +90,10 @@ def test_a_table_to_maximise_agrees_where_its_order_is_the_opposite() -> None:
     table = random_table(0)
     upside_down = {"values": [[-value for value in row] for row in table], "better": "higher"}
     profile = profile_of(kl=table, snr=upside_down)
-    made = compare(profile, reference="kl", budgets=[{"weight_bytes": 320}])
+    made = compare_tables(profile, reference="kl", budgets=[{"weight_bytes": 320}])
     assert made.agreements[0].kendall == pytest.approx(1)
     assert [plan.excess for plan in made.plans] == [0, 0]
-    turned = compare(profile, reference="snr", budgets=[{"weight_bytes": 320}])
+    turned = compare_tables(profile, reference="snr", budgets=[{"weight_bytes": 320}])
     assert turned.plans[0].excess is None  # costs below zero have no ratio
     assert turned.plans[0].assignment == made.plans[0].assignment
 
@@ -101,7 +101,7 @@ def test_a_table_to_maximise_agrees_where_its_order_is_the_opposite() -> None:
 def test_a_reference_to_maximise_has_its_excess_the_other_way_round() -> None:
     good = {"values": [[5.0, 7.0, 9.0]] * LAYERS, "better": "higher"}
     bad = [[value, 1.0, 0.5 * value] for value in (1.0, 2.0, 3.0, 4.0, 5.0)]
-    made = compare(profile_of(snr=good, other=bad), reference="snr", budgets=[{"weight_bytes": 320}])
+    made = compare_tables(profile_of(snr=good, other=bad), reference="snr", budgets=[{"weight_bytes": 320}])
     assert made.plans[0].excess == 0
     assert made.plans[1].excess is not None
     assert made.plans[1].excess >= 0
@@ -111,7 +111,7 @@ def test_nulls_and_constants() -> None:
     table: list[list[float | None]] = [list(row) for row in random_table(0)]
     table[0][0] = None
     profile = profile_of(kl=random_table(0), holes=table, flat=[[1.0] * FORMATS] * LAYERS)
-    made = compare(profile, reference="kl", budgets=[])
+    made = compare_tables(profile, reference="kl", budgets=[])
     assert made.agreements[0].kendall == pytest.approx(1)
     assert made.agreements[1].kendall is None
     assert made.agreements[1].spearman_of_layers is None
@@ -123,7 +123,7 @@ def test_a_plan_that_the_reference_has_no_number_for_has_no_cost() -> None:
         row[0] = None
     # Eight bits for the first layer leave the others too little for four bits each.
     full = [[100.0, 50.0, 0.0]] + [[0.1, 0.09, 0.08]] * (LAYERS - 1)
-    made = compare(profile_of(kl=table, full=full), reference="kl", budgets=[{"weight_bytes": 310}])
+    made = compare_tables(profile_of(kl=table, full=full), reference="kl", budgets=[{"weight_bytes": 310}])
     assert made.plans[0].excess == 0
     assert made.plans[1].assignment is not None
     assert "int2" in made.plans[1].assignment.values()
@@ -133,7 +133,7 @@ def test_a_plan_that_the_reference_has_no_number_for_has_no_cost() -> None:
 
 def test_budgets_that_cannot_be_met_have_no_plan() -> None:
     profile = profile_of(kl=random_table(0), trace=random_table(1))
-    made = compare(profile, reference="kl", budgets=[{"weight_bytes": 1}])
+    made = compare_tables(profile, reference="kl", budgets=[{"weight_bytes": 1}])
     assert [(plan.assignment, plan.reference_cost, plan.excess, plan.proved) for plan in made.plans] == [
         (None, None, None, False)
     ] * 2
@@ -141,11 +141,11 @@ def test_budgets_that_cannot_be_met_have_no_plan() -> None:
 
 def test_tables_can_be_chosen() -> None:
     profile = profile_of(kl=random_table(0), trace=random_table(1), fisher=random_table(2))
-    made = compare(profile, reference="kl", budgets=[], tables=["fisher"])
+    made = compare_tables(profile, reference="kl", budgets=[], tables=["fisher"])
     assert [item.table for item in made.agreements] == ["fisher"]
 
 
 @pytest.mark.parametrize("names", [{"reference": "loss"}, {"reference": "kl", "tables": ["loss"]}])
 def test_unknown_tables_are_refused_with_the_known_ones(names: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="/tables: unknown cost table 'loss'; known: 'kl'"):
-        compare(profile_of(kl=random_table(0)), budgets=[], **names)
+        compare_tables(profile_of(kl=random_table(0)), budgets=[], **names)

@@ -5,12 +5,12 @@ are from the Okabe-Ito palette, or from cividis where they have an order; marker
 same thing in grey.
 """
 
-from api.plots.canvas import new_axes, save
-from api.plots.comparison import plot_comparison
-from api.plots.frontier import plot_frontier, plot_fronts
-from api.plots.plan import plot_plan, plot_plans
-from api.plots.stability import plot_stability
-from api.plots.surface import plot_surface
+from bitalloc.plots.canvas import new_axes, save
+from bitalloc.plots.comparison import plot_comparison
+from bitalloc.plots.frontier import plot_frontier, plot_fronts
+from bitalloc.plots.plan import plot_plan, plot_plans
+from bitalloc.plots.stability import plot_stability
+from bitalloc.plots.surface import plot_surface
 
 __all__ = [
     "new_axes",

@@ -10,7 +10,7 @@ from allocator import InvalidInputError
 from quantize import parse_format
 from sensitivity import Study
 from sensitivity.rows import find_rows
-from sensitivity.rows.shape_rules import Shape, at_least, group_divides, multiples_of, unfit
+from sensitivity.units.shape_rules import Shape, at_least, group_divides, multiples_of, unfit
 from tests.sensitivity.decoders import decoder_study, llama
 from tests.sensitivity.studies import make_study, squares
 

@@ -10,7 +10,7 @@ import numpy as np
 from allocator import Allocation, Fault, Frontier, InvalidInputError, Profile, total
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from api.plots.canvas import BLUE, STEPS, VERMILION, labelled, new_axes, readable, styled
+from bitalloc.plots.canvas import BLUE, STEPS, VERMILION, labelled, new_axes, readable, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Which rows share one format, and which formats the shape of a row rules out."""
