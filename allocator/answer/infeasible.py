@@ -10,7 +10,7 @@ from allocator.contract.allocation import Reach
 from allocator.knapsack.compile import Compiled
 from allocator.knapsack.constraints import Row
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import FloatArray, Problem
+from allocator.knapsack.problem import FloatArray, Problem, with_limits
 from allocator.knapsack.tables import constant_of, find_table, values_of
 from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import Effort
@@ -52,7 +52,7 @@ def _spend(compiled: Compiled, row: Row) -> FloatArray:
 def _extreme(compiled: Compiled, row: Row, spend: FloatArray, deadline: Deadline) -> float | None:
     problem = compiled.problem
     others = np.array([other.scope != row.scope for other, _ in compiled.sides], dtype=bool)
-    relaxed: Problem = replace(problem, cost=spend, spend=problem.spend[others], limit=problem.limit[others])
+    relaxed: Problem = replace(with_limits(problem, others), cost=spend)
     choice = exact.solve(relaxed, Effort(time_limit_s=deadline.left_s())).choice
     return None if choice is None else relaxed.objective(choice)
 

@@ -56,4 +56,5 @@ def _keeping(problem: Problem, cost: FloatArray, outcome: Outcome) -> Problem:
         cost=cost,
         spend=np.concatenate([problem.spend, problem.cost[None]]),
         limit=np.append(problem.limit, most),
+        demand=None if problem.demand is None else np.append(problem.demand, False),
     )

@@ -13,7 +13,14 @@ from allocator.knapsack.constraints import Row, resolve_limits
 from allocator.knapsack.fused_sets import expand_fusions
 from allocator.knapsack.pins import allowed_options, require_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem
-from allocator.knapsack.tables import Objective, constant_of, find_table, resolve_objectives, values_of
+from allocator.knapsack.tables import (
+    Objective,
+    constant_of,
+    find_table,
+    is_maximised,
+    resolve_objectives,
+    values_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +118,7 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
         available=expanded.available,
         label=expanded.label,
         bits=np.array([item.weight_bits for item in profile.formats.values()]),
+        demand=np.array([sign < 0 and not _more_is_better(profile, row) for row, sign in sides], dtype=bool),
     )
     return Compiled(
         problem=problem,
@@ -198,6 +206,10 @@ def _side_limit(row: Row, sign: float) -> float:
     assert amount is not None
     limit = sign * (amount - row.constant) + row.tolerance(amount)
     return float(np.floor(limit)) if row.whole else limit
+
+
+def _more_is_better(profile: Profile, row: Row) -> bool:
+    return row.table is not None and is_maximised(find_table(profile, row.table))
 
 
 def _within_peaks(

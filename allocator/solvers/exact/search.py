@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from allocator.bounds.dual import Dual, maximise_dual
 from allocator.bounds.hull import Hull, build_hull
 from allocator.contract.status import Status
+from allocator.knapsack.components import connected_components
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import FloatArray, IntArray, Problem, lagrangian_cost, masked_cost
+from allocator.knapsack.problem import (
+    FloatArray,
+    IntArray,
+    Problem,
+    lagrangian_cost,
+    masked_cost,
+    thrift_signs,
+)
 from allocator.knapsack.reductions import Spread, fitting_options
 from allocator.solvers.baselines.local_search import improve, repair
 from allocator.solvers.exact.core import Expansion
 from allocator.solvers.exact.core_mip import solve_core
 from allocator.solvers.exact.expanding_core import expand_core
+from allocator.solvers.exact.idle_limits import idle_sides, without_idle
 from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
+from allocator.solvers.exact.parts import PEAKS, solve_in_parts
+from allocator.solvers.exact.strategy import (
+    DEFAULT,
+    Halves,
+    Nodes,
+    States,
+    Step,
+    Strategy,
+    WholeCosts,
+    WithoutIdleSides,
+)
 from allocator.solvers.exact.ties import canonical_plan
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible, relative_gap
 
-#: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
-#: expanding core that keep so many, MIPs on the core with so many nodes, and rounding a bound up where costs are
-#: integers, which proves a plan but not that no other costs the same. Mostly few plans are within reach of the
-#: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
-#: several.
-_Steps: TypeAlias = tuple[tuple[str, int | None], ...]
-_ONE_LIMIT: _Steps = (
-    ("halves", 2_000),
-    ("states", 3_000),
-    ("integers", None),
-    ("halves", 20_000),
-    ("states", 3_000_000),
-    ("nodes", None),
-)
-_SEVERAL_LIMITS: _Steps = (
-    ("halves", 1_000_000),
-    ("states", 500),
-    ("nodes", 500),
-    ("halves", 3_000_000),
-    ("states", 50_000),
-    ("states", 1_000_000),
-    ("nodes", None),
-)
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
 
@@ -75,26 +71,30 @@ def prepare(problem: Problem) -> Prepared:
     return Prepared(problem, build_hull(problem) if problem.limits == 1 else None, Spread.of(problem))
 
 
-def solve(problem: Problem, effort: Effort) -> Outcome:
+def solve(problem: Problem, effort: Effort, strategy: Strategy = DEFAULT) -> Outcome:
     """Find the cheapest plan and prove it.
 
     Args:
         problem: The problem.
         effort: Gap and time limit.
+        strategy: The steps to take.
 
     Returns:
         Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
     """
-    return solve_prepared(Prepared(problem, None, None), problem.limit, effort)
+    return solve_prepared(Prepared(problem, None, None), problem.limit, effort, strategy)
 
 
-def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Outcome:
+def solve_prepared(
+    prepared: Prepared, limit: FloatArray, effort: Effort, strategy: Strategy = DEFAULT
+) -> Outcome:
     """Find the cheapest plan within given limits and prove it.
 
     Args:
         prepared: From :func:`prepare`.
         limit: (R,) limits.
         effort: Gap and time limit.
+        strategy: The steps to take.
 
     Returns:
         Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
@@ -108,11 +108,33 @@ def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Out
             return infeasible({"dual_evaluations": 0})
         whole = np.array_equal(fitting, problem.available)
         problem = replace(problem, available=fitting)
-    dual = maximise_dual(problem, prepared.hull if whole else None, deadline)
-    return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
+    if problem.limits == 1:
+        return _solve_connected(problem, prepared.hull if whole else None, effort, deadline, strategy)
+    return _solve_fitting(problem, effort, deadline, strategy)
 
 
-def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> Outcome:
+def _solve_fitting(problem: Problem, effort: Effort, deadline: Deadline, strategy: Strategy) -> Outcome:
+    parts = connected_components(problem)
+    if len(parts) > 1 or parts[0].problem is not problem:
+
+        def run(part: Problem, asked: Effort) -> Outcome:
+            return _solve_connected(part, None, asked, Deadline(asked.time_limit_s), strategy)
+
+        outcome = solve_in_parts(problem, parts, run, effort, deadline)
+        if outcome is not None:
+            return outcome
+    return _solve_connected(problem, None, effort, deadline, strategy)
+
+
+def _solve_connected(
+    problem: Problem, hull: Hull | None, effort: Effort, deadline: Deadline, strategy: Strategy
+) -> Outcome:
+    dual = maximise_dual(problem, hull, deadline)
+    outcome = _solve(problem, dual, effort, deadline, strategy)
+    return replace(outcome, prices=dual.multipliers if dual.complete else None)
+
+
+def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline, strategy: Strategy) -> Outcome:
     work = {"dual_evaluations": dual.evaluations}
     if np.isposinf(dual.bound):
         return infeasible(work)
@@ -121,26 +143,46 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         if problem.feasible(plan):
             return found(problem, plan, dual.bound, work, canonical=True)
     outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual, deadline), dual.bound, work)
-    for kind, size in _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS:
+    for step in strategy.steps(problem.limits):
         effort.tell(problem, outcome.choice, outcome.bound)
         if _settled(problem, outcome, effort.gap) or deadline.passed():
             break
         asked = replace(effort, time_limit_s=deadline.left_s())
-        if kind == "integers":
-            outcome = _rounded_up(problem, outcome)
-            continue
-        if kind == "nodes":
-            if asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
-                break
-            core = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
-            outcome = _with_bound(problem, core, outcome.bound)
-            continue
-        assert size is not None
-        search = expand_core if kind == "states" else meet_in_the_middle
-        outcome = _extended(problem, outcome, search(problem, dual, outcome.choice, asked, size))
+        outcome = _stepped(problem, dual, outcome, step, asked, strategy)
     if outcome.work is work and outcome.choice is not None:  # no time for any of them
         outcome = found(problem, outcome.choice, dual.bound, work)
     return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
+
+
+def _stepped(
+    problem: Problem, dual: Dual, outcome: Outcome, step: Step, effort: Effort, strategy: Strategy
+) -> Outcome:
+    if isinstance(step, Halves):
+        return _extended(
+            problem, outcome, meet_in_the_middle(problem, dual, outcome.choice, effort, step.most_states)
+        )
+    if isinstance(step, States):
+        return _extended(
+            problem, outcome, expand_core(problem, dual, outcome.choice, effort, step.most_states)
+        )
+    if isinstance(step, Nodes):
+        if effort.time_limit_s is not None and effort.time_limit_s < _LEAST_FOR_NODES_S:
+            return outcome
+        asked = replace(effort, node_limit=step.most_nodes)
+        return _with_bound(
+            problem, solve_core(problem, dual, outcome.choice, asked, outcome.work), outcome.bound
+        )
+    if isinstance(step, WholeCosts):
+        return _rounded_up(problem, outcome)
+    sides = isinstance(step, WithoutIdleSides)
+    idle = idle_sides(problem, dual) if sides else dual.multipliers == 0
+    deadline, rest = Deadline(effort.time_limit_s), strategy.without_relaxing()
+
+    def run(relaxed: Problem) -> Outcome:
+        asked = replace(effort, time_limit_s=deadline.left_s(), progress=None)
+        return solve(relaxed, asked, rest)
+
+    return without_idle(problem, outcome, idle, run, canonical=sides)
 
 
 def _with_bound(problem: Problem, outcome: Outcome, bound: float) -> Outcome:
@@ -152,7 +194,7 @@ def _with_bound(problem: Problem, outcome: Outcome, bound: float) -> Outcome:
 
 def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
     work = {name: before.work.get(name, 0) + count for name, count in found_more.work.items()}
-    for peak in ("peak_states", "core_units", "half_units"):
+    for peak in PEAKS:
         if peak in work:
             work[peak] = max(before.work.get(peak, 0), found_more.work[peak])
     work = {**before.work, **work}
@@ -196,7 +238,7 @@ def _break_ties(problem: Problem, dual: Dual, outcome: Outcome, deadline: Deadli
 
 def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
     kept = problem.available & (masked_cost(problem) <= masked_cost(problem).min(axis=1, keepdims=True))
-    for spend in problem.spend:
+    for spend in problem.spend * thrift_signs(problem)[:, None, None]:
         least = np.where(kept, spend, np.inf)
         kept = least <= least.min(axis=1, keepdims=True)
     first: IntArray = kept.argmax(axis=1)
