@@ -23,7 +23,12 @@ def repair(problem: Problem, choice: IntArray, reduced: FloatArray, deadline: De
     choice = choice.copy()
     units = np.arange(problem.units)
     size = np.maximum(np.abs(problem.limit), 1e-300)[:, None, None]
+    excess = np.inf
     while not problem.feasible(choice) and not deadline.passed():
+        total = float((np.maximum(problem.used(choice) - problem.limit, 0)[:, None, None] / size).sum())
+        if total >= excess:  # a move that only traded roundings between the two sides of a band
+            break
+        excess = total
         over = (problem.used(choice) - problem.limit)[:, None, None] / size  # (R, 1, 1)
         step = (problem.spend - problem.spend[:, units, choice][:, :, None]) / size  # (R, U, F)
         removed = (np.maximum(over, 0) - np.maximum(over + step, 0)).sum(axis=0)  # (U, F)
