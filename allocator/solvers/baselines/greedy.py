@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from allocator.bounds.dual import maximise_dual
+from allocator.bounds.dual import Dual, maximise_dual
 from allocator.contract.status import Status
+from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost, weighted
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 
@@ -19,22 +21,26 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
     Args:
         problem: The problem.
-        effort: Ignored; the rule has nothing to trade for time.
+        effort: When time is up, the steps bought so far are the plan.
 
     Returns:
         A plan with the Lagrangian bound, so that its distance to the optimum is known.
     """
-    del effort
-    dual = maximise_dual(problem)
+    deadline = Deadline(effort.time_limit_s)
+    dual = maximise_dual(problem, deadline=deadline)
     if np.isposinf(dual.bound):
         return infeasible({"dual_evaluations": dual.evaluations})
     thrift = _thrift(problem)  # (U, F)
     ties = thrift <= thrift.min(axis=1, keepdims=True)
     choice = np.where(ties, masked_cost(problem), np.inf).argmin(axis=1)
     if not problem.feasible(choice):
-        return Outcome(Status.NO_SOLUTION, None, dual.bound)
-    steps = _buy(problem, thrift, choice)
-    return found(problem, choice, dual.bound, {"steps": steps})
+        return Outcome(Status.NO_SOLUTION, None, dual.bound, prices=_prices(dual))
+    steps = _buy(problem, thrift, choice, deadline)
+    return replace(found(problem, choice, dual.bound, {"steps": steps}), prices=_prices(dual))
+
+
+def _prices(dual: Dual) -> FloatArray | None:
+    return dual.multipliers if dual.complete else None
 
 
 def _thrift(problem: Problem) -> FloatArray:
@@ -45,14 +51,14 @@ def _thrift(problem: Problem) -> FloatArray:
     return np.where(problem.available, total, np.inf)
 
 
-def _buy(problem: Problem, thrift: FloatArray, choice: IntArray) -> int:
+def _buy(problem: Problem, thrift: FloatArray, choice: IntArray, deadline: Deadline) -> int:
     cost = masked_cost(problem)
     used = problem.used(choice)
     banned = ~problem.available
-    queue = [step for unit in range(problem.units) for step in _best_step(cost, thrift, banned, choice, unit)]
+    queue = _first_steps(cost, thrift, choice)
     heapify(queue)
     taken: list[tuple[int, int]] = []  # unit and the option it had
-    while queue:
+    while queue and not deadline.passed():
         _, unit, option = heappop(queue)
         step = problem.spend[:, unit, option] - problem.spend[:, unit, choice[unit]]
         if (used + step <= problem.limit).all():
@@ -69,13 +75,28 @@ def _buy(problem: Problem, thrift: FloatArray, choice: IntArray) -> int:
     return len(taken)
 
 
+def _first_steps(cost: FloatArray, thrift: FloatArray, choice: IntArray) -> list[tuple[float, int, int]]:
+    # The best step of every unit at once: one by one they take most of the time.
+    units = np.arange(choice.size)
+    gain = cost[units, choice][:, None] - cost  # (U, F)
+    worth = _worth(gain, thrift - thrift[units, choice][:, None], gain > 0)
+    option = worth.argmax(axis=1)
+    best = worth[units, option]
+    some = (best > 0).nonzero()[0]
+    return list(zip((-best[some]).tolist(), some.tolist(), option[some].tolist(), strict=True))
+
+
+def _worth(gain: FloatArray, price: FloatArray, wanted: BoolArray) -> FloatArray:
+    worth = np.where(wanted, np.inf, 0.0)  # what costs nothing comes first
+    np.divide(gain, price, out=worth, where=wanted & (price > 0))
+    return worth
+
+
 def _best_step(
     cost: FloatArray, thrift: FloatArray, banned: BoolArray, choice: IntArray, unit: int
 ) -> list[tuple[float, int, int]]:
     gain = cost[unit, choice[unit]] - cost[unit]  # (F,)
     price = thrift[unit] - thrift[unit, choice[unit]]
-    wanted = ~banned[unit] & (gain > 0)
-    worth = np.where(wanted, np.inf, 0.0)  # what costs nothing comes first
-    np.divide(gain, price, out=worth, where=wanted & (price > 0))
+    worth = _worth(gain, price, ~banned[unit] & (gain > 0))
     option = int(worth.argmax())
     return [(-float(worth[option]), unit, option)] if worth[option] > 0 else []
