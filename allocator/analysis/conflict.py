@@ -27,18 +27,21 @@ from allocator.solvers.outcome import Effort
 _Item = tuple[str, str | int]
 
 
-def find_conflict(profile: Profile, request: Request, achievable: Mapping[str, Reach]) -> Conflict:
+def find_conflict(
+    profile: Profile, request: Request, achievable: Mapping[str, Reach], deadline: Deadline | None = None
+) -> Conflict:
     """Find what makes a request infeasible.
 
     Args:
         profile: The profile.
-        request: The infeasible request; its time limit holds for this search as well.
+        request: The infeasible request.
         achievable: What plans can reach of each of its budgets and limits.
+        deadline: When to stop; by default the request's time limit from now.
 
     Returns:
         The conflict.
     """
-    deadline = Deadline(request.time_limit_s)
+    deadline = Deadline(request.time_limit_s) if deadline is None else deadline
     together = list(_items(request))
     tried = 0
     while tried < len(together) and not deadline.passed():
@@ -82,10 +85,14 @@ def _infeasible(profile: Profile, request: Request, deadline: Deadline) -> bool:
 
 
 def _change(reach: Reach) -> float | None:
-    # How far the amount has to give way, relative to what was asked; None where that alone does not help.
-    asked, enough = reach.limit, reach.least_with_others
-    if asked is None or (enough is not None and enough <= asked):
-        asked, enough = reach.at_least, reach.most_with_others
-    if asked is None or enough is None:
-        return None
-    return abs(enough - asked) / max(abs(asked), abs(enough))
+    # How far the amount has to give way, relative to what was asked; None where that alone is not known to help.
+    sides = (
+        (reach.limit, reach.nearest_above, "nearest_above"),
+        (reach.at_least, reach.nearest_below, "nearest_below"),
+    )
+    changes = [
+        abs(enough - asked) / (max(abs(asked), abs(enough)) or 1.0)
+        for asked, enough, name in sides
+        if asked is not None and enough is not None and name not in reach.bounds
+    ]
+    return min(changes, default=None)

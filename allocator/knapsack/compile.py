@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -166,6 +166,34 @@ def with_rows(compiled: Compiled, rows: Sequence[Row]) -> Compiled | None:
     return replace(
         compiled, problem=replace(compiled.problem, limit=limits), rows=tuple(rows), sides=tuple(sides)
     )
+
+
+def limits_of(compiled: Compiled, without: Row, but: Collection[float] = ()) -> tuple[FloatArray, FloatArray]:
+    """The limits that are left when one row gives way; another row over the same numbers stays.
+
+    Args:
+        compiled: The compiled request.
+        without: The row.
+        but: Sides of the row that stay all the same: 1 for its high amount, -1 for its low one.
+
+    Returns:
+        (R', U, O) spends and (R',) limits.
+    """
+    stay = [
+        replace(row, high=row.high if 1.0 in but else None, low=row.low if -1.0 in but else None)
+        if row is without
+        else row
+        for row in compiled.rows
+    ]
+    at = {(row.scope, sign): index for index, (row, sign) in enumerate(compiled.sides) if not row.peak}
+    kept = [(at[row.scope, sign], _side_limit(row, sign)) for row, sign in _sides(stay)]
+    kept += [
+        (index, float(compiled.problem.limit[index]))
+        for index, (row, _) in enumerate(compiled.sides)
+        if row.peak and row is not without
+    ]
+    indices = [index for index, _ in kept]
+    return compiled.problem.spend[indices], np.array([limit for _, limit in kept], dtype=float)
 
 
 def _objective_values(profile: Profile, objective: Objective) -> FloatArray:

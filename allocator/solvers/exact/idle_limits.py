@@ -46,8 +46,8 @@ def without_idle(
         before: What is known so far.
         idle: (R,) the limits to leave out at first.
         run: Solves a problem.
-        canonical: Whether ties that are broken without the limits are broken with them: they are where what a limit adds
-            up is also added up by one that stays.
+        canonical: Whether ties that are broken without the limits are broken with them: they are where what a limit
+            adds up is also added up by one that stays.
 
     Returns:
         What is known now.
