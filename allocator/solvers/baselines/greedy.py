@@ -7,17 +7,28 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from allocator.bounds.dual import Dual, maximise_dual
+from allocator.bounds.dual import maximise_dual
 from allocator.contract.status import Status
+from allocator.knapsack.bands import Bands
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem, masked_cost, weighted
+from allocator.knapsack.problem import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Problem,
+    masked_cost,
+    weighted,
+    with_limits,
+)
+from allocator.solvers.baselines.local_search import repair
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
     """Start every unit at its thriftiest option, then buy the step with the best gain per unit spent that still fits.
 
-    With several limits, what a step spends is the sum of its spends, each as a share of its limit's range.
+    With several limits, what a step spends is the sum of its spends, each as a share of its limit's range. A plan that
+    ends outside a limit is repaired, if single moves can.
 
     Args:
         problem: The problem.
@@ -28,19 +39,22 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     """
     deadline = Deadline(effort.time_limit_s)
     dual = maximise_dual(problem, deadline=deadline)
+    prices = dual.multipliers if dual.complete else None
     if np.isposinf(dual.bound):
         return infeasible({"dual_evaluations": dual.evaluations})
-    thrift = _thrift(problem)  # (U, F)
+    # What is bought leads away from the low side of a band, which therefore counts at the end.
+    bands = Bands.of(problem)
+    bought = with_limits(problem, np.sort(bands.upper))
+    thrift = _thrift(bought)  # (U, F)
     ties = thrift <= thrift.min(axis=1, keepdims=True)
-    choice = np.where(ties, masked_cost(problem), np.inf).argmin(axis=1)
+    choice = np.where(ties, masked_cost(bought), np.inf).argmin(axis=1)
+    steps = _buy(bought, thrift, choice, deadline) if bought.feasible(choice) else 0
     if not problem.feasible(choice):
-        return Outcome(Status.NO_SOLUTION, None, dual.bound, prices=_prices(dual))
-    steps = _buy(problem, thrift, choice, deadline)
-    return replace(found(problem, choice, dual.bound, {"steps": steps}), prices=_prices(dual))
-
-
-def _prices(dual: Dual) -> FloatArray | None:
-    return dual.multipliers if dual.complete else None
+        cost = masked_cost(problem)
+        choice = repair(problem, choice, cost - cost.min(axis=1, keepdims=True), deadline)
+    if not problem.feasible(choice):
+        return Outcome(Status.NO_SOLUTION, None, dual.bound, prices=prices)
+    return replace(found(problem, choice, dual.bound, {"steps": steps}), prices=prices)
 
 
 def _thrift(problem: Problem) -> FloatArray:
