@@ -12,6 +12,8 @@ from allocator.knapsack.problem import BoolArray, FloatArray
 
 _FEASIBLE = 1e-11
 _MAX_PIVOTS = 100
+#: Rounding of a row at a vertex, relative to its terms: far away they are large and cancel.
+_ROUNDING = 1e-14
 #: Ratios that count as equal; of such the row with the largest pivot leaves, which keeps the basis regular.
 _TIED = 1e-12
 
@@ -91,7 +93,8 @@ class Master:
             self._vertex = np.linalg.solve(active, self._limits[self._basis])
             excess = self._rows @ self._vertex - self._limits
             entering = int(excess.argmax())
-            if excess[entering] <= _FEASIBLE * (1 + abs(self._limits[entering])):
+            terms = np.abs(self._rows[entering]) @ np.abs(self._vertex)
+            if excess[entering] <= _FEASIBLE * (1 + abs(self._limits[entering])) + _ROUNDING * terms:
                 return
             goal = np.zeros(self._size + 1)
             goal[0] = 1.0
