@@ -159,7 +159,7 @@ def _reserve_s(request: Request, deadline: Deadline) -> float:
     left_s = deadline.left_s()
     if request.time_limit_s is None or left_s is None:
         return 0.0
-    return min(max(request.time_limit_s - left_s, 0.0), 0.25 * request.time_limit_s)
+    return min(max(request.time_limit_s - left_s, 0.0), 0.4 * request.time_limit_s)
 
 
 def watching(

@@ -67,11 +67,14 @@ def _thrift(problem: Problem) -> FloatArray:
 
 def _buy(problem: Problem, thrift: FloatArray, choice: IntArray, deadline: Deadline) -> int:
     cost = masked_cost(problem)
+    taken = _buy_all_that_fit_in_order(problem, cost, thrift, choice)  # unit and the option it had
     used = problem.used(choice)
     banned = ~problem.available
-    queue = _first_steps(cost, thrift, choice)
+    if problem.limits == 1:  # what does not fit now never will: steps that give back were taken first
+        step = problem.spend[0] - problem.spend[0, np.arange(problem.units), choice][:, None]  # (U, F)
+        banned |= used + step > problem.limit
+    queue = _first_steps(np.where(banned, np.inf, cost), thrift, choice, problem.cost)
     heapify(queue)
-    taken: list[tuple[int, int]] = []  # unit and the option it had
     while queue and not deadline.passed():
         _, unit, option = heappop(queue)
         step = problem.spend[:, unit, option] - problem.spend[:, unit, choice[unit]]
@@ -89,11 +92,37 @@ def _buy(problem: Problem, thrift: FloatArray, choice: IntArray, deadline: Deadl
     return len(taken)
 
 
-def _first_steps(cost: FloatArray, thrift: FloatArray, choice: IntArray) -> list[tuple[float, int, int]]:
-    # The best step of every unit at once: one by one they take most of the time.
+def _buy_all_that_fit_in_order(
+    problem: Problem, cost: FloatArray, thrift: FloatArray, choice: IntArray
+) -> list[tuple[int, int]]:
+    # From one option the best step leads to one from which no step is better, so that the steps of all units can be
+    # sorted once. Those before the first that does not fit are taken; one by one they take most of the time.
+    at, rounds = choice.copy(), []
+    while steps := _first_steps(cost, thrift, at, problem.cost):
+        worth, unit, option = (np.array(column) for column in zip(*steps, strict=True))
+        rounds.append((worth, unit, at[unit], option))
+        at[unit] = option
+    if not rounds:
+        return []
+    worth, unit, before, after = (np.concatenate(column) for column in zip(*rounds, strict=True))
+    order = np.lexsort((unit, worth))  # stable, so that the steps of a unit stay in their order
+    unit, before, after = unit[order], before[order], after[order]
+    spent = problem.spend[:, unit, after] - problem.spend[:, unit, before]  # (R, S)
+    used = np.cumsum(np.column_stack([problem.used(choice), spent]), axis=1)[:, 1:]
+    over = (used > problem.limit[:, None]).any(axis=0)
+    fit = int(over.argmax()) if over.any() else over.size
+    choice[unit[:fit]] = after[:fit]  # of several steps of a unit the last one counts
+    return list(zip(unit[:fit].tolist(), before[:fit].tolist(), strict=True))
+
+
+def _first_steps(
+    masked: FloatArray, thrift: FloatArray, choice: IntArray, cost: FloatArray
+) -> list[tuple[float, int, int]]:
+    # The best step of every unit at once.
     units = np.arange(choice.size)
-    gain = cost[units, choice][:, None] - cost  # (U, F)
-    worth = _worth(gain, thrift - thrift[units, choice][:, None], gain > 0)
+    gain = cost[units, choice][:, None] - masked  # (U, F)
+    price = np.where(np.isfinite(masked), thrift, 0.0) - thrift[units, choice][:, None]
+    worth = _worth(gain, price, gain > 0)
     option = worth.argmax(axis=1)
     best = worth[units, option]
     some = (best > 0).nonzero()[0]
