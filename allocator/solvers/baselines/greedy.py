@@ -23,6 +23,9 @@ from allocator.knapsack.problem import (
 from allocator.solvers.baselines.local_search import repair
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 
+#: After so many steps that did not fit under one limit it is worth looking for all that do not.
+_MOST_FAILED = 100
+
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
     """Start every unit at its thriftiest option, then buy the step with the best gain per unit spent that still fits.
@@ -70,12 +73,15 @@ def _buy(problem: Problem, thrift: FloatArray, choice: IntArray, deadline: Deadl
     taken = _buy_all_that_fit_in_order(problem, cost, thrift, choice)  # unit and the option it had
     used = problem.used(choice)
     banned = ~problem.available
-    if problem.limits == 1:  # what does not fit now never will: steps that give back were taken first
-        step = problem.spend[0] - problem.spend[0, np.arange(problem.units), choice][:, None]  # (U, F)
-        banned |= used + step > problem.limit
-    queue = _first_steps(np.where(banned, np.inf, cost), thrift, choice, problem.cost)
-    heapify(queue)
-    while queue and not deadline.passed():
+    failed = _MOST_FAILED
+    queue: list[tuple[float, int, int]] = []
+    while not deadline.passed():
+        if failed >= _MOST_FAILED:
+            _ban(problem, banned, used, choice)
+            queue, failed = _first_steps(np.where(banned, np.inf, cost), thrift, choice, problem.cost), 0
+            heapify(queue)
+        if not queue:
+            break
         _, unit, option = heappop(queue)
         step = problem.spend[:, unit, option] - problem.spend[:, unit, choice[unit]]
         if (used + step <= problem.limit).all():
@@ -84,12 +90,20 @@ def _buy(problem: Problem, thrift: FloatArray, choice: IntArray, deadline: Deadl
             used += step
         else:
             banned[unit, option] = True
+            failed += problem.limits == 1
         for better in _best_step(cost, thrift, banned, choice, unit):
             heappush(queue, better)
     while not problem.feasible(choice):  # the running sums were rounded otherwise than one sum over all
         unit, option = taken.pop()
         choice[unit] = option
     return len(taken)
+
+
+def _ban(problem: Problem, banned: BoolArray, used: FloatArray, choice: IntArray) -> None:
+    # Under one limit what does not fit now never will: steps that give back were taken first.
+    if problem.limits == 1:
+        step = problem.spend[0] - problem.spend[0, np.arange(problem.units), choice][:, None]  # (U, F)
+        banned |= used + step > problem.limit
 
 
 def _buy_all_that_fit_in_order(
