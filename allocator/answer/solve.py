@@ -23,6 +23,7 @@ from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.constraints import Row
 from allocator.knapsack.deadline import Deadline
 from allocator.solvers import find_solver
+from allocator.solvers.exact.started import started
 from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
 
 _TIE_BREAK = "least spend, then layer order"
@@ -147,7 +148,10 @@ def run_solver(
     start = time.perf_counter()
     tell = None if progress is None else watching(compiled, progress, start)
     left_s = deadline.before(_reserve_s(request, deadline)).left_s()
-    outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, left_s, progress=tell))
+    run = entry.load()
+    if request.solver == "auto" and entry.name != "exact":
+        run = started(run)
+    outcome = solve_in_order(compiled, run, Effort(request.gap, left_s, progress=tell))
     seconds = time.perf_counter() - start
     return outcome, SolverReport(
         name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
