@@ -266,6 +266,8 @@ def _option(
 def _forced(
     problem: Problem, choice: IntArray, unit: int, having: BoolArray, deadline: Deadline
 ) -> tuple[float, str]:
+    if deadline.passed():
+        return -np.inf, "open"
     available = problem.available.copy()
     available[unit] = having
     outcome = exact.solve(replace(problem, available=available), Effort(time_limit_s=deadline.left_s()))

@@ -176,7 +176,7 @@ def _stepped(
         return _rounded_up(problem, outcome)
     sides = isinstance(step, WithoutIdleSides)
     idle = idle_sides(problem, dual) if sides else dual.multipliers == 0
-    deadline, rest = Deadline(effort.time_limit_s), strategy.without_relaxing()
+    deadline, rest = Deadline(effort.time_limit_s), strategy.after(step)
 
     def run(relaxed: Problem) -> Outcome:
         asked = replace(effort, time_limit_s=deadline.left_s(), progress=None)

@@ -102,14 +102,17 @@ class Strategy:
         """
         return self.one_limit if limits == 1 else self.several_limits
 
-    def without_relaxing(self) -> Strategy:
-        """The same without the steps that leave out limits.
+    def after(self, step: WithoutIdleSides | WithoutIdleLimits) -> Strategy:
+        """The steps for a problem that had limits left out: sides first, then others, and none twice.
+
+        Args:
+            step: The step that left them out.
 
         Returns:
-            A strategy for problems that had limits left out.
+            The strategy.
         """
-        relaxing = WithoutIdleSides | WithoutIdleLimits
-        return Strategy(self.one_limit, tuple(s for s in self.several_limits if not isinstance(s, relaxing)))
+        done = (WithoutIdleSides, type(step))
+        return Strategy(self.one_limit, tuple(s for s in self.several_limits if not isinstance(s, done)))
 
 
 DEFAULT = Strategy()

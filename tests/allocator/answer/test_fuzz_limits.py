@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from allocator import Allocation, Status, explain, solve
+from allocator.knapsack.deadline import Deadline
 
 Document = dict[str, Any]
 
@@ -238,3 +239,74 @@ def test_a_later_objective_that_is_not_proved_is_not_optimal() -> None:
         assert level.bound is None or level.bound <= level.objective
         assert (level.gap == 0) == (level.status is Status.OPTIMAL) or level.status is Status.FEASIBLE
     assert answer.tie_break is None or answer.status is Status.OPTIMAL
+
+
+def peaked(most_heat: float, most_bytes: float) -> Document:
+    """One layer, where little heat takes many bytes."""
+    return {
+        "profile": {
+            "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+            "layers": [{"name": "fc"}, {"name": "head"}],
+            "costs": {"loss": {"values": [[1, 0], [1, 0]]}},
+            "resources": {
+                "heat": {"values": [[9, 3], [9, 3]], "combine": "max"},
+                "bytes": {"values": [[50, 100], [50, 100]]},
+            },
+        },
+        "budgets": {"heat": most_heat, "bytes": most_bytes},
+    }
+
+
+@pytest.mark.parametrize(("most_bytes", "helps"), [(200, True), (120, False)])
+def test_a_peak_is_said_to_be_enough_only_where_the_sums_can_be_kept_with_it(
+    most_bytes: float, helps: bool
+) -> None:
+    asked = peaked(2, most_bytes)
+    why = explain(asked["profile"], budgets=asked["budgets"])
+    assert why.allocation.status is Status.INFEASIBLE
+    assert why.conflict is not None
+    assert ("heat" in why.conflict.relaxations) is helps
+    if helps:
+        amount = why.conflict.relaxations["heat"].nearest_above
+        assert amount == 3
+        assert solve(asked["profile"], budgets=asked["budgets"] | {"heat": amount}).status is Status.OPTIMAL
+
+
+def test_amounts_are_marked_as_bounds_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = {
+        "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        "layers": [{"name": "fc"}, {"name": "head"}],
+        "costs": {"loss": {"values": [[1, 0], [1, 0]]}},
+        "resources": {"bytes": {"values": [[50, 100], [50, 100]]}, "heat": {"values": [[9, 3], [9, 3]]}},
+    }
+    monkeypatch.setattr(Deadline, "passed", lambda _: True)
+    answer = solve(profile, budgets={"bytes": 99, "heat": 6}, time_limit_s=1.0)
+    assert answer.status is Status.INFEASIBLE
+    reach = answer.achievable["bytes"]
+    assert set(reach.bounds) == {"least_with_others", "most_with_others", "nearest_above"}
+    assert (reach.least_with_others, reach.most_with_others) == (100, 200)  # with all else kept it is 200
+
+
+@pytest.mark.parametrize("limits", [2, 10])
+def test_auto_has_a_plan_and_a_bound_however_short_the_time(limits: int) -> None:
+    profile = large(150, seed=3)
+    rng = np.random.default_rng(limits)
+    cost = np.array(profile["costs"]["loss"]["values"])
+    for at in range(limits):
+        values = 10_000 - cost + rng.integers(0, 999, cost.shape)
+        profile["resources"][f"r{at}"] = {"values": values.tolist()}
+    budgets = {f"r{at}": 150 * 5_500 for at in range(limits)}
+    answer = solve(profile, objective="loss", budgets=budgets, time_limit_s=0.5)
+    assert answer.assignment is not None
+    assert answer.gap is not None
+    assert answer.gap < 0.2
+
+
+def test_an_explanation_names_what_no_time_was_left_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deadline, "passed", lambda _: True)
+    asked = peaked(9, 150)
+    why = explain(asked["profile"], budgets=asked["budgets"], resamples=3, time_limit_s=1.0)
+    assert why.allocation.assignment is not None
+    assert {"baselines.uniform", "baselines.greedy", "stability"} <= set(why.left_out)
+    assert why.baselines == {}
+    assert why.stability is None
