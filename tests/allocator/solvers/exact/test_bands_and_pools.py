@@ -13,9 +13,13 @@ from allocator.knapsack.bands import Bands
 from allocator.knapsack.components import connected_components
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import Problem
+from allocator.solvers import SOLVERS
+from allocator.solvers.baselines import greedy
+from allocator.solvers.baselines.local_search import repair
 from allocator.solvers.exact import search as exact
+from allocator.solvers.exact.started import started
 from allocator.solvers.exact.strategy import Halves, Strategy, WithoutIdleLimits, WithoutIdleSides
-from allocator.solvers.outcome import Effort
+from allocator.solvers.outcome import Effort, Outcome
 from tests.allocator.bounds.test_dual import relaxation
 from tests.allocator.problems import brute_force, make
 from tests.allocator.solvers.exact.test_early_stop import hard
@@ -194,3 +198,59 @@ def test_of_equally_good_plans_a_demand_takes_the_one_that_spends_least(seed: in
     assert outcome.choice is not None
     assert outcome.canonical
     assert tuple(outcome.choice) == best.choice
+
+
+def test_auto_counts_what_has_to_be_carried_together() -> None:
+    apart = pools(np.random.default_rng(1), 12, 3, whole=True)
+    entry, why = SOLVERS["auto"].chosen(apart)
+    assert entry.name == "exact"
+    assert why == "exact: 1 limit of 24, taken apart, fits into the states of the expanding core"
+    entry, why = SOLVERS["auto"].chosen(hard(units=10, limits=9))
+    assert entry.name == "highs"
+    assert why == "highs: 9 limits are too many for the expanding core, which takes 8"
+
+
+@pytest.mark.parametrize("limits", [1, 3])
+def test_greedy_keeps_what_it_bought_when_time_is_up(limits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = hard(units=200, limits=limits)
+    whole = greedy.solve(problem, Effort())
+    monkeypatch.setattr(Deadline, "passed", lambda _: True)
+    stopped = greedy.solve(problem, Effort(time_limit_s=1.0))
+    assert stopped.choice is not None
+    assert whole.choice is not None
+    assert problem.feasible(stopped.choice)
+    assert problem.objective(stopped.choice) >= problem.objective(whole.choice)
+
+
+def test_greedy_ends_above_the_low_side_of_a_band() -> None:
+    problem = hard(units=50)
+    low = problem.limit[0] - 10_000_000
+    band = replace(
+        problem, spend=np.concatenate([problem.spend, -problem.spend]), limit=np.append(problem.limit, -low)
+    )
+    outcome = greedy.solve(band, Effort())
+    assert outcome.choice is not None
+    assert np.array_equal(outcome.choice, greedy.solve(problem, Effort()).choice)
+
+
+def test_a_repair_ends_where_moves_only_trade_roundings() -> None:
+    # 0.1 + 0.2 is not 0.3: each side of the equality is broken by turns.
+    spend = np.array([[[0.1, 0.3], [0.2, 0.1], [0.3, 0.1]]])
+    problem = make(np.zeros((3, 2)), np.concatenate([spend, -spend]), [0.55, -0.55])
+    plan = repair(problem, np.zeros(3, dtype=np.int64), np.zeros((3, 2)))
+    assert not problem.feasible(plan)
+
+
+@pytest.mark.parametrize("left_s", [0.2, 2.0])
+def test_a_solver_that_finds_nothing_in_time_leaves_the_plan_that_it_was_given(left_s: float) -> None:
+    problem = hard(units=100, limits=9)
+
+    def late(_: Problem, effort: Effort) -> Outcome:
+        assert effort.time_limit_s is not None
+        return Outcome(Status.NO_SOLUTION, None, -np.inf)
+
+    outcome = started(late)(problem, Effort(time_limit_s=left_s))
+    assert outcome.status is Status.FEASIBLE
+    assert outcome.choice is not None
+    assert problem.feasible(outcome.choice)
+    assert maximise_dual(problem).bound * 0.9 <= outcome.bound <= problem.objective(outcome.choice)
