@@ -25,18 +25,27 @@ class Settings(BaseSettings):
         max_body_bytes: Larger request bodies are refused with 413 before they are read; counted unpacked.
         max_waiting_bytes: Bodies of all requests that are here at a time; beyond, 503 with Retry-After.
         upload_timeout_s: Seconds that a body may take to arrive.
+        max_header_bytes: Address and headers of a request; more is refused with 431.
+        header_timeout_s: Seconds that the headers of a request may take to arrive.
+        max_connections: Open connections; where all are taken, one that asks for nothing gives way to a new one, and
+            where there is none such, the new one is refused with 503. Fewer where the limit of open files says so.
         max_json_depth: Levels of nesting in a body.
-        max_json_values: Values in a body: numbers, texts, arrays, objects and keys.
+        max_json_values: Brackets, commas and colons in a body, which is what numbers, texts, arrays, objects and keys
+            come with.
         max_layers: Rows of a profile.
         max_formats: Columns of a profile.
         max_rules: Entries of ``pin``, ``allow``, ``forbid``, ``limits``, ``budgets`` and ``batch``, each.
         max_time_limit_s: Longest time limit that a request may ask for, and the one it gets when it asks for none.
         max_requests_per_minute: Requests per minute and API key, in each replica, unless the key has its own limit.
+        max_running_per_key: Tasks of one API key that workers do at a time, in each replica; 0 for all workers but one.
+        max_waiting_per_key: Requests of one API key that wait for a worker at a time, in each replica; beyond, 429.
+        max_jobs_per_key: Jobs of one API key that are queued or running at a time; beyond, 429.
+        max_stored_bytes_per_key: What one API key may store, packed; beyond, 507 until it has deleted something.
         cors_origins: Origins whose pages may call the service, separated by commas; none by default.
         log_level: Least level that is logged.
         data_dir: Folder of the embedded database; made when it is missing.
-        database_url: Database that several replicas share, ``postgresql+psycopg://user:password@host/name``; the
-            embedded one in ``data_dir`` when absent.
+        database_url: Database that several replicas share, ``postgresql+psycopg://user:password@host/name``, or a
+            file, ``sqlite:///path/of/a/file``; the embedded one in ``data_dir`` when absent.
         workers: Processes that solve; 0 for one per core and one more.
         worker_memory_bytes: Address space that a worker may take before its solve fails.
         overrun_s: Time past its limit that a solve gets before it is killed.
@@ -58,13 +67,20 @@ class Settings(BaseSettings):
     max_body_bytes: _Positive = 64 * 2**20
     max_waiting_bytes: _Positive = 512 * 2**20
     upload_timeout_s: _Seconds = 60.0
-    max_json_depth: Annotated[int, Field(gt=0, le=500)] = 64
+    max_header_bytes: _Positive = 32 * 2**10
+    header_timeout_s: _Seconds = 10.0
+    max_connections: _Positive = 1_000
+    max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64  # the parser's own limit
     max_json_values: _Positive = 5_000_000
     max_layers: _Positive = 100_000
     max_formats: _Positive = 256
     max_rules: _Positive = 1_000
     max_time_limit_s: _Seconds = 60.0
     max_requests_per_minute: _Positive = 6_000
+    max_running_per_key: Annotated[int, Field(ge=0, le=256)] = 0
+    max_waiting_per_key: _Positive = 1_000
+    max_jobs_per_key: _Positive = 1_000
+    max_stored_bytes_per_key: _Positive = 8 * 2**30
     data_dir: Path = Field(default_factory=lambda: _data_home() / "bitalloc")
     database_url: str | None = None
     workers: Annotated[int, Field(ge=0, le=256)] = 0

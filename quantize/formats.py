@@ -32,7 +32,7 @@ DYNAMIC = "int8-dynamic"
 
 
 @dataclass(frozen=True)
-class Format:
+class StorageFormat:
     """How the weights of a layer are stored.
 
     Attributes:
@@ -122,7 +122,7 @@ def flat_shape(shape: Sequence[int]) -> tuple[int, int]:
     return shape[0], math.prod(shape[1:])
 
 
-def parse_format(name: str) -> Format:
+def parse_format(name: str) -> StorageFormat:
     """Look a format up by name.
 
     Args:
@@ -140,12 +140,12 @@ def parse_format(name: str) -> Format:
         3.25
     """
     if name in _FLOATS:
-        return Format(name, _FLOATS[name], floating=True, scale_bits=0)
+        return StorageFormat(name, _FLOATS[name], floating=True, scale_bits=0)
     if name in _SCALED:
         bits, size, scale = _SCALED[name]
-        return Format(name, bits, floating=True, group_size=size, scale_bits=scale)
+        return StorageFormat(name, bits, floating=True, group_size=size, scale_bits=scale)
     if name == DYNAMIC:
-        return Format(name, 8, activation_bits=8)
+        return StorageFormat(name, 8, activation_bits=8)
     match = _INTEGER.fullmatch(name)
     if match is None:
         known = ", ".join(
@@ -158,6 +158,6 @@ def parse_format(name: str) -> Format:
         )
         raise InvalidInputError(Fault("/formats", f"unknown format {name!r}; known: {known}"))
     group = match["group"]
-    return Format(
+    return StorageFormat(
         name, int(match["bits"]), symmetric=not match["unsigned"], group_size=int(group) if group else None
     )

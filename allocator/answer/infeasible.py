@@ -13,7 +13,7 @@ from allocator.knapsack.compile import Compiled, limits_of
 from allocator.knapsack.constraints import Row
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, Problem
-from allocator.knapsack.tables import constant_of, find_table, values_of
+from allocator.knapsack.tables import find_table, values_of
 from allocator.solvers.exact import search as exact
 from allocator.solvers.exact.strategy import Halves, Nodes, States, Strategy, WholeCosts, WithoutIdleSides
 from allocator.solvers.outcome import Effort
@@ -117,10 +117,12 @@ class _Search:
 
 def _peak_reach(compiled: Compiled, row: Row) -> Reach:
     assert row.table is not None
-    table = find_table(compiled.profile, row.table)
-    values = values_of(table)[np.ix_(row.layers, row.formats)]  # (L', F')
-    least = float(np.nanmin(values, axis=1).max()) + constant_of(table) - row.constant
-    most = float(np.nanmax(values)) + constant_of(table) - row.constant
+    values = values_of(find_table(compiled.profile, row.table))[list(row.layers)]  # (L', F)
+    outside = np.ones(values.shape[1], dtype=bool)
+    outside[list(row.formats)] = False
+    values[:, outside] = 0.0  # other formats add nothing
+    least = float(np.where(np.isnan(values), np.inf, values).min(axis=1).max())
+    most = float(np.where(np.isnan(values), 0.0, values).max())
     # What a peak has to be does not depend on sums unless there are some.
     proved = all(other.peak for other in compiled.rows)
     found = {
@@ -134,20 +136,20 @@ def _peak_reach(compiled: Compiled, row: Row) -> Reach:
 def _reported(row: Row, least: float, most: float, found: dict[str, _Amount | None]) -> Reach:
     def shown(name: _Field) -> float | None:
         item = found.get(name)
-        return None if item is None else (item.amount + row.constant) * row.per_unit
+        return None if item is None else row.reported(item.amount + row.constant)
 
     bounds: list[str] = [name for name, item in found.items() if item is not None and not item.proved]
     return Reach.model_validate(
         {
-            "least": (least + row.constant) * row.per_unit,
-            "most": (most + row.constant) * row.per_unit,
+            "least": row.reported(least + row.constant),
+            "most": row.reported(most + row.constant),
             "least_with_others": shown("least_with_others"),
             "most_with_others": shown("most_with_others"),
             "nearest_below": shown("nearest_below"),
             "nearest_above": shown("nearest_above"),
             "bounds": tuple(bounds),
-            "limit": None if row.high is None else row.high * row.per_unit,
-            "at_least": None if row.low is None else row.low * row.per_unit,
+            "limit": row.limit,
+            "at_least": row.at_least,
             "unit": row.unit,
         }
     )

@@ -29,6 +29,7 @@ def create(
     The database holds only its SHA-256. As soon as there is a key, every request needs one.
     """
     require("sqlalchemy", "service")
+    from api.keys.adopt import of_nobody
     from api.keys.table import create_key
     from api.settings import load_settings
     from api.store import open_store
@@ -36,8 +37,16 @@ def create(
     store = open_store(load_settings())
     try:
         key, text = create_key(store, name, requests_per_minute, max_body_bytes)
+        left = of_nobody(store)
     finally:
         store.close()
+    if left:
+        counts = ", ".join(f"{count} {what}" for what, count in left.items())
+        typer.echo(
+            f"{counts} were stored without a key, and no key sees them; `bitalloc keys adopt {key.id}` gives them "
+            "to this one",
+            err=True,
+        )
     typer.echo(f"key {key.id} ({key.name}); it is shown this once, keep it in a safe place:", err=True)
     typer.echo(text)
 
@@ -78,3 +87,22 @@ def revoke(
     finally:
         store.close()
     typer.echo(f"key {key.id} ({key.name}) is revoked since {key.revoked}")
+
+
+@app.command("adopt")
+def adopt_(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="As `bitalloc keys list` shows it.")],
+) -> None:
+    """Give a key the profiles, plans and jobs that were stored before there were keys."""
+    require("sqlalchemy", "service")
+    from api.keys.adopt import adopt
+    from api.settings import load_settings
+    from api.store import open_store
+
+    store = open_store(load_settings())
+    try:
+        given = adopt(store, identifier)
+    finally:
+        store.close()
+    counts = ", ".join(f"{count} {what}" for what, count in given.items())
+    typer.echo(f"key {identifier} now has {counts}" if given else "nothing was stored without a key")

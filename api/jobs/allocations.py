@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from api.blocking import blocking
+from starlette.concurrency import run_in_threadpool
+
 from api.problems.problem import ProblemError
 from api.store import Store
 from api.store.allocations import allocation_answer
@@ -23,7 +24,7 @@ def allocations_for(owner: str, store: Store) -> Allocations:
     """
 
     async def hand_out(identifier: str) -> bytes:
-        answer = await blocking(allocation_answer, store, owner, identifier)
+        answer = await run_in_threadpool(allocation_answer, store, owner, identifier)
         if answer is None:
             raise ProblemError(
                 HTTPStatus.NOT_FOUND, "no-such-allocation", f"there is no allocation {identifier}"

@@ -7,6 +7,7 @@ from api.problems.failures import problem_of
 from api.store import Store
 from api.store.allocations import NewAllocation, add_allocations
 from api.store.jobs import FAILED, SUCCEEDED, end_job
+from api.workers.errors import WorkerFailedError
 from api.workers.task import Done
 
 _NAMES = ("id", "profile_sha256", "status", "version")
@@ -49,6 +50,19 @@ def keep_ending(store: Store, run: Run, replica: str) -> None:
     with store.writing() as connection:
         state = SUCCEEDED if error is None else FAILED
         rows = stored_rows(done)
-        mine = end_job(connection, run.id, state, replica=replica, problem=problem, plans=len(rows))
-        if mine and rows:
-            add_allocations(connection, run.owner, rows)
+        owner = end_job(connection, run.id, state, replica=replica, problem=problem, plans=len(rows))
+        if owner is not None and rows:
+            add_allocations(connection, owner, rows)
+
+
+def keep_failure(store: Store, run: Run, replica: str) -> None:
+    """Keep that what became of a job could not be kept.
+
+    Args:
+        store: The database.
+        run: The job.
+        replica: This service.
+    """
+    problem = problem_of(WorkerFailedError("the answer of a job could not be kept")).model_dump(mode="json")
+    with store.writing() as connection:
+        end_job(connection, run.id, FAILED, replica=replica, problem=problem)

@@ -6,7 +6,8 @@ import time
 from collections import OrderedDict
 from http import HTTPStatus
 
-from api.blocking import blocking
+from starlette.concurrency import run_in_threadpool
+
 from api.problems.problem import ProblemError
 from api.store import Store
 from api.store.profiles import has_profile, profile_body
@@ -46,9 +47,9 @@ class OwnedProfiles:
             if known and self._asked_at.get((owner, sha256), -_REMEMBERED_S) + _REMEMBERED_S > now:
                 return b""
             if known:
-                body = b"" if await blocking(has_profile, self._store, owner, sha256) else None
+                body = b"" if await run_in_threadpool(has_profile, self._store, owner, sha256) else None
             else:
-                body = await blocking(profile_body, self._store, owner, sha256)
+                body = await run_in_threadpool(profile_body, self._store, owner, sha256)
             if body is None:
                 detail = f"there is no profile {sha256}; PUT it to /v1/profiles/{sha256} first"
                 raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-profile", detail)

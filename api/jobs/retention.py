@@ -7,10 +7,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from api.blocking import blocking
-from api.jobs.queue import Queue
 from api.settings import Settings
 from api.store import Store
+from api.store.lanes import in_writing
 from api.store.retention import BATCH, forget_allocations, forget_jobs, forget_keys
 
 _LOG = logging.getLogger(__name__)
@@ -18,32 +17,25 @@ _LOG = logging.getLogger(__name__)
 _OFTEN_S, _SELDOM_S = 0.5, 3600.0
 
 
-async def keep_tidy(settings: Settings, store: Store, queue: Queue, opened: asyncio.Event) -> None:
+async def keep_tidy(settings: Settings, store: Store) -> None:
     """Forget what is old, again and again; every replica may, without getting into another's way.
 
     Args:
         settings: How long what is kept.
         store: The database.
-        queue: The queue, which keeps rows of its own.
-        opened: Set once the queue is open.
     """
-    await opened.wait()
     kept_s = {
-        "jobs in the queue": (settings.keep_jobs_s, queue.forget),
-        "jobs": (settings.keep_jobs_s, lambda before: forget_jobs(store, before)),
-        "idempotency keys": (settings.keep_idempotency_s, lambda before: forget_keys(store, before)),
+        "jobs": (settings.keep_jobs_s, forget_jobs),
+        "idempotency keys": (settings.keep_idempotency_s, forget_keys),
     }
     if settings.keep_allocations_s is not None:
-        kept_s["allocations"] = (
-            settings.keep_allocations_s,
-            lambda before: forget_allocations(store, before),
-        )
+        kept_s["allocations"] = settings.keep_allocations_s, forget_allocations
     pause_s = min(max(min(seconds for seconds, _ in kept_s.values()) / 4, _OFTEN_S), _SELDOM_S)
     while True:
         for what, (seconds, forget) in kept_s.items():
             try:
-                count = await _all(forget, time.time() - seconds)
-            except Exception as error:  # the database may be away; DBOS raises what its driver does
+                count = await _all(forget, store, time.time() - seconds)
+            except Exception as error:  # the database may be away
                 _LOG.warning("old %s cannot be forgotten now: %s", what, error)
             else:
                 if count:
@@ -51,11 +43,11 @@ async def keep_tidy(settings: Settings, store: Store, queue: Queue, opened: asyn
         await asyncio.sleep(pause_s)
 
 
-async def _all(forget: Callable[[float], int], before: float) -> int:
+async def _all(forget: Callable[[Store, float], int], store: Store, before: float) -> int:
     # Batch by batch, so that a service that is told to end need not wait for all of them.
     total = 0
     while True:
-        count = await blocking(forget, before)
+        count = await in_writing(forget, store, before)
         total += count
         if count < BATCH:
             return total

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from starlette.concurrency import run_in_threadpool
 
 from api.keys.key import Key, digest_of, identifier_of, matches
+from api.keys.owners import NOBODY
 from api.keys.table import find_key, has_keys
 from api.store import Store
 
@@ -27,6 +28,7 @@ class KeyBook:
         self._store = store
         self._known: OrderedDict[str, tuple[float, Key | None]] = OrderedDict()
         self._needed = (-TRUST_S, False)
+        self._good: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
     async def needed(self) -> bool:
         """Tell whether requests need a key.
@@ -62,3 +64,24 @@ class KeyBook:
             if len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return key
+
+    async def is_good(self, owner: str) -> bool:
+        """Tell whether somebody who was let in still may be here; for answers that take long.
+
+        Args:
+            owner: Id of the key; that of nobody where there were no keys.
+
+        Returns:
+            Whether the key is not revoked; of nobody, whether there still are no keys.
+        """
+        if owner == NOBODY:
+            return not await self.needed()
+        asked, good = self._good.get(owner, (-TRUST_S, False))
+        if time.monotonic() - asked > TRUST_S:
+            key = await run_in_threadpool(find_key, self._store, owner)
+            good = key is not None and key.revoked is None
+            self._good[owner] = time.monotonic(), good
+            self._good.move_to_end(owner)
+            if len(self._good) > _MOST:
+                self._good.popitem(last=False)
+        return good

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import time
 from http import HTTPStatus
 from ipaddress import ip_address
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.keys.book import KeyBook
 from api.keys.key import Key
 from api.keys.owners import NOBODY
+from api.keys.rates import Rates
 from api.problems.problem import ProblemError, problem_response
 
 
@@ -30,7 +26,7 @@ class Keys:
     def __init__(self, app: ASGIApp, max_requests_per_minute: int) -> None:
         self.app = app
         self._most = max_requests_per_minute
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._rates = Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -66,13 +62,12 @@ class Keys:
         self._count(key)
 
     def _count(self, key: Key) -> None:
-        item = RateLimitItemPerMinute(key.max_requests_per_minute or self._most)
-        if not self._limiter.hit(item, key.id):
-            wait_s = max(1, math.ceil(self._limiter.get_window_stats(item, key.id).reset_time - time.time()))
+        most = key.max_requests_per_minute or self._most
+        if wait_s := self._rates.wait_s(key.id, most):
             raise ProblemError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too-many-requests",
-                f"this key may send {item.amount} requests per minute; try again in {wait_s} s",
+                f"this key may send {most} requests per minute; try again in {wait_s} s",
                 headers={"Retry-After": str(wait_s)},
             )
 

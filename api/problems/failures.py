@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from allocator import InvalidInputError, MissingPackageError
 from api.problems.problem import MEDIA_TYPE, ProblemError, details_of, invalid_input_details
-from api.store import StoreFullError, StoreUnavailableError
+from api.store import StoreDamagedError, StoreFullError, StoreUnavailableError
 from api.workers import (
     InvalidJsonError,
     WorkerCrashedError,
@@ -61,8 +61,9 @@ FAILURES: Mapping[type[Exception], Failure] = {
         _FAILED, "solver-crashed", "the solver's process ended; ask for another solver"
     ),
     WorkerFailedError: Failure(_FAILED, "internal-error", _LOG_HAS_IT),
-    StoreUnavailableError: Failure(
-        HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable", "the database does not answer; try again", _LATER
+    StoreUnavailableError: Failure(HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable", headers=_LATER),
+    StoreDamagedError: Failure(
+        _FAILED, "store-damaged", "what the database holds cannot be read; tell the operator"
     ),
     StoreFullError: Failure(
         HTTPStatus.INSUFFICIENT_STORAGE,

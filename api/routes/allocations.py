@@ -25,6 +25,7 @@ from api.store import Store, new_id
 from api.store.allocations import add_allocations, allocation_answer, list_allocations
 from api.store.ids import made_at
 from api.store.jobs import StoredJob
+from api.store.lanes import in_writing
 from api.workers import Done
 from bitalloc.wire import (
     AllocationBatch,
@@ -70,6 +71,7 @@ async def allocate(
     finished whatever happens to this service; `Location` says where to follow it.
     """  # noqa: DOC201 - the docstring is the description in the OpenAPI document
     body = await json_body(request)
+    await shared.quota.check(owner, len(body))
     return await once(request, key, owner, shared, lambda settle: _planned(body, owner, shared, wait, settle))
 
 
@@ -90,7 +92,7 @@ async def _planned(body: bytes, owner: str, shared: Resources, wait: Wait, settl
         if run.future.done():
             where = {"location": f"/v1/allocations/{run.id}"} | wait.headers
             response = Response(run.future.result().parts[0], media_type=JSON, headers=where)
-            await blocking(_keep, shared.store, owner, run.future.result(), response, settle)
+            await in_writing(_keep, shared.store, owner, run.future.result(), response, settle)
             return response
         await shared.jobs.keep_going(run, accept)
     return accepted[0]

@@ -14,7 +14,9 @@ from sqlalchemy import Connection
 from api.blocking import blocking
 from api.problems.problem import ProblemError
 from api.routes.resources import Resources
+from api.store import Store
 from api.store.idempotency import Claim, answer_key, claim_key, release_key, take_over_key
+from api.store.lanes import in_writing
 from api.store.replicas import is_alive
 
 Key = Annotated[
@@ -56,7 +58,7 @@ async def once(
     asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).hexdigest()
     replica = shared.jobs.replica
     keep_s = shared.settings.keep_idempotency_s
-    before = await blocking(claim_key, shared.store, owner, key, asked, replica, keep_s)
+    before = await in_writing(claim_key, shared.store, owner, key, asked, replica, keep_s)
     if before is not None:
         taken = await _taken(before, asked, key, owner, shared)
         if taken is not None:
@@ -74,7 +76,7 @@ async def once(
     try:
         return await answer(settle)
     except BaseException:
-        await blocking(release_key, shared.store, owner, key)
+        await in_writing(release_key, shared.store, owner, key)
         raise
 
 
@@ -101,11 +103,11 @@ async def once_computed(
     async def answer(settle: Settle) -> Response:
         response = await compute()
         if key is not None:
-            await blocking(keep, settle, response)
+            await in_writing(keep, shared.store, settle, response)
         return response
 
-    def keep(settle: Settle, response: Response) -> None:
-        with shared.store.writing() as connection:
+    def keep(store: Store, settle: Settle, response: Response) -> None:
+        with store.writing() as connection:
             settle(connection, response)
 
     return await once(request, key, owner, shared, answer)
@@ -118,9 +120,9 @@ async def _taken(before: Claim, asked: str, key: str, owner: str, shared: Resour
     if before.status is not None:
         body = await blocking(gzip.decompress, before.answer)
         return Response(body, before.status, dict(before.headers) | {"idempotency-replayed": "true"})
-    if not await blocking(is_alive, shared.store, before.replica, shared.settings.lease_s):
+    if not await blocking(is_alive, shared.store, before.replica):
         replica = shared.jobs.replica
-        if await blocking(take_over_key, shared.store, owner, key, before.replica, replica):
+        if await in_writing(take_over_key, shared.store, owner, key, before.replica, replica):
             return None
     detail = f"the first request with the Idempotency-Key {key!r} is still in flight; ask again later"
     raise ProblemError(HTTPStatus.CONFLICT, "idempotency-key-in-flight", detail, headers={"retry-after": "1"})

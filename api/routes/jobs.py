@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.blocking import blocking
 from api.jobs.view import job_details
+from api.keys.book import KeyBook
 from api.keys.owners import Owner
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
@@ -83,6 +84,8 @@ async def cancel(found: Mine, shared: Shared) -> JobDetails:
     "/jobs/{id}/events", summary="Follow a job", responses=_ERRORS, response_class=EventSourceResponse
 )
 async def events(
+    request: Request,
+    owner: Owner,
     found: Mine,
     shared: Shared,
     last_event_id: Annotated[
@@ -92,17 +95,19 @@ async def events(
     """Follow a job as server-sent events.
 
     `incumbent`: a better plan or bound, as in `progress` of the job. `end`: the job as it ended, the last event.
-    `reconnect`: the stream has lived long enough; connect again with `Last-Event-ID`, as browsers do by themselves.
+    `reconnect`: the stream has lived long enough, or the key may not be good any more; connect again with
+    `Last-Event-ID`, as browsers do by themselves.
     """  # noqa: DOC402 - the docstring is the description in the OpenAPI document
+    keys: KeyBook = request.app.state.keys
     until, number = time.monotonic() + shared.settings.stream_s, last_event_id
     while True:
+        if time.monotonic() > until or not await keys.is_good(owner):
+            yield ServerSentEvent(event="reconnect", id=str(number), data={}, retry=1000)
+            return
         now = await blocking(find_job, shared.store, found.id)
         for number, facts in await blocking(told_since, shared.store, found.id, number):  # noqa: B020
             yield ServerSentEvent(event="incumbent", id=str(number), data=JobProgress.model_validate(facts))
         if now is None or now.ended:
             yield ServerSentEvent(event="end", id=str(number), data=job_details(now or found))
-            return
-        if time.monotonic() > until:
-            yield ServerSentEvent(event="reconnect", id=str(number), data={}, retry=1000)
             return
         await asyncio.sleep(_POLL_S)

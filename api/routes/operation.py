@@ -8,13 +8,15 @@ from importlib import metadata
 from fastapi import APIRouter, Request, Response
 
 from allocator.contract.schema import Strict
-from api.blocking import blocking
 from api.observability.metrics import CONTENT_TYPE, Metrics
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
+from api.store.lanes import in_a_thread_of_its_own
 
 router = APIRouter(tags=["operation"])
-_NOT_READY = answers(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
+_NOT_READY = answers(
+    HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE
+)
 
 
 class Health(Strict):
@@ -40,21 +42,26 @@ class Readiness(Strict):
 
     Attributes:
         store: Always ``writable``.
+        queue: Always ``accepting``.
         workers: Always ``accepting``.
     """
 
     store: str
+    queue: str
     workers: str
 
 
 @router.get("/readyz", summary="Can the service work?", responses=_NOT_READY)
 async def ready(shared: Shared) -> Readiness:
-    """Answer 200 when the store takes writes and there are workers, busy or not."""  # noqa: DOC201, DOC501
+    """Answer 200 when the store takes writes, jobs can be queued and there are workers, busy or not."""  # noqa: DOC201, DOC501
+    await in_a_thread_of_its_own(shared.store.check)
     if not shared.pool.ready:
         detail = "no worker is up; they start again by themselves"
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-workers", detail, headers={"Retry-After": "2"})
-    await blocking(shared.store.check)
-    return Readiness(store="writable", workers="accepting")
+    if not shared.jobs.accepting:
+        detail = "no jobs can be taken out of the queue; it is tried again and again"
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-queue", detail, headers={"Retry-After": "2"})
+    return Readiness(store="writable", queue="accepting", workers="accepting")
 
 
 @router.get(

@@ -139,7 +139,7 @@ async def _answer(
     limit_s = shared.settings.max_time_limit_s
     options = {"operation": operation, "max_time_limit_s": limit_s}
     stored = shared.profiles.of(owner), allocations_for(owner, shared.store)
-    task = Task("operate", body, options, *stored)
+    task = Task("operate", owner, body, options, *stored)
 
     async def compute() -> Response:
         done = await shared.pool.run(task, limit_s + shared.settings.overrun_s)

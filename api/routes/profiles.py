@@ -18,6 +18,7 @@ from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
 from api.routes.resources import Resources, Shared
 from api.store.ids import made_at
+from api.store.lanes import in_writing
 from api.store.profiles import StoredProfile, delete_profile, list_profiles, profile_body, put_profile
 from api.workers import Task
 from bitalloc.wire import ProfileEntry, ProfilePage
@@ -98,16 +99,17 @@ async def profile(sha256: Digest, request: Request, owner: Owner, shared: Shared
 @router.delete("/profiles/{id}", summary="Forget a profile", status_code=204, responses=_ERRORS)
 async def delete(sha256: Digest, owner: Owner, shared: Shared) -> None:
     """Forget a profile; what was planned with it stays."""  # noqa: DOC501 - shown in the OpenAPI document
-    gone = await blocking(delete_profile, shared.store, owner, sha256)
+    gone = await in_writing(delete_profile, shared.store, owner, sha256)
     shared.profiles.forget(owner, sha256)
     if not gone:
         raise _missing(sha256)
 
 
 async def _store(body: bytes, sha256: str | None, owner: str, shared: Resources) -> Response:
-    done = await shared.pool.run(Task("profile", body, {"sha256": sha256}), _LIMIT_S)
+    await shared.quota.check(owner, len(body))
+    done = await shared.pool.run(Task("profile", owner, body, {"sha256": sha256}), _LIMIT_S)
     facts = done.facts
-    stored, new = await blocking(
+    stored, new = await in_writing(
         put_profile,
         shared.store,
         owner,

@@ -14,6 +14,7 @@ from api.blocking import blocking
 from api.jobs import Jobs
 from api.jobs.profiles import OwnedProfiles
 from api.keys.book import KeyBook
+from api.keys.quotas import StorageQuota
 from api.observability.metrics import Metrics
 from api.settings import Settings
 from api.store import Store, open_store
@@ -31,6 +32,7 @@ class Resources:
         pool: The workers.
         profiles: Hands stored profiles to workers.
         jobs: The solves.
+        quota: How much each key may store.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class Resources:
     pool: Pool
     profiles: OwnedProfiles
     jobs: Jobs
+    quota: StorageQuota
 
 
 async def resources_of(request: Request) -> Resources:
@@ -72,8 +75,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = await blocking(open_store, settings)
         try:
             profiles = OwnedProfiles(store)
+            quota = StorageQuota(store, settings.max_stored_bytes_per_key)
             async with Jobs(settings, store, pool, profiles) as jobs:
-                app.state.resources = Resources(settings, store, pool, profiles, jobs)
+                app.state.resources = Resources(settings, store, pool, profiles, jobs, quota)
                 app.state.keys = KeyBook(store)
                 metrics.watch_jobs(lambda: job_counts(store))
                 gc.freeze()  # to look through all that was imported takes a tenth of a second, and nobody is answered

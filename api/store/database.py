@@ -1,35 +1,31 @@
-"""Open the database, and say in one way when it is full or gone."""
+"""Open the database; read and write it in transactions."""
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError
 
-from allocator import BitallocError, Fault, InvalidInputError
+from allocator import Fault, InvalidInputError
 from api.settings import Settings
+from api.store.errors import StoreDamagedError, StoreFullError, StoreUnavailableError, told
 from api.store.migrate import migrate
+from api.store.reserve import Reserve
+from api.store.sqlite import WRITE_WAIT_S, WRITES, sqlite_engine, write_and_take_back
 
-#: Longest wait for a lock of another process, in milliseconds.
-_BUSY_MS = 10_000
-_RETRY_S = 0.02
-_WRITES = {"bitalloc_writes": True}
-
-
-class StoreUnavailableError(BitallocError, RuntimeError):
-    """The database does not answer; the same request may succeed later."""
-
-
-class StoreFullError(BitallocError, RuntimeError):
-    """The database has no room left; what it holds is intact."""
+#: Who asks whether the database works gets an answer within this.
+_CHECK_S = 1.0
+#: Threads that write at a time; those that wait for one of them must not take the threads of those who read.
+_WRITERS = 4
+_EXPECTED = "expected postgresql+psycopg://user:password@host/name or sqlite:///path/of/a/file"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +34,14 @@ class Store:
 
     Attributes:
         engine: Its connections.
+        reserve: Room set aside for deletions; None where the disk is another machine's.
+        writers: Turns of those who write; :func:`api.store.lanes.in_writing` waits for one.
     """
 
     engine: Engine
-    _writing: AbstractContextManager[Any] = field(default_factory=nullcontext, repr=False)
-
-    @cached_property
-    def _writer(self) -> Engine:
-        return self.engine.execution_options(**_WRITES)
+    reserve: Reserve | None = None
+    writers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_WRITERS), repr=False)
+    _one_writer: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -54,45 +50,77 @@ class Store:
         Yields:
             The connection.
         """
-        with _told(), self.engine.connect() as connection:
+        with told(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, wait_s: float = WRITE_WAIT_S) -> Iterator[Connection]:
         """Write in one transaction: all of the block or nothing.
+
+        Args:
+            wait_s: How long to wait for another writer.
 
         Yields:
             The connection.
         """
-        # SQLite has one writer; waiting here is fair and quick, waiting in SQLite sleeps.
-        with _told(), self._writing, self._writer.begin() as connection:
+        options = {WRITES: wait_s}
+        with told(), self._turn(wait_s), self.engine.execution_options(**options).begin() as connection:
             yield connection
 
+    def freeing(self, work: Callable[[Connection], T]) -> T:
+        """Write what makes room, on a full disk too.
+
+        Args:
+            work: Deletes, in a transaction; called again where there was no room for it.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            StoreFullError: There is no room even for that.
+        """
+        try:
+            with self.writing() as connection:
+                return work(connection)
+        except StoreFullError:
+            if self.reserve is None or not self.reserve.let_go():
+                raise
+            with self.writing() as connection:
+                return work(connection)
+
     def check(self) -> None:
-        """Make sure that the database takes writes.
+        """Make sure, soon, that the database takes writes and has room for more.
 
         Raises:
             StoreUnavailableError: It does not answer.
             StoreFullError: It has no room left.
         """
-        with self.writing() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        if self.engine.dialect.name != "sqlite":
+            with self.writing(_CHECK_S) as connection:
+                connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+            return
+        with self.writing(_CHECK_S) as connection:
+            write_and_take_back(connection)
+            connection.rollback()
+        if self.reserve is not None:
+            self.reserve.take()
 
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
 
-
-def database_url(settings: Settings) -> str:
-    """Tell which database the settings mean.
-
-    Args:
-        settings: The settings.
-
-    Returns:
-        Its SQLAlchemy URL.
-    """
-    return settings.database_url or f"sqlite:///{settings.data_dir.expanduser().resolve() / 'bitalloc.db'}"
+    @contextmanager
+    def _turn(self, wait_s: float) -> Iterator[None]:
+        # SQLite has one writer; waiting here is fair and quick, waiting in SQLite sleeps.
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        if not self._one_writer.acquire(timeout=wait_s):
+            raise StoreUnavailableError("the database is locked by another program")
+        try:
+            yield
+        finally:
+            self._one_writer.release()
 
 
 def open_store(settings: Settings) -> Store:
@@ -105,96 +133,52 @@ def open_store(settings: Settings) -> Store:
         The store; close it at the end.
 
     Raises:
-        InvalidInputError: The database URL cannot be used, or the data folder cannot be made.
+        InvalidInputError: The database URL cannot be used, or the data folder cannot be made or written.
+        StoreDamagedError: The database cannot be read; says what to do.
         StoreUnavailableError: The database does not answer.
         StoreFullError: The database has no room left.
     """
-    store = _sqlite(settings) if settings.database_url is None else _server(settings.database_url)
-    with store.writing() as connection:
-        migrate(connection)
+    url, setting = _place(settings)
+    if url.get_backend_name() == "sqlite":
+        engine = sqlite_engine(url, setting)
+        store = Store(engine, Reserve(Path(str(engine.url.database)).with_name("reserve")))
+    else:
+        store = Store(_server(url))
+    try:
+        with store.writing() as connection:
+            migrate(connection)
+    except StoreDamagedError as error:
+        store.close()
+        shown = store.engine.url.render_as_string(hide_password=True)
+        raise StoreDamagedError(
+            f"the database {shown} is damaged; move it away to begin anew, or put a copy in its place "
+            "(for SQLite, `sqlite3 FILE .recover` saves what can be read)"
+        ) from error
+    if store.reserve is not None:
+        store.reserve.take()
     return store
 
 
-def _sqlite(settings: Settings) -> Store:
+def _place(settings: Settings) -> tuple[URL, str]:
+    if settings.database_url is None:
+        folder = settings.data_dir.expanduser().resolve()
+        return URL.create("sqlite", database=str(folder / "bitalloc.db")), "BITALLOC_DATA_DIR"
     try:
-        settings.data_dir.expanduser().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        detail = f"the data folder cannot be made: {error}; name another one"
-        raise InvalidInputError(Fault("BITALLOC_DATA_DIR", detail)) from error
-    return _opened_sqlite(database_url(settings))
-
-
-def _opened_sqlite(url: str) -> Store:
-    engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1e3}, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
-        connection.isolation_level = None  # the driver would begin transactions by itself, and too late
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def _(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("bitalloc_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return Store(engine, threading.Lock())
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    # The first to ask changes the file, and SQLite tells others that ask meanwhile at once that it is locked: here
-    # it does not wait as it does elsewhere.
-    until = time.monotonic() + _BUSY_MS / 1e3
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return
-
-
-def _server(url: str) -> Store:
-    try:
-        parsed = make_url(url)
+        url = make_url(settings.database_url)
     except ArgumentError as error:
-        detail = "expected postgresql+psycopg://user:password@host/name"
-        raise InvalidInputError(Fault("BITALLOC_DATABASE_URL", detail)) from error
-    if parsed.get_backend_name() == "sqlite":
-        return _opened_sqlite(url)
-    if parsed.get_backend_name() != "postgresql":
-        detail = f"expected postgresql+psycopg://user:password@host/name, got {parsed.drivername}://…"
-        raise InvalidInputError(Fault("BITALLOC_DATABASE_URL", detail))
+        raise InvalidInputError(Fault("BITALLOC_DATABASE_URL", _EXPECTED)) from error
+    if url.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise InvalidInputError(Fault("BITALLOC_DATABASE_URL", f"{_EXPECTED}, got {url.drivername}://…"))
+    return url, "BITALLOC_DATABASE_URL"
+
+
+def _server(url: URL) -> Engine:
     # A connection may have died with the server while it lay in the pool; the ping finds out before a request does.
-    engine = create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         hide_parameters=True,  # errors are logged, and what they were about is somebody's
         pool_size=8,
         pool_timeout=5,
         connect_args={"connect_timeout": 5},
     )
-    return Store(engine)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        said = str(error.orig).lower()
-        if any(words in said for words in ("disk is full", "no space left", "disk full", "could not extend")):
-            raise StoreFullError("the database has no room left") from error
-        gone = error.connection_invalidated or any(
-            words in type(error).__name__ for words in ("OperationalError", "InterfaceError")
-        )
-        if gone:
-            raise StoreUnavailableError("the database does not answer") from error
-        raise
-    except SQLAlchemyError as error:
-        if "QueuePool limit" in str(error):
-            raise StoreUnavailableError("the database does not answer") from error
-        raise

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from api.store.database import Store
 from api.store.pages import Page, page_of
-from api.store.tables import job_events, jobs
+from api.store.tables import job_events, jobs, replicas
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
 _OPEN = (QUEUED, RUNNING)
@@ -113,23 +113,50 @@ def job_counts(store: Store) -> dict[str, int]:
         return dict.fromkeys(_OPEN, 0) | {row[0]: row[1] for row in connection.execute(query)}
 
 
-def begin_job(store: Store, identifier: str, replica: str) -> bytes | None:
-    """Take a job: it is running here from now on, and nowhere else.
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job that a service took.
+
+    Attributes:
+        id: Its id.
+        owner: Whose it is.
+        request: The body as it came, gzipped.
+    """
+
+    id: str
+    owner: str
+    request: bytes
+
+
+def claim_job(store: Store, replica: str) -> ClaimedJob | None:
+    """Take a job out of the queue: it is running here from now on, and nowhere else.
+
+    First the jobs of whoever has the fewest running, of those the oldest.
 
     Args:
         store: The database.
-        identifier: Its id.
-        replica: Who takes it.
+        replica: Who takes it; nobody who was declared gone may.
 
     Returns:
-        Its request, gzipped; None where it has ended.
+        The job; None where none is queued.
     """
+    busy = jobs.alias()
+    running = (
+        select(func.count()).where(busy.c.owner == jobs.c.owner, busy.c.state == RUNNING).scalar_subquery()
+    )
+    # PostgreSQL passes over a job that another service is about to take; SQLite has one writer anyway.
+    first = select(jobs.c.id).where(jobs.c.state == QUEUED).order_by(running, jobs.c.id).limit(1)
+    first = first.with_for_update(skip_locked=True, of=jobs)
+    mine = (
+        jobs.c.id == first.scalar_subquery(),
+        jobs.c.state == QUEUED,
+        exists().where(replicas.c.id == replica),
+    )
+    values = {"state": RUNNING, "replica": replica, "started_at": time.time()}
+    claim = update(jobs).where(*mine).values(values).returning(jobs.c.id, jobs.c.owner, jobs.c.request)
     with store.writing() as connection:
-        mine = jobs.c.id == identifier, jobs.c.state.in_(_OPEN)
-        values = {"state": RUNNING, "replica": replica, "started_at": time.time()}
-        if not connection.execute(update(jobs).where(*mine).values(values)).rowcount:
-            return None
-        return connection.execute(select(jobs.c.request).where(jobs.c.id == identifier)).scalar()
+        row = connection.execute(claim).first()
+    return None if row is None else ClaimedJob(*row)
 
 
 def end_job(
@@ -140,7 +167,7 @@ def end_job(
     replica: str | None = None,
     problem: Mapping[str, Any] | None = None,
     plans: int = 0,
-) -> bool:
+) -> str | None:
     """End a job, unless somebody else did.
 
     Args:
@@ -152,7 +179,7 @@ def end_job(
         plans: How many allocations it made.
 
     Returns:
-        Whether this call ended it.
+        Whose it is; None where this call did not end it.
     """
     mine = [jobs.c.id == identifier, jobs.c.state.in_(_OPEN)]
     if replica is not None:
@@ -164,20 +191,20 @@ def end_job(
         "ended_at": time.time(),
         "request": None,
     }
-    return connection.execute(update(jobs).where(*mine).values(values)).rowcount > 0
+    return connection.execute(update(jobs).where(*mine).values(values).returning(jobs.c.owner)).scalar()
 
 
-def hand_back(store: Store, identifier: str, replica: str) -> None:
-    """Put a job that runs here back into the queue.
+def requeue_orphans(connection: Connection) -> int:
+    """Put the jobs that nobody runs any more back into the queue.
 
     Args:
-        store: The database.
-        identifier: Its id.
-        replica: This service.
+        connection: In a transaction.
+
+    Returns:
+        How many.
     """
-    mine = jobs.c.id == identifier, jobs.c.state == RUNNING, jobs.c.replica == replica
-    with store.writing() as connection:
-        connection.execute(update(jobs).where(*mine).values(state=QUEUED))
+    orphaned = jobs.c.state == RUNNING, jobs.c.replica.not_in(select(replicas.c.id))
+    return connection.execute(update(jobs).where(*orphaned).values(state=QUEUED)).rowcount
 
 
 def tell(store: Store, identifier: str, replica: str, facts: Sequence[Mapping[str, Any]]) -> bool:

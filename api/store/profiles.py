@@ -106,8 +106,8 @@ def delete_profile(store: Store, owner: str, sha256: str) -> bool:
     Returns:
         Whether there was one.
     """
-    with store.writing() as connection:
-        return connection.execute(delete(profiles).where(*_mine(owner, sha256))).rowcount > 0
+    gone = delete(profiles).where(*_mine(owner, sha256))
+    return store.freeing(lambda connection: connection.execute(gone).rowcount > 0)
 
 
 def list_profiles(store: Store, owner: str, limit: int, cursor: str | None) -> Page[StoredProfile]:

@@ -1,14 +1,15 @@
-"""Signs of life of the services that share a database."""
+"""Signs of life of the services that share a database. Whoever has a row lives; the jobs of the others are nobody's."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from sqlalchemy import delete, insert, select, update
 
 from api.store.database import Store
-from api.store.tables import jobs, replicas
+from api.store.jobs import requeue_orphans
+from api.store.tables import replicas
 
 
 def beat(store: Store, replica: str) -> None:
@@ -20,62 +21,62 @@ def beat(store: Store, replica: str) -> None:
     """
     with store.writing() as connection:
         now = time.time()
-        if not connection.execute(
-            update(replicas).where(replicas.c.id == replica).values(seen_at=now)
-        ).rowcount:
+        mine = update(replicas).where(replicas.c.id == replica).values(seen_at=now)
+        if not connection.execute(mine).rowcount:
             connection.execute(insert(replicas).values(id=replica, seen_at=now))
 
 
-def leave(store: Store, replica: str) -> None:
-    """Say that a service has ended; others take over what it had at once.
+def signs_of_life(store: Store) -> dict[str, float]:
+    """Read who lives.
 
     Args:
         store: The database.
-        replica: The service.
+
+    Returns:
+        Service to its last sign. It says that there was a new one, not when: clocks differ, and are set.
     """
-    with store.writing() as connection:
-        connection.execute(update(replicas).where(replicas.c.id == replica).values(seen_at=0.0))
+    with store.reading() as connection:
+        return {row.id: row.seen_at for row in connection.execute(select(replicas))}
 
 
-def is_alive(store: Store, replica: str, lease_s: float) -> bool:
-    """Whether a service gave a sign of life lately.
+def is_alive(store: Store, replica: str) -> bool:
+    """Whether a service has not been declared gone.
 
     Args:
         store: The database.
         replica: The service.
-        lease_s: How long ago is too long.
 
     Returns:
         True if so.
     """
-    query = select(replicas.c.seen_at).where(replicas.c.id == replica)
     with store.reading() as connection:
-        seen_at = connection.execute(query).scalar()
-    return seen_at is not None and seen_at > time.time() - lease_s
+        return connection.execute(select(replicas.c.id).where(replicas.c.id == replica)).first() is not None
 
 
-def silent(store: Store, lease_s: float) -> list[str]:
-    """List the services that gave no sign of life for too long.
+def declare_gone(store: Store, silent: Mapping[str, float]) -> int:
+    """Declare services gone, and put what they ran back into the queue.
 
     Args:
         store: The database.
-        lease_s: How long ago is too long.
+        silent: Service to the last sign that was seen of it; one that gave another meanwhile lives.
 
     Returns:
-        Their ids.
+        How many jobs are queued again.
     """
-    query = select(replicas.c.id).where(replicas.c.seen_at <= time.time() - lease_s)
-    with store.reading() as connection:
-        return list(connection.execute(query).scalars())
+    with store.writing() as connection:
+        for replica, seen_at in silent.items():
+            still = replicas.c.id == replica, replicas.c.seen_at == seen_at
+            connection.execute(delete(replicas).where(*still))
+        return requeue_orphans(connection)
 
 
-def forget(store: Store, gone: Iterable[str]) -> None:
-    """Forget services that have no jobs left.
+def leave(store: Store, replica: str) -> None:
+    """Say that a service ends, and put what it ran back into the queue.
 
     Args:
         store: The database.
-        gone: Their ids.
+        replica: The service.
     """
-    busy = select(jobs.c.replica).where(jobs.c.ended_at.is_(None))
     with store.writing() as connection:
-        connection.execute(delete(replicas).where(replicas.c.id.in_(list(gone)), replicas.c.id.not_in(busy)))
+        connection.execute(delete(replicas).where(replicas.c.id == replica))
+        requeue_orphans(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select, tuple_
 
 from api.store.database import Store
 from api.store.tables import allocations, idempotency, job_events, jobs, replicas
@@ -59,9 +59,12 @@ def _forget(store: Store, table: Table, old: ColumnElement[bool]) -> int:
     key = list(table.primary_key)
     # On PostgreSQL rows that another replica is about to forget are passed over; SQLite has one writer anyway.
     query = select(*key).where(old).order_by(*key).limit(BATCH).with_for_update(skip_locked=True)
-    with store.writing() as connection:
+
+    def gone(connection: Connection) -> int:
         rows = [tuple(row) for row in connection.execute(query)]
         if table is jobs:
             connection.execute(delete(job_events).where(job_events.c.job.in_([row[0] for row in rows])))
         connection.execute(delete(table).where(tuple_(*key).in_(rows)))
-    return len(rows)
+        return len(rows)
+
+    return store.freeing(gone)

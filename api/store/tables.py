@@ -9,7 +9,8 @@ from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaDat
 
 METADATA = MetaData()
 
-#: Content-addressed: ``sha256`` is :meth:`allocator.contract.profile.Profile.digest`, ``body`` the canonical JSON, gzipped.
+#: Content-addressed: ``sha256`` is :meth:`allocator.contract.profile.Profile.digest`, ``body`` the canonical JSON,
+#: gzipped.
 profiles = Table(
     "profiles",
     METADATA,
@@ -47,13 +48,14 @@ api_keys = Table(
     Column("max_body_bytes", BigInteger),
 )
 
-#: Long work. ``request`` is the body as it came, gzipped, and goes once the job has ended; ``replica`` runs the job.
+#: Long work, and the queue of it. ``request`` is the body as it came, gzipped, and goes once the job has ended;
+#: ``replica`` runs the job, or took it in.
 jobs = Table(
     "jobs",
     METADATA,
     Column("id", String(32), primary_key=True),
     Column("owner", String(64), nullable=False, index=True),
-    Column("state", String(16), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
     Column("replica", String(32), nullable=False),
     Column("request", LargeBinary),
     Column("progress", Text),
@@ -72,7 +74,7 @@ job_events = Table(
     Column("facts", Text, nullable=False),
 )
 
-#: Services on this database, each with the time of its last sign of life.
+#: Services on this database that live, each with the time of its last sign of life by its own clock.
 replicas = Table(
     "replicas",
     METADATA,

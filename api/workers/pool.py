@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any, Self
 
 from allocator import InvalidInputError, MissingPackageError
+from api.keys.owners import NOBODY
 from api.problems.problem import ProblemError
 from api.settings import Settings
 from api.store import StoreFullError, StoreUnavailableError
 from api.workers.child import Child, start_child
 from api.workers.errors import InvalidJsonError, WorkerCrashedError, WorkerFailedError, WorkerMemoryError
+from api.workers.line import Line, LineFullError, Turn
 from api.workers.task import Done, Heard, Task
 
 _LOG = logging.getLogger(__name__)
@@ -35,12 +38,12 @@ class Pool:
 
     def __init__(self, settings: Settings, finished: Callable[[Done], None] = lambda _: None) -> None:
         # One more than cores: it works while the service gives another its next task.
-        self.size = settings.workers or (os.cpu_count() or 1) + 1
+        self.size = self._usual_size = settings.workers or (os.cpu_count() or 1) + 1
         self._settings = settings
         self._finished = finished
-        self._idle: asyncio.LifoQueue[Child] = (
-            asyncio.LifoQueue()
-        )  # the last one used has its profiles at hand
+        self._line = Line(settings.max_waiting_per_key)
+        self._waiting: dict[Turn, asyncio.Future[Child]] = {}
+        self._idle: list[Child] = []  # the last one used has its profiles at hand
         self._living: set[Child] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -58,6 +61,7 @@ class Pool:
             What came back.
 
         Raises:
+            ProblemError: Too many tasks of the same owner wait already.
             InvalidInputError: The body cannot be used.
             InvalidJsonError: The body is not JSON.
             MissingPackageError: The solver needs a package that is not installed.
@@ -66,17 +70,22 @@ class Pool:
             WorkerCrashedError: The worker ended.
             WorkerFailedError: The task failed in a way that nobody foresaw.
         """
-        child = await self._free()
+        turn = self._joined(task)
         try:
-            done = await child.work(task, limit_s, heard)
-        except _HARMLESS:
+            child = await self._free(turn)
+            try:
+                done = await child.work(task, limit_s, heard)
+            except _HARMLESS:
+                self._rest(child)
+                raise
+            except BaseException:
+                # Killed even where it was only cancelled: what a solver does cannot be called back in another way.
+                await asyncio.shield(self._replace(child))
+                raise
             self._rest(child)
-            raise
-        except BaseException:
-            # Killed even where it was only cancelled: what a solver does cannot be called back in another way.
-            await asyncio.shield(self._replace(child))
-            raise
-        self._rest(child)
+        finally:
+            self._line.leave(turn)
+            self._dispatch()
         self._finished(done)
         return done
 
@@ -95,24 +104,73 @@ class Pool:
         missing = self.size - len(self._living) - len(self._starting)
         for _ in range(missing):
             self._start()
-        if missing < 0 and not self._idle.empty():
-            self._rest(self._idle.get_nowait())
+        if missing < 0 and not self._stopped_one_that_starts() and self._idle:
+            self._rest(self._idle.pop())
+        self._dispatch()
+
+    def _stopped_one_that_starts(self) -> bool:
+        # Rather than one that works: between its end and the start of the other there might be none.
+        if not self._starting:
+            return False
+        starting = self._starting.pop()
+        self._ending.add(starting)
+        starting.add_done_callback(self._ending.discard)
+        starting.cancel()
+        return True
 
     def _rest(self, child: Child) -> None:
         if len(self._living) + len(self._starting) > self.size or self._closed:
             self._living.discard(child)
-            ending = asyncio.ensure_future(child.kill())
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._in_background(child.kill())
         else:
-            self._idle.put_nowait(child)
+            self._idle.append(child)
 
-    async def _free(self) -> Child:
-        while True:
-            child = await self._idle.get()
-            if child.alive:
-                return child
-            await self._replace(child)  # it died while it had nothing to do
+    def _joined(self, task: Task) -> Turn:
+        try:
+            return self._line.join(task, is_limited=task.owner != NOBODY)
+        except LineFullError:
+            limit = self._settings.max_waiting_per_key
+            detail = (
+                f"{limit} requests of this key wait for a worker already; send the next when one is answered"
+            )
+            raise ProblemError(
+                HTTPStatus.TOO_MANY_REQUESTS, "too-many-waiting", detail, headers={"Retry-After": "2"}
+            ) from None
+
+    async def _free(self, turn: Turn) -> Child:
+        given = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = given
+        self._dispatch()
+        try:
+            child: Child = await given
+        except asyncio.CancelledError:
+            self._waiting.pop(turn, None)
+            if given.done() and not given.cancelled():
+                self._rest(given.result())
+            raise
+        return child
+
+    def _dispatch(self) -> None:
+        while self._idle:
+            if not self._idle[-1].alive:  # it died while it had nothing to do
+                self._in_background(self._replace(self._idle.pop()))
+                continue
+            turn = self._line.next(*self._shares())
+            if turn is None:
+                return
+            given = self._waiting.pop(turn)
+            if not given.done():  # else it was cancelled a moment ago
+                given.set_result(self._idle.pop())
+
+    def _shares(self) -> tuple[int, int]:
+        # Of the usual workers, one is left to short work and one to other keys; each job brings a worker of its own.
+        all_but_one, of_jobs = max(1, self._usual_size - 1), self.size - self._usual_size
+        return all_but_one + of_jobs, (self._settings.max_running_per_key or all_but_one) + of_jobs
+
+    def _in_background(self, doing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(doing)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _replace(self, child: Child) -> None:
         self._living.discard(child)
@@ -135,7 +193,8 @@ class Pool:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._living.add(child)
-                self._idle.put_nowait(child)
+                self._idle.append(child)
+                self._dispatch()
                 return
 
     async def __aenter__(self) -> Self:
@@ -148,4 +207,5 @@ class Pool:
         for starting in self._starting:
             starting.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
-        await asyncio.gather(*(child.kill() for child in self._living), *self._ending)
+        await asyncio.gather(*(child.kill() for child in self._living))
+        await asyncio.gather(*self._ending, return_exceptions=True)

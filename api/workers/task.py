@@ -25,6 +25,7 @@ class Task:
 
     Attributes:
         name: Key of ``api.workers.tasks.TASKS``.
+        owner: Whose it is; owners share the workers fairly.
         body: The body of the request, as it came.
         options: What else the task needs to know.
         profiles: Hands out stored profiles.
@@ -32,6 +33,7 @@ class Task:
     """
 
     name: str
+    owner: str
     body: bytes = b""
     options: Mapping[str, Any] = field(default_factory=dict)
     profiles: Profiles = _none

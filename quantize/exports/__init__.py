@@ -12,10 +12,11 @@ from pathlib import Path
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
 from quantize.exports.fit import fit
+from quantize.exports.reading import rules_of
 from quantize.exports.result import Export, Loss, Reading, write
 from quantize.exports.rules import resolve
-from quantize.exports.target import Target
-from quantize.formats import Format, parse_format
+from quantize.exports.target import ExportTarget
+from quantize.formats import StorageFormat, parse_format
 
 __all__ = ["EXPORTS", "Export", "Loss", "Reading", "export", "load_target", "read", "read_files", "write"]
 
@@ -37,7 +38,7 @@ EXPORTS = {
 }
 
 
-def load_target(name: str) -> Target:
+def load_target(name: str) -> ExportTarget:
     """Look a target up by name.
 
     Args:
@@ -51,7 +52,7 @@ def load_target(name: str) -> Target:
     """
     if name not in EXPORTS:
         raise InvalidInputError(Fault("/target", unknown(name, EXPORTS, "target")))
-    target: Target = import_module(EXPORTS[name]).TARGET
+    target: ExportTarget = import_module(EXPORTS[name]).TARGET
     return target
 
 
@@ -123,7 +124,7 @@ def read(
         {'up': 'int8', 'down': 'fp16'}
     """
     of = load_target(target)
-    rules = of.parse(files)
+    rules = rules_of(of, files)
     given = dict(names or {})
     found = resolve(rules, layers, lambda layer: given.get(layer) or of.own_name(layer))
     back = {own: layer for layer, own in given.items()}
@@ -159,7 +160,7 @@ def read_files(target: str, path: Path) -> dict[str, str]:
 _SUFFIXES = {".json", ".yaml", ".yml", ".txt"}
 
 
-def _formats(plan: Allocation | Mapping[str, str], target: Target) -> dict[str, Format]:
+def _formats(plan: Allocation | Mapping[str, str], target: ExportTarget) -> dict[str, StorageFormat]:
     assignment = plan.assignment if isinstance(plan, Allocation) else plan
     if assignment is None:
         detail = f"there is nothing to export: the allocation is {plan.status.value}"  # type: ignore[union-attr]

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from allocator import Fault, InvalidInputError
 from quantize.exports.documents import integer
 from quantize.exports.result import Loss
-from quantize.exports.target import ROW, Sheet, Target
-from quantize.formats import Format, parse_format
+from quantize.exports.target import ROW, ExportTarget, Sheet
+from quantize.formats import StorageFormat, parse_format
 
 
 def fit(
-    formats: Mapping[str, Format], target: Target, others: tuple[str, ...], names: Mapping[str, str]
+    formats: Mapping[str, StorageFormat],
+    target: ExportTarget,
+    others: tuple[str, ...],
+    names: Mapping[str, str],
 ) -> tuple[Sheet, tuple[Loss, ...]]:
     """Fit a plan to a target.
 
@@ -31,7 +34,7 @@ def fit(
         InvalidInputError: Two layers have the same name in the target, or nothing is left to write.
     """
     native = _native(formats)
-    placed: dict[str, Format] = {}
+    placed: dict[str, StorageFormat] = {}
     alone: list[str] = []
     losses: list[Loss] = []
     for layer, wanted in formats.items():
@@ -56,12 +59,12 @@ def fit(
     return Sheet(placed, (*alone, *rest)), tuple(losses)
 
 
-def _native(formats: Mapping[str, Format]) -> str:
+def _native(formats: Mapping[str, StorageFormat]) -> str:
     floats = Counter(target.name for target in formats.values() if target.plain)
     return floats.most_common(1)[0][0] if floats else "fp16"
 
 
-def _place(wanted: Format, target: Target, native: str) -> tuple[Format | None, str]:
+def _place(wanted: StorageFormat, target: ExportTarget, native: str) -> tuple[StorageFormat | None, str]:
     mask = target.mask
     if wanted.name in target.formats or wanted.name in mask.named:
         return wanted, ""
@@ -79,7 +82,7 @@ def _place(wanted: Format, target: Target, native: str) -> tuple[Format | None, 
     return nearest, f"it has {mask.describe()}"
 
 
-def _nearest(wanted: Format, target: Target) -> Format | None:
+def _nearest(wanted: StorageFormat, target: ExportTarget) -> StorageFormat | None:
     # Bits are what was planned; a finer group or one more zero point never makes the layer worse, a coarser may.
     options = [target.formats[name] for name in target.stand_ins if target.formats[name].bits == wanted.bits]
     for symmetric, table in ((True, target.mask.symmetric), (False, target.mask.asymmetric)):
@@ -89,19 +92,19 @@ def _nearest(wanted: Format, target: Target) -> Format | None:
     return min(options, key=lambda option: _apart(option, wanted)) if options else None
 
 
-def _apart(instead: Format, wanted: Format) -> tuple[bool, bool, float]:
+def _apart(instead: StorageFormat, wanted: StorageFormat) -> tuple[bool, bool, float]:
     return (_coarser(instead, wanted), instead.symmetric != wanted.symmetric, _distance(instead, wanted))
 
 
-def _coarser(instead: Format, wanted: Format) -> bool:
+def _coarser(instead: StorageFormat, wanted: StorageFormat) -> bool:
     return _length(instead) > _length(wanted) or (instead.symmetric and not wanted.symmetric)
 
 
-def _distance(instead: Format, wanted: Format) -> float:
+def _distance(instead: StorageFormat, wanted: StorageFormat) -> float:
     return abs(math.log(_length(instead)) - math.log(_length(wanted)))
 
 
-def _length(target: Format) -> int:
+def _length(target: StorageFormat) -> int:
     # No row is longer than this; a whole row is the coarsest group.
     return target.group_size or 2**32
 

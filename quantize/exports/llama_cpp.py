@@ -18,8 +18,8 @@ from allocator import Fault, InvalidInputError
 from quantize.exports.documents import most_common
 from quantize.exports.names import anchored
 from quantize.exports.rules import Rules, expression
-from quantize.exports.target import Mask, Sheet, Target, sized
-from quantize.formats import Format, parse_format
+from quantize.exports.target import ExportTarget, Mask, Sheet, sized
+from quantize.formats import StorageFormat, parse_format
 
 TYPES = {
     "q4_0": "int4-g32", "q4_1": "uint4-g32", "q5_0": "int5-g32", "q5_1": "uint5-g32", "q8_0": "int8-g32",
@@ -27,7 +27,7 @@ TYPES = {
 }  # fmt: skip
 #: Types without a twin: bits of a code, weights that share a scale, whether zero is code 0.
 OWN = {
-    name: Format(name, bits, symmetric=symmetric, group_size=group)
+    name: StorageFormat(name, bits, symmetric=symmetric, group_size=group)
     for name, bits, group, symmetric in (
         ("q2_k", 2, 16, False), ("q3_k", 3, 16, True), ("q4_k", 4, 32, False), ("q5_k", 5, 32, False),
         ("q6_k", 6, 16, True), ("iq1_s", 1, 32, True), ("iq1_m", 1, 16, True), ("iq2_xxs", 2, 32, True),
@@ -74,15 +74,13 @@ def own_name(layer: str) -> str | None:
 
 def _render(sheet: Sheet) -> dict[str, str]:
     types = {twin: name for name, twin in TYPES.items()}
-    lines = [
-        f"{anchored(name)}={types.get(target.name, target.name)}" for name, target in sheet.formats.items()
-    ]
+    lines = [f"{anchored(name)}={types.get(fmt.name, fmt.name)}" for name, fmt in sheet.formats.items()]
     # Layers that the plan leaves alone would get the base type unless the file says otherwise.
     lines += [f"{anchored(name)}=f16" for name in sheet.alone]
     return {"tensor-types.txt": "\n".join(lines) + "\n"}
 
 
-def base_type(formats: Mapping[str, Format]) -> str:
+def base_type(formats: Mapping[str, StorageFormat]) -> str:
     """The type to name on the command line: the most common one that is quantized.
 
     Args:
@@ -92,7 +90,7 @@ def base_type(formats: Mapping[str, Format]) -> str:
         Name of the type, as ``llama-quantize`` spells it.
     """
     types = {twin: name for name, twin in TYPES.items()}
-    quantized = [target for target in formats.values() if not target.floating]
+    quantized = [fmt for fmt in formats.values() if not fmt.floating]
     common = most_common(quantized).name if quantized else "int8-g32"
     return types.get(common, common).upper()
 
@@ -109,12 +107,12 @@ def _parse(files: Mapping[str, str]) -> Rules:
                 raise InvalidInputError(
                     Fault(f"/{name}", f"line {number}: expected pattern=type, got {token!r}")
                 )
-            target = _format(kind.lower(), f"/{name}", number)
-            rules.append(expression(pattern.lower(), target, "search", f"/{name}", pattern))
+            fmt = _format(kind.lower(), f"/{name}", number)
+            rules.append(expression(pattern.lower(), fmt, "search", f"/{name}", pattern))
     return Rules(tuple(rules))
 
 
-def _format(kind: str, where: str, number: int) -> Format:
+def _format(kind: str, where: str, number: int) -> StorageFormat:
     if kind in OWN:
         return OWN[kind]
     if kind not in TYPES:
@@ -123,7 +121,7 @@ def _format(kind: str, where: str, number: int) -> Format:
     return parse_format(TYPES[kind])
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(
         symmetric=sized((4, 5, 8), 32),
         asymmetric=sized((4, 5), 32),

@@ -22,8 +22,8 @@ from quantize.exports.documents import (
     written,
 )
 from quantize.exports.rules import Rules, exact
-from quantize.exports.target import Mask, Sheet, Target, sized
-from quantize.formats import Format
+from quantize.exports.target import ExportTarget, Mask, Sheet, sized
+from quantize.formats import StorageFormat
 
 _SETTINGS = {"group_size", "bits", "mode", "quant_method", "linear_class", "quantize_activations"}
 _MX = frozenset({"mxfp4", "mxfp8"})
@@ -32,14 +32,14 @@ _GROUPS = {"mxfp4": 32, "mxfp8": 32, "nvfp4": 16}
 
 def _render(sheet: Sheet) -> dict[str, str]:
     default = most_common(sheet.formats.values())
-    layers = {name: _settings(target) for name, target in sheet.formats.items() if target != default}
+    layers = {name: _settings(fmt) for name, fmt in sheet.formats.items() if fmt != default}
     alone = dict.fromkeys(sheet.alone, False)
     return {"config.json": written({"quantization": _settings(default) | layers | alone})}
 
 
-def _settings(target: Format) -> dict[str, Any]:
-    mode = target.name if target.floating else "affine"
-    return {"group_size": target.group_size, "bits": target.bits, "mode": mode}
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
+    mode = fmt.name if fmt.floating else "affine"
+    return {"group_size": fmt.group_size, "bits": fmt.bits, "mode": mode}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -58,17 +58,17 @@ def _parse(files: Mapping[str, str]) -> Rules:
     return Rules(tuple(rules), default)
 
 
-def _format(settings: Mapping[str, Any], *where: str) -> Format:
+def _format(settings: Mapping[str, Any], *where: str) -> StorageFormat:
     mode = str(settings.get("mode", "affine"))
     bits = width(settings, "bits", *where, default=4)
     group = whole(settings, "group_size", *where, default=_GROUPS.get(mode, 64))
     if mode != "affine":
         ours = named_float({name: name for name in _MX}, mode, bits, group)
-        return ours or Format(mode, bits, floating=True, group_size=group)
+        return ours or StorageFormat(mode, bits, floating=True, group_size=group)
     return integer(bits, group, symmetric=False)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric={}, asymmetric=sized((2, 3, 4, 5, 6, 8), 32, 64, 128), named=_MX),
     render=_render,
     parse=_parse,

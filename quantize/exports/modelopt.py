@@ -15,8 +15,8 @@ from allocator.contract.errors import pointer, require
 from quantize.exports.documents import entries, integer, read_json, read_yaml, table, texts, whole, width
 from quantize.exports.names import globbed
 from quantize.exports.rules import Rule, Rules, shell
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format, parse_format
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size
+from quantize.formats import StorageFormat, parse_format
 
 _QUANTIZER = ".weight_quantizer"
 #: Algorithms of a checkpoint: bits, whether floating, group size where it is not stated.
@@ -34,8 +34,8 @@ _CODES = {"fp8-e4m3": "e4m3", "mxfp8": "e4m3", "mxfp4": "e2m1"}
 def _render(sheet: Sheet) -> dict[str, str]:
     layers: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
     layers += [
-        {"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": True, "cfg": _settings(target)}
-        for name, target in sheet.formats.items()
+        {"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": True, "cfg": _settings(fmt)}
+        for name, fmt in sheet.formats.items()
     ]
     layers += [{"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": False} for name in sheet.alone]
     recipe = {
@@ -46,12 +46,12 @@ def _render(sheet: Sheet) -> dict[str, str]:
     return {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, width=110)}
 
 
-def _settings(target: Format) -> dict[str, Any]:
-    if target.name in _CODES and target.group_size:
-        blocks = {-1: target.group_size, "type": "dynamic", "scale_bits": "e8m0"}
-        return {"num_bits": _CODES[target.name], "block_sizes": blocks}
-    scale = {"block_sizes": {-1: target.group_size}} if target.group_size else {"axis": 0}
-    return {"num_bits": _CODES.get(target.name, target.bits), **scale}
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
+    if fmt.name in _CODES and fmt.group_size:
+        blocks = {-1: fmt.group_size, "type": "dynamic", "scale_bits": "e8m0"}
+        return {"num_bits": _CODES[fmt.name], "block_sizes": blocks}
+    scale = {"block_sizes": {-1: fmt.group_size}} if fmt.group_size else {"axis": 0}
+    return {"num_bits": _CODES.get(fmt.name, fmt.bits), **scale}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -73,7 +73,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
     return Rules(tuple(last_first))
 
 
-def _format(entry: Mapping[str, Any], *where: str | int) -> Format | None:
+def _format(entry: Mapping[str, Any], *where: str | int) -> StorageFormat | None:
     if entry.get("enable") is False:
         return None
     settings = table(entry.get("cfg"), *where, "cfg")
@@ -87,7 +87,7 @@ def _format(entry: Mapping[str, Any], *where: str | int) -> Format | None:
         if _FLOATS.get(str(bits)) == _FLOATS[code] and _scaling(settings) == _scaling(made):
             return parse_format(name)
     name = _FLOATS.get(str(bits), str(bits))
-    return Format(
+    return StorageFormat(
         name, 8 if name == "fp8_e4m3" else 4, floating=True, group_size=group if group > 0 else None
     )
 
@@ -113,7 +113,7 @@ def _checkpoint(files: Mapping[str, str]) -> Rules:
     return Rules(tuple(rules), default, notes)
 
 
-def _algorithm(settings: Mapping[str, Any], *where: str) -> Format:
+def _algorithm(settings: Mapping[str, Any], *where: str) -> StorageFormat:
     algorithm = str(settings.get("quant_algo"))
     if algorithm not in _ALGORITHMS:
         detail = f"unknown algorithm {algorithm!r}; known: {', '.join(_ALGORITHMS)}"
@@ -121,11 +121,11 @@ def _algorithm(settings: Mapping[str, Any], *where: str) -> Format:
     bits, floating, size = _ALGORITHMS[algorithm]
     group = whole(settings, "group_size", *where, default=size or -1)
     if floating:
-        return Format(algorithm.lower(), bits, floating=True, group_size=group if group > 0 else None)
+        return StorageFormat(algorithm.lower(), bits, floating=True, group_size=group if group > 0 else None)
     return integer(bits, group, symmetric=True)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(*range(2, 9)), named=frozenset(_CODES)),
     render=_render,
     parse=_parse,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from quantize.exports.rules import Rules
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 
 #: One scale for a whole row, as a "group size" in a mask.
 ROW = 0
@@ -27,7 +27,7 @@ class Mask:
     asymmetric: Mapping[int, frozenset[int] | None] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
 
-    def has(self, target: Format) -> bool:
+    def has(self, target: StorageFormat) -> bool:
         """Whether an integer format can be expressed.
 
         Args:
@@ -66,12 +66,12 @@ class Sheet:
         alone: Layers to leave as they are.
     """
 
-    formats: Mapping[str, Format]
+    formats: Mapping[str, StorageFormat]
     alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Target:
+class ExportTarget:
     """A tool or runtime with a configuration format of its own.
 
     Attributes:
@@ -92,7 +92,7 @@ class Target:
     own_name: Callable[[str], str | None] = lambda name: name
     layer_name: Callable[[str], str] = lambda name: name
     refuses: Callable[[str], str | None] = lambda name: None  # noqa: ARG005 - most tools take any layer
-    formats: Mapping[str, Format] = field(default_factory=dict)
+    formats: Mapping[str, StorageFormat] = field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
     advice: str = ""
 

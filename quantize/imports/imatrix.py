@@ -20,7 +20,7 @@ from allocator import Fault, InvalidInputError
 from quantize.checkpoints.gguf import read_gguf
 from quantize.checkpoints.safetensors import load_weight, stored_weights
 from quantize.exports.llama_cpp import own_name
-from quantize.formats import Format, flat_shape, parse_format
+from quantize.formats import StorageFormat, flat_shape, parse_format
 from quantize.imports.files import only, read_bytes
 from quantize.imports.scores import Pair, Request, Scores
 from quantize.rounding.nearest import Float32Array, refusal, round_trip
@@ -62,12 +62,12 @@ def scores(request: Request) -> Scores:
             )
             raise InvalidInputError(Fault(f"/{path.name}", detail))
         layers[layer] = math.prod(weight.shape)
-        for target in formats:
-            if refusal(weight, target) is None:
-                costs[layer, target.name] = _error(weight, target, found)
-                sizes[layer, target.name] = target.stored_bytes(weight.shape)
+        for fmt in formats:
+            if refusal(weight, fmt) is None:
+                costs[layer, fmt.name] = _error(weight, fmt, found)
+                sizes[layer, fmt.name] = fmt.stored_bytes(weight.shape)
     meaning = "Σ mean(x²) · (Q(W) − W)², the output error of uncorrelated channels, by llama.cpp's imatrix"
-    columns = {target.name: target.describe() for target in formats}
+    columns = {fmt.name: fmt.describe() for fmt in formats}
     return Scores("imatrix_error", meaning, columns, layers, costs, sizes, source="imatrix")
 
 
@@ -122,7 +122,7 @@ def _legacy(content: bytes) -> dict[str, MeanSquares]:
     return found
 
 
-def _error(weight: Float32Array, target: Format, importance: MeanSquares) -> float:
+def _error(weight: Float32Array, fmt: StorageFormat, importance: MeanSquares) -> float:
     rows, row = flat_shape(weight.shape)
-    difference = round_trip(weight, target).astype(np.float64) - weight  # (rows, row) after the reshape
+    difference = round_trip(weight, fmt).astype(np.float64) - weight  # (rows, row) after the reshape
     return float((difference.reshape(rows, row) ** 2).sum(0) @ importance)

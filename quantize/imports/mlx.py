@@ -55,8 +55,8 @@ def scores(request: Request) -> Scores:
         layers[layer] = math.prod(weights[layer].shape)
         costs[layer, low.name] = number(pair[1], path.name, index) * math.prod(weights[layer].shape) / 1e6
         costs[layer, high.name] = 0.0
-        for target in (low, high):
-            sizes[layer, target.name] = target.stored_bytes(weights[layer].shape)
+        for fmt in (low, high):
+            sizes[layer, fmt.name] = fmt.stored_bytes(weights[layer].shape)
     meaning = f"first-order change of the KL divergence, {low.name} against {high.name}, MLX"
-    formats = {target.name: target.describe() for target in (low, high)}
+    formats = {fmt.name: fmt.describe() for fmt in (low, high)}
     return Scores("kl_alignment", meaning, formats, layers, costs, sizes, source="mlx sensitivities")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quantize.exports.llama_cpp import OWN, TYPES, own_name
-from quantize.formats import Format, flat_shape
+from quantize.formats import StorageFormat, flat_shape
 from quantize.lint.findings import Case, Finding, Runtime, Severity
 from quantize.lint.rules import experts, formats, tied_weights, unknown_names
 
@@ -25,20 +25,20 @@ _FALLBACK = {
 _SHORT = {"iq4_nl": 32, "mxfp4": 32, "nvfp4": 64}
 
 
-def supported(target: Format) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     """Whether a format has a type.
 
     Args:
-        target: A format that is not plain floating point.
+        fmt: A format that is not plain floating point.
 
     Returns:
         None where it has; else how bad it is and why.
     """
-    if target.name in _TWINS or target.name in OWN:
+    if fmt.name in _TWINS or fmt.name in OWN:
         return None
     return (
         "error",
-        f"{target.name} has no type; there are {', '.join([*sorted(_TWINS), 'and the types of gguf'])}",
+        f"{fmt.name} has no type; there are {', '.join([*sorted(_TWINS), 'and the types of gguf'])}",
     )
 
 
@@ -51,16 +51,14 @@ def blocks(case: Case) -> Iterator[Finding]:
     Yields:
         One finding per layer that would get another type.
     """
-    for layer, target in case.formats.items():
+    for layer, fmt in case.formats.items():
         shape = case.model.shapes.get(layer)
-        if shape is None or target.plain:
+        if shape is None or fmt.plain:
             continue
-        block = 32 if target.name in _TWINS else _SHORT.get(target.name, 256)
+        block = 32 if fmt.name in _TWINS else _SHORT.get(fmt.name, 256)
         _, row = flat_shape(shape)
         if row % block:
-            instead = _FALLBACK.get(
-                target.name, "iq4_nl" if target.name.startswith("iq") else "no other type"
-            )
+            instead = _FALLBACK.get(fmt.name, "iq4_nl" if fmt.name.startswith("iq") else "no other type")
             detail = f"rows of {row} are not whole blocks of {block}: the layer becomes {instead}, or f16"
             yield Finding(
                 "warning", "group-sizes", (layer,), detail, "choose a type with blocks of 32, or f16"

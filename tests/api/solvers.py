@@ -78,6 +78,12 @@ def _napping(problem: Problem, effort: Effort) -> Outcome:
     return exact.solve(problem, effort)
 
 
+def _dozing(problem: Problem, effort: Effort) -> Outcome:
+    """Takes four seconds of its worker's time, and none of the processor's."""
+    time.sleep(4.0)
+    return exact.solve(problem, effort)
+
+
 def register() -> None:
     given = {
         "broken": _broken,
@@ -87,6 +93,7 @@ def register() -> None:
         "hungry": _hungry,
         "slow": _slow,
         "napping": _napping,
+        "dozing": _dozing,
     }
     for name, run in given.items():
         SOLVERS[name] = GivenSolver(name, "tests", "for tests", run=run)

@@ -1,4 +1,7 @@
-"""The proved optimum: the dual, a start, and the expanding core; a MIP on the core where too many states are alive."""
+"""The proved optimum: the dual, a start, and lists of all plans within reach; branch and bound where they are too many.
+
+A MIP on the core may find a better plan in between; what it says of the plan proves nothing here.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,11 @@ from allocator.knapsack.problem import (
     FloatArray,
     IntArray,
     Problem,
-    lagrangian_cost,
     masked_cost,
     thrift_signs,
 )
 from allocator.knapsack.reductions import Spread, fitting_options
-from allocator.solvers.baselines.local_search import improve, repair
+from allocator.solvers.exact.branching import branch_and_bound
 from allocator.solvers.exact.core import Expansion
 from allocator.solvers.exact.core_mip import solve_core
 from allocator.solvers.exact.expanding_core import expand_core
@@ -29,6 +31,8 @@ from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
 from allocator.solvers.exact.parts import PEAKS, solve_in_parts
 from allocator.solvers.exact.strategy import (
     DEFAULT,
+    PROOF,
+    Branches,
     Halves,
     Nodes,
     States,
@@ -38,10 +42,13 @@ from allocator.solvers.exact.strategy import (
     WithoutIdleSides,
 )
 from allocator.solvers.exact.ties import canonical_plan
+from allocator.solvers.narrowing import Narrowed, drowned, in_full, narrow, started
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible, relative_gap
 
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
+#: Rounding of a sum of doubles, relative to the sum.
+_SHARED_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +146,64 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline, str
     if np.isposinf(dual.bound):
         return infeasible(work)
     if not dual.multipliers.any():
-        plan = _thriftiest_of_the_cheapest(problem)
-        if problem.feasible(plan):
-            return found(problem, plan, dual.bound, work, canonical=True)
-    outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual, deadline), dual.bound, work)
+        free = _thriftiest_of_the_cheapest(problem)
+        if problem.feasible(free):
+            return found(problem, free, dual.bound, work, canonical=True)
+    plan = started(problem, dual, deadline) if problem.limits > 1 else dual.choice
+    known = Narrowed(problem, dual, plan)
+    if problem.limits > 1 or drowned(problem, dual, dual.choice):
+        known = narrow(known, deadline)
+    start = Outcome(Status.NO_SOLUTION, known.plan, known.dual.bound, work)
+    outcome = _settle(known.problem, known.dual, start, strategy, in_full(effort, known), deadline)
+    return with_shared(known, problem, outcome)
+
+
+def with_shared(known: Narrowed, problem: Problem, outcome: Outcome) -> Outcome:
+    """Turn an outcome of a narrowed problem into one of the problem.
+
+    Args:
+        known: The narrowed problem.
+        problem: What it was made of.
+        outcome: Of the narrowed problem.
+
+    Returns:
+        The same plan, with a bound on the problem's own costs.
+    """
+    if known.shared == 0.0 or not np.isfinite(outcome.bound):
+        return outcome
+    bound = outcome.bound + known.shared - _SHARED_ROUNDING * abs(known.shared)
+    if outcome.choice is not None:
+        objective = problem.objective(outcome.choice)
+        bound = objective if outcome.status is Status.OPTIMAL else min(bound, objective)
+    return replace(outcome, bound=bound)
+
+
+def prove(problem: Problem, dual: Dual, plan: IntArray | None, effort: Effort) -> Outcome:
+    """Say what is known of a plan without its solver's word, and look for a better one until it is proved.
+
+    Args:
+        problem: The problem.
+        dual: Its maximised dual.
+        plan: (U,) a plan that keeps every limit; None where a solver found none.
+        effort: Gap and time limit.
+
+    Returns:
+        Optimal or infeasible where that is proved here; else feasible with the bound that is.
+    """
+    if plan is not None and (problem.limits == 0 or dual.bound >= problem.objective(plan)):
+        return found(problem, plan, dual.bound)
+    if np.isposinf(dual.bound):
+        return infeasible()
+    start = Outcome(Status.NO_SOLUTION, plan, dual.bound)
+    if plan is not None:
+        start = found(problem, plan, dual.bound)
+    return _settle(problem, dual, start, PROOF, effort, Deadline(effort.time_limit_s))
+
+
+def _settle(
+    problem: Problem, dual: Dual, outcome: Outcome, strategy: Strategy, effort: Effort, deadline: Deadline
+) -> Outcome:
+    work = outcome.work
     for step in strategy.steps(problem.limits):
         effort.tell(problem, outcome.choice, outcome.bound)
         if _settled(problem, outcome, effort.gap) or deadline.passed():
@@ -150,28 +211,24 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline, str
         asked = replace(effort, time_limit_s=deadline.left_s())
         outcome = _stepped(problem, dual, outcome, step, asked, strategy)
     if outcome.work is work and outcome.choice is not None:  # no time for any of them
-        outcome = found(problem, outcome.choice, dual.bound, work)
+        outcome = found(problem, outcome.choice, outcome.bound, work)
     return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
 
 
 def _stepped(
     problem: Problem, dual: Dual, outcome: Outcome, step: Step, effort: Effort, strategy: Strategy
 ) -> Outcome:
+    plan = outcome.choice
     if isinstance(step, Halves):
-        return _extended(
-            problem, outcome, meet_in_the_middle(problem, dual, outcome.choice, effort, step.most_states)
-        )
+        return _extended(problem, outcome, meet_in_the_middle(problem, dual, plan, effort, step.most_states))
     if isinstance(step, States):
-        return _extended(
-            problem, outcome, expand_core(problem, dual, outcome.choice, effort, step.most_states)
-        )
+        return _extended(problem, outcome, expand_core(problem, dual, plan, effort, step.most_states))
     if isinstance(step, Nodes):
         if effort.time_limit_s is not None and effort.time_limit_s < _LEAST_FOR_NODES_S:
             return outcome
-        asked = replace(effort, node_limit=step.most_nodes)
-        return _with_bound(
-            problem, solve_core(problem, dual, outcome.choice, asked, outcome.work), outcome.bound
-        )
+        return _extended(problem, outcome, solve_core(problem, dual, plan, effort, step.most_nodes))
+    if isinstance(step, Branches):
+        return _extended(problem, outcome, branch_and_bound(problem, dual, plan, effort))
     if isinstance(step, WholeCosts):
         return _rounded_up(problem, outcome)
     sides = isinstance(step, WithoutIdleSides)
@@ -183,13 +240,6 @@ def _stepped(
         return solve(relaxed, asked, rest)
 
     return without_idle(problem, outcome, idle, run, canonical=sides)
-
-
-def _with_bound(problem: Problem, outcome: Outcome, bound: float) -> Outcome:
-    # What an earlier step proved still holds.
-    if outcome.status is not Status.FEASIBLE or outcome.choice is None or bound <= outcome.bound:
-        return outcome
-    return found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
 
 
 def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
@@ -243,12 +293,3 @@ def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
         kept = least <= least.min(axis=1, keepdims=True)
     first: IntArray = kept.argmax(axis=1)
     return first
-
-
-def _start(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None:
-    if problem.limits == 1:
-        return dual.choice
-    lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
-    reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
-    plan = repair(problem, dual.choice, reduced, deadline)
-    return improve(problem, plan, deadline) if problem.feasible(plan) else None

@@ -44,6 +44,11 @@ class Nodes:
 
 
 @dataclass(frozen=True)
+class Branches:
+    """Branch and bound until nothing is left."""
+
+
+@dataclass(frozen=True)
 class WholeCosts:
     """Round a bound up where costs are integers, which proves a plan but not that no other costs the same."""
 
@@ -58,7 +63,7 @@ class WithoutIdleLimits:
     """Solve without all limits that have no price; of equally good plans the thriftiest is then not known."""
 
 
-Step: TypeAlias = Halves | States | Nodes | WholeCosts | WithoutIdleSides | WithoutIdleLimits
+Step: TypeAlias = Halves | States | Nodes | Branches | WholeCosts | WithoutIdleSides | WithoutIdleLimits
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Strategy:
         WholeCosts(),
         Halves(20_000),
         States(3_000_000),
-        Nodes(),
+        Nodes(500),
+        Branches(),
     )
     several_limits: tuple[Step, ...] = (
         WithoutIdleSides(),
@@ -85,10 +91,7 @@ class Strategy:
         Halves(1_000_000),
         States(500),
         Nodes(500),
-        Halves(3_000_000),
-        States(50_000),
-        States(1_000_000),
-        Nodes(),
+        Branches(),
     )
 
     def steps(self, limits: int) -> tuple[Step, ...]:
@@ -116,3 +119,8 @@ class Strategy:
 
 
 DEFAULT = Strategy()
+#: For a plan that a MIP solver found.
+PROOF = Strategy(
+    one_limit=tuple(step for step in DEFAULT.one_limit if not isinstance(step, Nodes)),
+    several_limits=(WithoutIdleSides(), Halves(20_000), WithoutIdleLimits(), Branches()),
+)

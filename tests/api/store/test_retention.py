@@ -20,7 +20,7 @@ from api.store.jobs import (
     SUCCEEDED,
     StoredJob,
     add_job,
-    begin_job,
+    claim_job,
     end_job,
     job_counts,
     list_jobs,
@@ -43,7 +43,10 @@ def _job(store: Store, end: str | None = None, *, begun: bool = True) -> str:
     with store.writing() as connection:
         add_job(connection, job, b"asked")
     if begun:
-        begin_job(store, job.id, "r1")
+        beat(store, "r1")
+        claimed = claim_job(store, "r1")
+        assert claimed is not None
+        assert claimed.id == job.id
         tell(store, job.id, "r1", [{"objective": 1.0}, {"objective": 0.5}])
     if end is not None:
         with store.writing() as connection:
@@ -67,15 +70,16 @@ def _plans(store: Store) -> list[str]:
 
 
 def test_jobs_that_ended_are_forgotten_with_their_events(store: Store) -> None:
-    open_jobs = [_job(store, begun=False), _job(store)]
+    running = _job(store)
     for end in (SUCCEEDED, FAILED, CANCELLED):
         _job(store, end)
+    queued = _job(store, begun=False)
     assert forget_jobs(store, time.time() - DAY_S) == 0
     assert len(_known(store)) == 5
     assert forget_jobs(store, _later()) == 3
-    assert _known(store) == open_jobs[::-1]
+    assert _known(store) == [queued, running]
     assert job_counts(store) == {QUEUED: 1, RUNNING: 1}
-    assert len(told_since(store, open_jobs[1], 0)) == 2
+    assert len(told_since(store, running, 0)) == 2
     with store.reading() as connection:
         assert connection.execute(select(func.count()).select_from(job_events)).scalar() == 2
     assert forget_jobs(store, _later()) == 0

@@ -10,7 +10,7 @@ from threading import Timer
 import pytest
 
 from api.settings import Settings
-from api.store import StoreUnavailableError, database, open_store
+from api.store import StoreUnavailableError, open_store, sqlite
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_service_waits_for_another_that_starts(tmp_path: Path, writer: sqlite3
 def test_it_does_not_wait_for_ever(
     tmp_path: Path, writer: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_MS", 50)
+    monkeypatch.setattr(sqlite, "WRITE_WAIT_S", 0.05)
     assert writer.in_transaction
-    with pytest.raises(StoreUnavailableError, match="does not answer"):
+    with pytest.raises(StoreUnavailableError, match="is locked by another program"):
         open_store(Settings(data_dir=tmp_path))

@@ -1,4 +1,4 @@
-"""The fallback for cores with too many states, forced by narrowing what the expansion may keep."""
+"""The fallbacks for cores with too many states, forced by narrowing what the expansion may keep."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from allocator.contract.status import Status
 from allocator.solvers.exact import expanding_core
 from allocator.solvers.exact import search as exact
-from allocator.solvers.exact.strategy import Nodes, States, Strategy
+from allocator.solvers.exact.strategy import Branches, Nodes, States, Strategy
 from allocator.solvers.outcome import Effort
 from tests.allocator.problems import LIBRARY, brute_force, random_problem
 from tests.allocator.solvers.exact.test_early_stop import hard
 
-NARROW = Strategy((States(1), Nodes()), (States(1), Nodes()))
+NARROW = Strategy((States(1), Nodes(), Branches()), (States(1), Nodes(), Branches()))
 
 
 @pytest.fixture
