@@ -43,7 +43,7 @@ from allocator.solvers.exact.strategy import (
 )
 from allocator.solvers.exact.ties import canonical_plan
 from allocator.solvers.narrowing import Narrowed, drowned, in_full, narrow, started
-from allocator.solvers.outcome import Effort, Outcome, found, infeasible, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, found, infeasible, relative_gap
 
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
@@ -122,6 +122,13 @@ def solve_prepared(
 
 def _solve_fitting(problem: Problem, effort: Effort, deadline: Deadline, strategy: Strategy) -> Outcome:
     parts = connected_components(problem)
+    costs = np.abs(problem.cost[problem.available])
+    # Where one part has costs that drown those of others, only the whole is proved to the last digit.
+    drowning = costs.size and float(costs.max()) * PROOF_TOLERANCE > float(
+        costs[costs > 0].min(initial=np.inf)
+    )
+    if drowning:
+        return _solve_connected(problem, None, effort, deadline, strategy)
     if len(parts) > 1 or parts[0].problem is not problem:
 
         def run(part: Problem, asked: Effort) -> Outcome:
