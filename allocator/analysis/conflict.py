@@ -20,25 +20,30 @@ from allocator.contract.profile import Profile
 from allocator.contract.request import Request
 from allocator.contract.status import Status
 from allocator.knapsack.compile import compile_problem
+from allocator.knapsack.constraints import EFFECTIVE_BITS
 from allocator.knapsack.deadline import Deadline
+from allocator.knapsack.tables import combines_by_max, find_table
 from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import Effort
 
 _Item = tuple[str, str | int]
 
 
-def find_conflict(profile: Profile, request: Request, achievable: Mapping[str, Reach]) -> Conflict:
+def find_conflict(
+    profile: Profile, request: Request, achievable: Mapping[str, Reach], deadline: Deadline | None = None
+) -> Conflict:
     """Find what makes a request infeasible.
 
     Args:
         profile: The profile.
-        request: The infeasible request; its time limit holds for this search as well.
+        request: The infeasible request.
         achievable: What plans can reach of each of its budgets and limits.
+        deadline: When to stop; by default the request's time limit from now.
 
     Returns:
         The conflict.
     """
-    deadline = Deadline(request.time_limit_s)
+    deadline = Deadline(request.time_limit_s) if deadline is None else deadline
     together = list(_items(request))
     tried = 0
     while tried < len(together) and not deadline.passed():
@@ -47,6 +52,9 @@ def find_conflict(profile: Profile, request: Request, achievable: Mapping[str, R
             together = others
         else:
             tried += 1
+    achievable = {
+        name: _proved_peak(profile, request, name, reach, deadline) for name, reach in achievable.items()
+    }
     helpful = sorted(
         ((change, name) for name, reach in achievable.items() if (change := _change(reach)) is not None),
     )
@@ -76,16 +84,37 @@ def _only(request: Request, items: Sequence[_Item]) -> Request:
 
 
 def _infeasible(profile: Profile, request: Request, deadline: Deadline) -> bool:
+    return _status(profile, request, deadline) is Status.INFEASIBLE
+
+
+def _status(profile: Profile, request: Request, deadline: Deadline) -> Status:
     problem = compile_problem(profile, request).problem
     free = replace(problem, cost=np.zeros_like(problem.cost))
-    return exact.solve(free, Effort(time_limit_s=deadline.left_s())).status is Status.INFEASIBLE
+    return exact.solve(free, Effort(time_limit_s=deadline.left_s())).status
+
+
+def _proved_peak(profile: Profile, request: Request, name: str, reach: Reach, deadline: Deadline) -> Reach:
+    # What a peak has to be at least is a bound while there are sums; where all else can be kept with it, it is enough.
+    if reach.nearest_above is None or reach.bounds == () or deadline.passed():
+        return reach
+    table = find_table(profile, name) if name in request.budgets and name != EFFECTIVE_BITS else None
+    if table is None or not combines_by_max(table):
+        return reach
+    wider = request.model_copy(update={"budgets": {**request.budgets, name: reach.nearest_above}})
+    if _status(profile, wider, deadline) is not Status.OPTIMAL:
+        return reach
+    return reach.model_copy(update={"bounds": ()})
 
 
 def _change(reach: Reach) -> float | None:
-    # How far the amount has to give way, relative to what was asked; None where that alone does not help.
-    asked, enough = reach.limit, reach.least_with_others
-    if asked is None or (enough is not None and enough <= asked):
-        asked, enough = reach.at_least, reach.most_with_others
-    if asked is None or enough is None:
-        return None
-    return abs(enough - asked) / max(abs(asked), abs(enough))
+    # How far the amount has to give way, relative to what was asked; None where that alone is not known to help.
+    sides = (
+        (reach.limit, reach.nearest_above, "nearest_above"),
+        (reach.at_least, reach.nearest_below, "nearest_below"),
+    )
+    changes = [
+        abs(enough - asked) / (max(abs(asked), abs(enough)) or 1.0)
+        for asked, enough, name in sides
+        if asked is not None and enough is not None and name not in reach.bounds
+    ]
+    return min(changes, default=None)

@@ -105,24 +105,43 @@ def explain_request(
     """
     find_solver(request.solver)
     wanted = _wanted(profile, layers)
+    deadline = Deadline(request.time_limit_s)
     compiled = compile_problem(profile, request)
-    outcome, report = run_solver(compiled, request)
-    allocation = report_outcome(compiled, request, outcome, report)
-    baselines = {name: _baseline(compiled, request, name, allocation) for name in ("uniform", "greedy")}
+    outcome, report = run_solver(compiled, request, deadline=deadline)
+    allocation = report_outcome(compiled, request, outcome, report, deadline)
+    baselines, left_out = {}, list(allocation.left_out)
+    for name in ("uniform", "greedy"):
+        if deadline.passed():
+            left_out.append(f"baselines.{name}")
+        else:
+            baselines[name] = _baseline(compiled, _within(request, deadline), name, allocation)
     if outcome.choice is None:
         conflict = None
         if allocation.status is Status.INFEASIBLE:
-            conflict = find_conflict(profile, request, allocation.achievable)
-        return Explanation(allocation=allocation, baselines=baselines, conflict=conflict)
+            conflict = find_conflict(profile, request, allocation.achievable, deadline)
+        return Explanation(
+            allocation=allocation, baselines=baselines, conflict=conflict, left_out=tuple(left_out)
+        )
     upgrade, downgrade = _moves(compiled, outcome.choice)
+    reasons = _reasons(compiled, outcome.choice, wanted, deadline)
+    stability = None
+    if resamples and deadline.passed():
+        left_out.append("stability")
+    elif resamples:
+        stability = assess(compiled, _within(request, deadline), outcome.choice, resamples, seed, progress)
     return Explanation(
         allocation=allocation,
         next_upgrade=upgrade,
         next_downgrade=downgrade,
-        reasons=_reasons(compiled, outcome.choice, wanted, Deadline(request.time_limit_s)),
+        reasons=reasons,
         baselines=baselines,
-        stability=assess(compiled, request, outcome.choice, resamples, seed, progress) if resamples else None,
+        stability=stability,
+        left_out=tuple(left_out),
     )
+
+
+def _within(request: Request, deadline: Deadline) -> Request:
+    return request.model_copy(update={"time_limit_s": deadline.left_s()})
 
 
 def _wanted(profile: Profile, layers: Sequence[str]) -> list[int]:
@@ -189,7 +208,7 @@ def _reasons(
     compiled: Compiled, choice: IntArray, layers: Sequence[int], deadline: Deadline
 ) -> tuple[Reason, ...]:
     problem = compiled.problem
-    prices = maximise_dual(problem).multipliers
+    prices = maximise_dual(problem, deadline=deadline).multipliers
     lagrangian = lagrangian_cost(problem, prices)  # (U, O)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
     return tuple(_reason(compiled, choice, layer, reduced, deadline) for layer in layers)
@@ -247,6 +266,8 @@ def _option(
 def _forced(
     problem: Problem, choice: IntArray, unit: int, having: BoolArray, deadline: Deadline
 ) -> tuple[float, str]:
+    if deadline.passed():
+        return -np.inf, "open"
     available = problem.available.copy()
     available[unit] = having
     outcome = exact.solve(replace(problem, available=available), Effort(time_limit_s=deadline.left_s()))

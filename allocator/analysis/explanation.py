@@ -80,8 +80,9 @@ class Conflict(Strict):
     """Why no plan exists.
 
     Attributes:
-        relaxations: Budgets and limits that make a plan possible when they alone give way, with the amount that is just
-            enough; the smallest relative change first.
+        relaxations: Budgets and limits that make a plan possible when they alone give way to ``nearest_above`` or
+            ``nearest_below``, which is just enough; the smallest relative change first. Those where time ran out before
+            that was known are not among them.
         together: Budgets, limits, pins and lists that cannot all be kept, as pointers into the request; leaving out
             any one of them makes the others possible.
         minimal: Whether the last was proved before time ran out; else some of them may not be needed.
@@ -103,6 +104,7 @@ class Explanation(Strict):
         baselines: ``uniform`` and ``greedy`` within the same limits.
         conflict: For infeasible requests.
         stability: Where resamples were asked for.
+        left_out: Parts that the time limit left no time for, by name.
     """
 
     allocation: Allocation
@@ -112,3 +114,4 @@ class Explanation(Strict):
     baselines: dict[str, Baseline] = {}
     conflict: Conflict | None = None
     stability: Stability | None = None
+    left_out: tuple[str, ...] = ()

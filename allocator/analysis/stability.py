@@ -179,7 +179,7 @@ def _resample(
     resamples, seed = draws
     rng = np.random.default_rng(seed)
     units = np.arange(problem.units)
-    reduced = _reduced(compiled)
+    reduced = _reduced(compiled, deadline)
     choices: list[IntArray] = []
     losses: list[float] = []
     worths: list[FloatArray] = []
@@ -198,9 +198,9 @@ def _resample(
     return np.array(choices), np.array(losses), np.array(worths)
 
 
-def _reduced(compiled: Compiled) -> FloatArray:
+def _reduced(compiled: Compiled, deadline: Deadline) -> FloatArray:
     # Reduced costs, +inf where an option is not available.
-    prices = maximise_dual(compiled.problem).multipliers
+    prices = maximise_dual(compiled.problem, deadline=deadline).multipliers
     lagrangian = lagrangian_cost(compiled.problem, prices)
     reduced: FloatArray = lagrangian - lagrangian.min(axis=1, keepdims=True)
     return reduced

@@ -13,7 +13,7 @@ from allocator.answer.certificate import certify
 from allocator.answer.infeasible import achievable
 from allocator.answer.lexicographic import solve_in_order
 from allocator.bounds.dual import maximise_dual
-from allocator.contract.allocation import Allocation, Certificate, SolverReport, Usage
+from allocator.contract.allocation import Allocation, Certificate, Level, SolverReport, Usage
 from allocator.contract.errors import CertificateError
 from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.request import Request, RequestFields, make_request
@@ -21,10 +21,13 @@ from allocator.contract.status import Status
 from allocator.contract.versions import installed_version
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.constraints import Row
+from allocator.knapsack.deadline import Deadline
 from allocator.solvers import find_solver
+from allocator.solvers.exact.started import started
 from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
 
 _TIE_BREAK = "least spend, then layer order"
+_LATER_LEVELS = "The first objective is proved; `levels` says how far each of the others is."
 
 
 def solve(profile: ProfileSource, **fields: Unpack[RequestFields]) -> Allocation:
@@ -94,11 +97,15 @@ def solve_request(
         CertificateError: The solver's plan contradicts the tables.
     """
     find_solver(request.solver)
-    return solve_compiled(compile_problem(profile, request), request, progress)
+    deadline = Deadline(request.time_limit_s)
+    return solve_compiled(compile_problem(profile, request), request, progress, deadline)
 
 
 def solve_compiled(
-    compiled: Compiled, request: Request, progress: Callable[[Progress], None] | None = None
+    compiled: Compiled,
+    request: Request,
+    progress: Callable[[Progress], None] | None = None,
+    deadline: Deadline | None = None,
 ) -> Allocation:
     """Solve a compiled request.
 
@@ -106,6 +113,7 @@ def solve_compiled(
         compiled: What :func:`~allocator.knapsack.compile.compile_problem` made of the request.
         request: The request.
         progress: Told of better plans and bounds.
+        deadline: When the answer is due; by default the request's time limit from now.
 
     Returns:
         The allocation.
@@ -113,12 +121,16 @@ def solve_compiled(
     Raises:
         CertificateError: The solver's plan contradicts the tables.
     """
-    outcome, report = run_solver(compiled, request, progress)
-    return report_outcome(compiled, request, outcome, report)
+    deadline = Deadline(request.time_limit_s) if deadline is None else deadline
+    outcome, report = run_solver(compiled, request, progress, deadline)
+    return report_outcome(compiled, request, outcome, report, deadline)
 
 
 def run_solver(
-    compiled: Compiled, request: Request, progress: Callable[[Progress], None] | None = None
+    compiled: Compiled,
+    request: Request,
+    progress: Callable[[Progress], None] | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[Outcome, SolverReport]:
     """Let the solver that a request names work on it.
 
@@ -126,18 +138,32 @@ def run_solver(
         compiled: The compiled request.
         request: The request.
         progress: Told of better plans and bounds.
+        deadline: When the answer is due; by default the request's time limit from now.
 
     Returns:
         What the solver claims, and who it is.
     """
+    deadline = Deadline(request.time_limit_s) if deadline is None else deadline
     entry, why = find_solver(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
     tell = None if progress is None else watching(compiled, progress, start)
-    outcome = solve_in_order(compiled, entry.load(), Effort(request.gap, request.time_limit_s, progress=tell))
+    left_s = deadline.before(_reserve_s(request, deadline)).left_s()
+    run = entry.load()
+    if request.solver == "auto" and entry.name != "exact":
+        run = started(run)
+    outcome = solve_in_order(compiled, run, Effort(request.gap, left_s, progress=tell))
     seconds = time.perf_counter() - start
     return outcome, SolverReport(
         name=entry.name, why=why, version=entry.version(), seconds=seconds, work=dict(outcome.work)
     )
+
+
+def _reserve_s(request: Request, deadline: Deadline) -> float:
+    # Checking and naming a plan takes about as long as compiling the request did.
+    left_s = deadline.left_s()
+    if request.time_limit_s is None or left_s is None:
+        return 0.0
+    return min(max(request.time_limit_s - left_s, 0.0), 0.4 * request.time_limit_s)
 
 
 def watching(
@@ -165,7 +191,11 @@ def watching(
 
 
 def report_outcome(
-    compiled: Compiled, request: Request, outcome: Outcome, report: SolverReport
+    compiled: Compiled,
+    request: Request,
+    outcome: Outcome,
+    report: SolverReport,
+    deadline: Deadline | None = None,
 ) -> Allocation:
     """Turn a solver's outcome into a certified answer.
 
@@ -174,6 +204,7 @@ def report_outcome(
         request: The request.
         outcome: What the solver claims.
         report: Who claims it.
+        deadline: When the answer is due; by default what the solver left of the request's time limit.
 
     Returns:
         The allocation.
@@ -182,11 +213,14 @@ def report_outcome(
         CertificateError: The plan contradicts the tables, or does not cost what the solver proved.
     """
     profile, objective = compiled.profile, compiled.objectives[0]
+    if deadline is None:
+        deadline = Deadline(
+            None if request.time_limit_s is None else max(request.time_limit_s - report.seconds, 0.0)
+        )
     bound = objective.reported(outcome.bound) if np.isfinite(outcome.bound) else None
     frame = _Frame(outcome.status, objective.label, report, profile.digest(), installed_version("bitalloc"))
     if outcome.choice is None:
-        left_s = None if request.time_limit_s is None else max(request.time_limit_s - report.seconds, 1e-3)
-        reach = achievable(compiled, left_s) if outcome.status is Status.INFEASIBLE else {}
+        reach = achievable(compiled, deadline) if outcome.status is Status.INFEASIBLE else {}
         return frame.allocation(bound=bound, achievable=reach)
     assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
     certificate = certify(profile, request, assignment, fusions)
@@ -195,7 +229,10 @@ def report_outcome(
             f"solver {report.name!r} gave a plan that breaks the request: {'; '.join(certificate.violations)}"
         )
     _require_claim(compiled, outcome, report, certificate)
-    proved = certificate.objective if outcome.status is Status.OPTIMAL else bound
+    levels = _levels(compiled, outcome, certificate)
+    first = levels[0].status if levels else outcome.status
+    proved = certificate.objective if first is Status.OPTIMAL else bound
+    prices = _prices(compiled, outcome, deadline)
     labels = (goal.label for goal in compiled.objectives[1:])
     return frame.allocation(
         assignment=assignment,
@@ -204,24 +241,43 @@ def report_outcome(
         bound=proved,
         gap=None if proved is None else relative_gap(certificate.objective, proved),
         then=dict(zip(labels, certificate.objectives[1:], strict=True)),
+        levels=levels,
+        advice=_LATER_LEVELS if first is not outcome.status else outcome.status.advice(),
         tie_break=_TIE_BREAK if outcome.canonical else None,
-        usage=_usage(compiled, certificate, outcome),
+        usage={row.name: _use(compiled, row, certificate.used[row.name], prices) for row in compiled.rows},
         certificate=certificate,
+        left_out=("shadow_prices",) if prices is None and compiled.sides else (),
     )
+
+
+def _levels(compiled: Compiled, outcome: Outcome, certificate: Certificate) -> tuple[Level, ...]:
+    levels = []
+    for goal, (status, bound), objective in zip(
+        compiled.objectives, outcome.levels, certificate.objectives, strict=False
+    ):
+        reported = goal.reported(bound) if np.isfinite(bound) else None
+        proved = objective if status is Status.OPTIMAL else reported
+        gap = None if proved is None else relative_gap(objective, proved)
+        levels.append(Level(name=goal.label, status=status, objective=objective, bound=proved, gap=gap))
+    return tuple(levels)
 
 
 def _require_claim(
     compiled: Compiled, outcome: Outcome, report: SolverReport, certificate: Certificate
 ) -> None:
     # An optimal plan costs what the solver proved to be the least, or its proof was of another plan.
-    if outcome.status is not Status.OPTIMAL or outcome.choice is None:
+    if outcome.choice is None:
         return
-    claimed = compiled.objectives[0].reported(outcome.bound)
-    terms = np.abs(compiled.problem.cost[np.arange(compiled.problem.units), outcome.choice]).sum()
-    if abs(certificate.objective - claimed) > PROOF_TOLERANCE * max(float(terms), abs(claimed)):
-        raise CertificateError(
-            f"solver {report.name!r} proved an objective of {claimed!r}, but its plan has {certificate.objective!r}"
-        )
+    chosen = np.arange(compiled.problem.units), outcome.choice
+    for at, (status, bound) in enumerate(outcome.levels or ((outcome.status, outcome.bound),)):
+        if status is not Status.OPTIMAL:
+            return
+        claimed = compiled.objectives[at].reported(bound)
+        has, terms = certificate.objectives[at], np.abs(compiled.costs[at][chosen]).sum()
+        if abs(has - claimed) > PROOF_TOLERANCE * max(float(terms), abs(claimed)):
+            raise CertificateError(
+                f"solver {report.name!r} proved an objective of {claimed!r}, but its plan has {has!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -248,16 +304,22 @@ class _Frame:
         )
 
 
-def _usage(compiled: Compiled, certificate: Certificate, outcome: Outcome) -> dict[str, Usage]:
-    prices = maximise_dual(compiled.problem).multipliers if outcome.prices is None else outcome.prices
-    return {
-        row.name: _use(compiled, row, certificate.used[row.name], prices.tolist()) for row in compiled.rows
-    }
+def _prices(compiled: Compiled, outcome: Outcome, deadline: Deadline) -> list[float] | None:
+    # None where time ran out: other multipliers would give a bound, but no price.
+    if outcome.prices is not None:
+        prices: list[float] = outcome.prices.tolist()
+        return prices
+    if deadline.passed():
+        return None
+    dual = maximise_dual(compiled.problem, deadline=deadline)
+    return dual.multipliers.tolist() if dual.complete else None
 
 
-def _use(compiled: Compiled, row: Row, used: float, prices: list[float]) -> Usage:
+def _use(compiled: Compiled, row: Row, used: float, prices: list[float] | None) -> Usage:
     mine = [
-        price for price, (other, _) in zip(prices, compiled.sides, strict=True) if other.scope == row.scope
+        price
+        for price, (other, _) in zip(prices or (), compiled.sides, strict=prices is not None)
+        if other.scope == row.scope
     ]
     return Usage(
         used=used,

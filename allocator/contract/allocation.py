@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -25,7 +25,7 @@ class Usage(Strict):
         slack: Room left to the nearer side; never negative beyond the stated tolerance for non-integer tables.
         unit: Unit of the amounts.
         shadow_price: How much the objective would improve per unit that the binding side gives way, at the margin;
-            absent for peaks.
+            absent for peaks, and where time ran out.
     """
 
     used: float
@@ -61,6 +61,11 @@ class Reach(Strict):
         least_with_others: The least that a plan spends while it keeps everything else that was asked; absent where
             nothing else can be kept either.
         most_with_others: The most, likewise.
+        nearest_below: The largest amount below what was asked that a plan spends while it keeps everything else; absent
+            where there is none.
+        nearest_above: The smallest amount above what was asked, likewise.
+        bounds: Which of these amounts are only bounds, because time ran out: no plan that keeps everything else spends
+            less than a bound on a least amount, or more than one on a most; whether one spends as much is not known.
         limit: Most allowed, as asked; absent for demands.
         at_least: Least demanded, as asked; absent for budgets.
         unit: Unit of the amounts.
@@ -70,9 +75,32 @@ class Reach(Strict):
     most: float
     least_with_others: float | None = None
     most_with_others: float | None = None
+    nearest_below: float | None = None
+    nearest_above: float | None = None
+    bounds: tuple[
+        Literal["least_with_others", "most_with_others", "nearest_below", "nearest_above"], ...
+    ] = ()
     limit: float | None = None
     at_least: float | None = None
     unit: str = ""
+
+
+class Level(Strict):
+    """How far one objective of several was proved, among the plans that are best in all before it.
+
+    Attributes:
+        name: The objective.
+        status: ``optimal`` where proved, else ``feasible``.
+        objective: Of the plan.
+        bound: No such plan has a better one; absent where nothing is known.
+        gap: Distance between the two, relative to the larger.
+    """
+
+    name: str
+    status: Status
+    objective: float
+    bound: float | None = None
+    gap: Annotated[float, Field(ge=0, le=2)] | None = None
 
 
 class SolverReport(Strict):
@@ -106,10 +134,12 @@ class Allocation(Strict):
         bound: No plan within the limits has a better objective.
         gap: Distance between objective and bound, relative to the larger.
         then: Further objectives by name, each optimised among the plans that are best in all before it.
+        levels: With several objectives, how far each was proved; the status is ``optimal`` only where all are.
         tie_break: How the plan was chosen among equally good ones; absent where it was not.
         usage: Name of a budget or limit to what the plan spends of it.
         achievable: For infeasible requests: what each budget or limit would have to be.
         certificate: The independent check.
+        left_out: Parts of the answer that the time limit left no time for, by name.
         solver: Who solved it.
         profile_sha256: The profile that was planned for.
         version: Version of bitalloc.
@@ -124,10 +154,12 @@ class Allocation(Strict):
     bound: float | None = None
     gap: Annotated[float, Field(ge=0, le=2)] | None = None
     then: dict[str, float] = {}
+    levels: tuple[Level, ...] = ()
     tie_break: str | None = None
     usage: dict[str, Usage] = {}
     achievable: dict[str, Reach] = {}
     certificate: Certificate | None = None
+    left_out: tuple[str, ...] = ()
     solver: SolverReport
     profile_sha256: str
     version: str

@@ -57,7 +57,8 @@ class Request(Strict):
         forbid: Layer name or glob to formats it must not have.
         solver: Name of the solver.
         gap: Stop once the plan is proved within this relative distance of the optimum; 0 asks for the optimum.
-        time_limit_s: Stop after this time with the best plan so far and its gap.
+        time_limit_s: Answer within this time, with the best plan so far and its gap; parts of the answer that do not
+            fit in are left out by name.
     """
 
     objective: Goals | None = None

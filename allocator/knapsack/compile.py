@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,14 @@ from allocator.knapsack.constraints import Row, resolve_limits
 from allocator.knapsack.fused_sets import expand_fusions
 from allocator.knapsack.pins import allowed_options, require_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem
-from allocator.knapsack.tables import Objective, constant_of, find_table, resolve_objectives, values_of
+from allocator.knapsack.tables import (
+    Objective,
+    constant_of,
+    find_table,
+    is_maximised,
+    resolve_objectives,
+    values_of,
+)
 
 #: Integers below this are doubles, one by one.
 _LARGEST_SUM = 2.0**53
@@ -118,6 +125,7 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
         available=expanded.available,
         label=expanded.label,
         bits=np.array([item.weight_bits for item in profile.formats.values()]),
+        demand=np.array([sign < 0 and not _more_is_better(profile, row) for row, sign in sides], dtype=bool),
     )
     return Compiled(
         problem=problem,
@@ -165,6 +173,34 @@ def with_rows(compiled: Compiled, rows: Sequence[Row]) -> Compiled | None:
     return replace(
         compiled, problem=replace(compiled.problem, limit=limits), rows=tuple(rows), sides=tuple(sides)
     )
+
+
+def limits_of(compiled: Compiled, without: Row, but: Collection[float] = ()) -> tuple[FloatArray, FloatArray]:
+    """The limits that are left when one row gives way; another row over the same numbers stays.
+
+    Args:
+        compiled: The compiled request.
+        without: The row.
+        but: Sides of the row that stay all the same: 1 for its high amount, -1 for its low one.
+
+    Returns:
+        (R', U, O) spends and (R',) limits.
+    """
+    stay = [
+        replace(row, high=row.high if 1.0 in but else None, low=row.low if -1.0 in but else None)
+        if row is without
+        else row
+        for row in compiled.rows
+    ]
+    at = {(row.scope, sign): index for index, (row, sign) in enumerate(compiled.sides) if not row.peak}
+    kept = [(at[row.scope, sign], _side_limit(row, sign)) for row, sign in _sides(stay)]
+    kept += [
+        (index, float(compiled.problem.limit[index]))
+        for index, (row, _) in enumerate(compiled.sides)
+        if row.peak and row is not without
+    ]
+    indices = [index for index, _ in kept]
+    return compiled.problem.spend[indices], np.array([limit for _, limit in kept], dtype=float)
 
 
 def _require_exact_sums(profile: Profile, rows: Sequence[Row]) -> None:
@@ -225,6 +261,10 @@ def _side_limit(row: Row, sign: float) -> float:
     assert amount is not None
     limit = sign * (amount - row.constant) + row.tolerance(amount)
     return float(np.floor(limit)) if row.whole else limit
+
+
+def _more_is_better(profile: Profile, row: Row) -> bool:
+    return row.table is not None and is_maximised(find_table(profile, row.table))
 
 
 def _within_peaks(

@@ -15,6 +15,19 @@ class Deadline:
     def __init__(self, time_limit_s: float | None) -> None:
         self._end = None if time_limit_s is None else time.monotonic() + time_limit_s
 
+    def before(self, seconds: float) -> Deadline:
+        """A deadline for what others have to follow.
+
+        Args:
+            seconds: How long they take.
+
+        Returns:
+            An earlier deadline; the same where there is no limit.
+        """
+        earlier = Deadline(None)
+        earlier._end = None if self._end is None else self._end - seconds
+        return earlier
+
     def passed(self) -> bool:
         """Whether the time is up.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -31,6 +31,8 @@ class Problem:
         available: (U, O), whether a unit may take an option.
         label: (U, O), format that an option gives to all layers of its unit, -1 where they differ.
         bits: (F,), weight bits of each format; like the labels, only the uniform baseline looks at them.
+        demand: (R,), whether a limit is the least amount of a row with its sign turned, so that of equally good plans
+            the one that spends least of the row is the one with the largest sum; None where no limit is.
     """
 
     cost: FloatArray
@@ -39,6 +41,7 @@ class Problem:
     available: BoolArray
     label: IntArray
     bits: FloatArray
+    demand: BoolArray | None = None
 
     @property
     def units(self) -> int:
@@ -84,6 +87,35 @@ class Problem:
         """
         available = self.available[np.arange(self.units), choice].all()
         return bool(available and (self.used(choice) <= self.limit).all())
+
+
+def thrift_signs(problem: Problem) -> FloatArray:
+    """Which way less is spent of each limit.
+
+    Args:
+        problem: The problem.
+
+    Returns:
+        (R,) 1, or -1 for demands, whose sums fall as more is spent.
+    """
+    if problem.demand is None:
+        return np.ones(problem.limits)
+    signs: FloatArray = np.where(problem.demand, -1.0, 1.0)
+    return signs
+
+
+def with_limits(problem: Problem, kept: IntArray | BoolArray) -> Problem:
+    """The problem with some of its limits only.
+
+    Args:
+        problem: The problem.
+        kept: Indices of the limits to keep, or (R,) flags.
+
+    Returns:
+        The problem without the others.
+    """
+    demand = None if problem.demand is None else problem.demand[kept]
+    return replace(problem, spend=problem.spend[kept], limit=problem.limit[kept], demand=demand)
 
 
 def masked_cost(problem: Problem) -> FloatArray:

@@ -7,6 +7,8 @@ from importlib import import_module
 
 from allocator.contract.errors import Fault, InvalidInputError, require, unknown
 from allocator.contract.versions import installed_version
+from allocator.knapsack.bands import Bands
+from allocator.knapsack.components import connected_components
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import Problem
 from allocator.solvers.outcome import Effort, Outcome, Solver
@@ -54,10 +56,12 @@ class Entry:
         """
         if self.name != "auto":
             return self, None
-        if problem.limits <= MOST_LIMITS_IN_STATES:
-            count = "1 limit fits" if problem.limits == 1 else f"{problem.limits} limits fit"
+        carried = _most_carried(problem)
+        apart = "" if carried == problem.limits else f" of {problem.limits}, taken apart,"
+        if carried <= MOST_LIMITS_IN_STATES:
+            count = f"1 limit{apart} fits" if carried == 1 else f"{carried} limits{apart} fit"
             return SOLVERS["exact"], f"exact: {count} into the states of the expanding core"
-        why = f"highs: {problem.limits} limits are too many for the expanding core, which takes {MOST_LIMITS_IN_STATES}"
+        why = f"highs: {carried} limits{apart} are too many for the expanding core, which takes {MOST_LIMITS_IN_STATES}"
         return SOLVERS["highs"], why
 
     def version(self) -> str:
@@ -67,6 +71,13 @@ class Entry:
             The version, or ``"unknown"`` when running from a tree that is not installed.
         """
         return installed_version(self.distribution)
+
+
+def _most_carried(problem: Problem) -> int:
+    # What has nothing in common is solved apart, and the two sides of a band are one sum.
+    if problem.limits <= MOST_LIMITS_IN_STATES:
+        return problem.limits
+    return max(Bands.of(part.problem).upper.size for part in connected_components(problem))
 
 
 #: Limits that the expanding core carries in its states; with more of them too few states are alike.

@@ -91,6 +91,7 @@ class Outcome:
         work: Counts of what was done (dual evaluations, states, nodes).
         canonical: Whether ties were broken by least spend, then layer order.
         prices: (R,) multipliers that maximise the Lagrangian dual, where the solver found them.
+        levels: With several objectives, the claim and the bound for each.
     """
 
     status: Status
@@ -99,6 +100,7 @@ class Outcome:
     work: Mapping[str, int] = field(default_factory=dict)
     canonical: bool = False
     prices: FloatArray | None = None
+    levels: tuple[tuple[Status, float], ...] = ()
 
 
 class Solver(Protocol):

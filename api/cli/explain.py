@@ -97,6 +97,8 @@ def _show(why: Explanation, console: Console) -> None:
             console.print(Text(f"{title}: {_moved(move, why.allocation.objective_name)}"))
     for name, baseline in why.baselines.items():
         console.print(Text(f"{name}: {_compared(baseline)}"))
+    if why.left_out:
+        console.print(Text(f"no time was left for: {', '.join(why.left_out)}"))
     if why.conflict is not None:
         console.print(Text(f"cannot all be kept: {', '.join(why.conflict.together)}"))
         for name, reach in why.conflict.relaxations.items():
@@ -121,10 +123,13 @@ def _compared(baseline: Baseline) -> str:
 
 
 def _relaxed(name: str, reach: Reach) -> str:
-    least, most = reach.least_with_others, reach.most_with_others
-    if reach.limit is not None and least is not None and least > reach.limit:
-        return f"{name} of at most {number(least)} {reach.unit}".rstrip()
-    return f"{name} of at least {number(most or 0.0)} {reach.unit}".rstrip()
+    above, below = reach.nearest_above, reach.nearest_below
+    ways = []
+    if reach.limit is not None and above is not None and "nearest_above" not in reach.bounds:
+        ways.append(f"at most {number(above)} {reach.unit}".rstrip())
+    if reach.at_least is not None and below is not None and "nearest_below" not in reach.bounds:
+        ways.append(f"at least {number(below)} {reach.unit}".rstrip())
+    return f"{name} of {' or '.join(ways)}"
 
 
 def _alternatives(reason: Reason, objective: str) -> Table:

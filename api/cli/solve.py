@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator import Allocation, Profile, Reach, Request, Usage, export_mps, load_profile, solve_request
+from allocator.contract.allocation import Level
 from allocator.contract.errors import require
+from allocator.contract.status import Status
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -124,8 +126,11 @@ def show(allocation: Allocation, console: Console) -> None:
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
         console.print(Text(f"{name}: {_against(usage, number(usage.used), 'of', 'at least')}{price}"))
+    levels = {level.name: level for level in allocation.levels}
     for name, value in allocation.then.items():
-        console.print(Text(f"then {name} = {value:.6g}"))
+        console.print(Text(f"then {name} = {value:.6g}{_unproved(levels.get(name))}"))
+    if allocation.left_out:
+        console.print(Text(f"no time was left for: {', '.join(allocation.left_out)}"))
     if allocation.fusions:
         console.print(Text(f"fused: {', '.join(allocation.fusions)}"))
     console.print(_layers(allocation.assignment))
@@ -151,6 +156,12 @@ def _in_unit(amount: float, unit: str) -> str:
     return f"{number(amount)} {unit}".rstrip()
 
 
+def _unproved(level: Level | None) -> str:
+    if level is None or level.status is Status.OPTIMAL:
+        return ""
+    return ", not proved" + ("" if level.gap is None else f", at most {level.gap:.2%} from the best")
+
+
 def _against(asked: Usage | Reach, used: str, most: str, least: str) -> str:
     parts = [used]
     if asked.at_least is not None:
@@ -166,7 +177,19 @@ def _reach(name: str, reach: Reach, *, alone: bool) -> str:
     if reach.least_with_others is not None and reach.most_with_others is not None and not alone:
         span = f"{number(reach.least_with_others)} to {_in_unit(reach.most_with_others, reach.unit)}"
         text += f"; with all else kept: {span}"
+        text += " at the widest, for time ran out" if reach.bounds else ""
+    near = [reach.nearest_below, reach.nearest_above]
+    if _within(reach) and (known := [number(amount) for amount in near if amount is not None]):
+        text += f"; the nearest that can be reached: {' and '.join(known)}"
     return text
+
+
+def _within(reach: Reach) -> bool:
+    # Whether the span holds what was asked for, so that it explains nothing.
+    low, high = reach.least_with_others, reach.most_with_others
+    if low is None or high is None:
+        return False
+    return (reach.limit is None or low <= reach.limit) and (reach.at_least is None or high >= reach.at_least)
 
 
 def _layers(assignment: Mapping[str, str]) -> Table:

@@ -34,7 +34,7 @@ class Best:
 
 
 def brute_force(problem: Problem) -> Best | None:
-    """Try every plan; of equally cheap ones the least spend, then the first in order, wins."""
+    """Try every plan; of equally cheap ones the least spend (of a demand too), then the first in order, wins."""
     options = [np.flatnonzero(row).tolist() for row in problem.available]
     plans = [np.array(plan) for plan in product(*options)]
     ranked = [
@@ -48,8 +48,9 @@ def brute_force(problem: Problem) -> Best | None:
     terms = problem.cost[np.arange(problem.units), list(cheapest.choice)]
     kept = [best for best in ranked if best.objective <= cheapest.objective + 1e-12 * np.abs(terms).sum()]
     for row in range(problem.limits):
-        least = min(best.used[row] for best in kept)
-        kept = [best for best in kept if best.used[row] <= least + 1e-9]
+        sign = -1.0 if problem.demand is not None and problem.demand[row] else 1.0
+        least = min(sign * best.used[row] for best in kept)
+        kept = [best for best in kept if sign * best.used[row] <= least + 1e-9]
     return min(kept, key=lambda best: best.choice)
 
 

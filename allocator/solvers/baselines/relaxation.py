@@ -8,7 +8,7 @@ comes with the plan, whether or not the law holds; the continuous value is what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from allocator.bounds.dual import Dual, maximise_dual
 from allocator.bounds.rate_law import RateLaw, fit_law
 from allocator.bounds.water_filling import bits_at_price, fill_water
 from allocator.contract.status import Status
+from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, IntArray, Problem, lagrangian_cost
 from allocator.solvers.baselines.local_search import improve, repair
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
@@ -48,21 +49,22 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
     Args:
         problem: The problem.
-        effort: Ignored; there is nothing to trade for time.
+        effort: When time is up, the plan is what it is by then.
 
     Returns:
         A plan with the Lagrangian bound, so that its distance to the optimum is known.
     """
-    del effort
-    dual = maximise_dual(problem)
+    deadline = Deadline(effort.time_limit_s)
+    dual = maximise_dual(problem, deadline=deadline)
+    prices = dual.multipliers if dual.complete else None
     work = {"dual_evaluations": dual.evaluations}
     if np.isposinf(dual.bound):
         return infeasible(work)
     law = fit_law(problem)
-    choice = _rounded(problem, dual, law, relax(problem, dual, law).bits)
+    choice = _rounded(problem, dual, law, relax(problem, dual, law).bits, deadline)
     if not problem.feasible(choice):
-        return Outcome(Status.NO_SOLUTION, None, dual.bound, work)
-    return found(problem, improve(problem, choice), dual.bound, work)
+        return Outcome(Status.NO_SOLUTION, None, dual.bound, work, prices=prices)
+    return replace(found(problem, improve(problem, choice, deadline), dual.bound, work), prices=prices)
 
 
 def relax(problem: Problem, dual: Dual, law: RateLaw) -> Relaxation:
@@ -124,7 +126,7 @@ def _filled(problem: Problem, law: RateLaw, spend: FloatArray) -> tuple[FloatArr
     return bits, np.array([water.price])
 
 
-def _rounded(problem: Problem, dual: Dual, law: RateLaw, bits: FloatArray) -> IntArray:
+def _rounded(problem: Problem, dual: Dual, law: RateLaw, bits: FloatArray, deadline: Deadline) -> IntArray:
     # Each unit stands between two options. Those whose step up saves most for what it spends take it, as many as fit;
     # what one threshold cannot settle is repaired here and improved afterwards.
     lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, O)
@@ -139,7 +141,7 @@ def _rounded(problem: Problem, dual: Dual, law: RateLaw, bits: FloatArray) -> In
             last = middle
         else:
             first = middle + 1
-    return repair(problem, np.where(worth > thresholds[first], above, below), reduced)
+    return repair(problem, np.where(worth > thresholds[first], above, below), reduced, deadline)
 
 
 def _neighbours(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.status import Status
+from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import IntArray, Problem
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible
 
@@ -17,20 +20,21 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
     Args:
         problem: The problem.
-        effort: Ignored; there is nothing to search.
+        effort: When time is up, the bound is what is known by then.
 
     Returns:
         A plan with the Lagrangian bound, so that its distance to the optimum is known.
     """
-    del effort
-    dual = maximise_dual(problem)
+    dual = maximise_dual(problem, deadline=Deadline(effort.time_limit_s))
     if np.isposinf(dual.bound):
         return infeasible({"dual_evaluations": dual.evaluations})
+    prices = dual.multipliers if dual.complete else None
     plans = [uniform_plan(problem, column) for column in range(problem.bits.size)]
     fitting = [plan for plan in plans if problem.feasible(plan)]
     if not fitting:
-        return Outcome(Status.NO_SOLUTION, None, dual.bound)
-    return found(problem, min(fitting, key=problem.objective), dual.bound, {"formats_that_fit": len(fitting)})
+        return Outcome(Status.NO_SOLUTION, None, dual.bound, prices=prices)
+    best = min(fitting, key=problem.objective)
+    return replace(found(problem, best, dual.bound, {"formats_that_fit": len(fitting)}), prices=prices)
 
 
 def uniform_plan(problem: Problem, column: int) -> IntArray:

@@ -15,7 +15,15 @@ import numpy as np
 
 from allocator.bounds.dual import Dual
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import FloatArray, IntArray, Problem, ascending, lagrangian_cost, least
+from allocator.knapsack.problem import (
+    FloatArray,
+    IntArray,
+    Problem,
+    ascending,
+    lagrangian_cost,
+    least,
+    thrift_signs,
+)
 from allocator.solvers.outcome import Rounding
 
 #: Equally cheap and thrifty plans of one batch that are compared in the order of layers.
@@ -152,8 +160,9 @@ class Core:
         if rivals.size == 0:
             return
         rivals = rivals[cost[rivals] <= cost[rivals].min() + self.rounding.cost]
+        signs = thrift_signs(self.problem)
         for row in range(self.problem.limits):  # of equally cheap plans the thriftiest, limit by limit
-            amounts = spend[rivals, row]
+            amounts = signs[row] * spend[rivals, row]
             rivals = rivals[amounts <= amounts.min() + self.rounding.spend[row]]
         for index in rivals[:_MOST_RIVALS].tolist():
             self._take(plan_of(index))
@@ -173,7 +182,9 @@ class Core:
 
     def _earlier(self, plan: IntArray) -> bool:
         assert self.choice is not None
-        used = zip(self.problem.used(plan), self.problem.used(self.choice), self.rounding.spend, strict=True)
+        signs = thrift_signs(self.problem)
+        mine, theirs = signs * self.problem.used(plan), signs * self.problem.used(self.choice)
+        used = zip(mine, theirs, self.rounding.spend, strict=True)
         for mine, theirs, rounding in used:
             if abs(mine - theirs) > rounding:
                 return bool(mine < theirs)

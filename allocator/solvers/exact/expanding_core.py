@@ -78,6 +78,8 @@ class _Pass:
         self.spend_step, self.cost_step = core.steps(size)  # (R, K, F), (K, F)
         self.reduced = np.where(core.reduced[order] < core.excess, core.reduced[order], np.inf)  # (K, F)
         self.first_excess = core.excess
+        # Sums of integers are often equal, and then the dearer of two states leads to no optimal plan.
+        self.whole = bool((self.spend_step == np.rint(self.spend_step)).all())
 
     @cached_property
     def completion(self) -> Completion:
@@ -117,6 +119,8 @@ class _Pass:
         kept = (reduced + core.floor[position + 1] < core.excess).nonzero()[0]
         if core.problem.limits == 1:
             kept = kept[_undominated(spend[kept, 0], cost[kept])]
+        elif self.whole and kept.size > _FEW:
+            kept = kept[_not_dearer(spend[kept], cost[kept], core.rounding.cost)]
         if kept.size > _FEW:
             alive, bound = self.completion.alive(
                 position + 1, spend[kept] - core.slack, reduced[kept], core.excess
@@ -143,3 +147,15 @@ def _undominated(spend: FloatArray, cost: FloatArray) -> IntArray:
     sorted_cost = cost[order]
     before = np.concatenate([[np.inf], np.minimum.accumulate(sorted_cost)[:-1]]) if cost.size else sorted_cost
     return order[sorted_cost < before]
+
+
+def _not_dearer(spend: FloatArray, cost: FloatArray, rounding: float) -> IntArray:
+    # Leaves out states that cost more than another one with the same sums; those that cost the same stay, for ties.
+    key = spend @ np.sqrt(
+        np.arange(2.0, 2 + spend.shape[1])
+    )  # of equal sums equal, to find them side by side
+    order = np.lexsort((cost, key))
+    sums = spend[order]
+    first = np.append(True, (sums[1:] != sums[:-1]).any(axis=1))[: order.size]
+    cheapest = cost[order][np.maximum.accumulate(np.where(first, np.arange(order.size), 0))]
+    return np.sort(order[cost[order] <= cheapest + rounding])

@@ -32,6 +32,8 @@ from allocator.solvers.outcome import Effort
 _FIRST_MOVES, _GROWTH = 30, 1.25
 #: Most pairs of half plans to compare, as a multiple of the most states.
 _PAIRS_PER_STATE = 25
+#: Pairs between two looks at the clock.
+_PAIRS_AT_ONCE = 100_000
 #: Looking for the partner of a half plan takes as long as listing so many.
 _LISTED_PER_PARTNER = 4
 
@@ -83,6 +85,7 @@ class _Halves:
         self.core = core
         self.reach = reach
         self.most_states = most_states
+        self.deadline = deadline
         self.pace = Pace(deadline)
         self.units = int(np.searchsorted(core.floor, reach, side="right"))
         self.moves = Moves.within(core, self.units, reach)
@@ -106,10 +109,14 @@ class _Halves:
         partners = Partners(left.spend, right.spend, core.slack + core.rounding.spend, window)
         if partners.pairs > _PAIRS_PER_STATE * self.most_states:
             return False
+        pace = Pace(self.deadline)  # a pair takes longer than a half plan
         for of_left, of_right in partners.batches():
-            if not self.pace.allows(of_left.size):
-                return False
-            self._compare(left, right, of_left, of_right)
+            for first in range(0, of_left.size, _PAIRS_AT_ONCE):
+                some = slice(first, min(first + _PAIRS_AT_ONCE, of_left.size))
+                if not pace.allows(some.stop - first):
+                    return False
+                self._compare(left, right, of_left[some], of_right[some])
+                pace.took(some.stop - first)
         return True
 
     def _listed(self, positions: Sequence[int]) -> HalfPlans | None:

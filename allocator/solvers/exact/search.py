@@ -5,57 +5,46 @@ A MIP on the core may find a better plan in between; what it says of the plan pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from allocator.bounds.dual import Dual, maximise_dual
 from allocator.bounds.hull import Hull, build_hull
 from allocator.contract.status import Status
+from allocator.knapsack.components import connected_components
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import FloatArray, IntArray, Problem, masked_cost
+from allocator.knapsack.problem import (
+    FloatArray,
+    IntArray,
+    Problem,
+    masked_cost,
+    thrift_signs,
+)
 from allocator.knapsack.reductions import Spread, fitting_options
 from allocator.solvers.exact.branching import branch_and_bound
 from allocator.solvers.exact.core import Expansion
 from allocator.solvers.exact.core_mip import solve_core
 from allocator.solvers.exact.expanding_core import expand_core
+from allocator.solvers.exact.idle_limits import idle_sides, without_idle
 from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
+from allocator.solvers.exact.parts import PEAKS, solve_in_parts
+from allocator.solvers.exact.strategy import (
+    DEFAULT,
+    PROOF,
+    Branches,
+    Halves,
+    Nodes,
+    States,
+    Step,
+    Strategy,
+    WholeCosts,
+    WithoutIdleSides,
+)
 from allocator.solvers.exact.ties import canonical_plan
 from allocator.solvers.narrowing import Narrowed, drowned, in_full, narrow, started
-from allocator.solvers.outcome import Effort, Outcome, found, infeasible, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, found, infeasible, relative_gap
 
-#: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
-#: expanding core that keep so many, MIPs on the core with so many nodes, branch and bound with so many, and rounding a
-#: bound up where costs are integers, which proves a plan but not that no other costs the same. Mostly few plans are
-#: within reach of the bound. Where they are too many, dominance keeps the states few under one limit; under several a
-#: MIP finds a better plan, and branching proves it.
-_Steps: TypeAlias = tuple[tuple[str, int | None], ...]
-_ONE_LIMIT: _Steps = (
-    ("halves", 2_000),
-    ("states", 3_000),
-    ("integers", None),
-    ("halves", 20_000),
-    ("states", 3_000_000),
-    ("nodes", 500),
-    ("branches", None),
-)
-_SEVERAL_LIMITS: _Steps = (
-    ("halves", 1_000_000),
-    ("states", 500),
-    ("nodes", 500),
-    ("branches", None),
-)
-#: The same for a plan that a solver of MIPs found.
-_PROOF_UNDER_ONE_LIMIT: _Steps = tuple(step for step in _ONE_LIMIT if step[0] != "nodes")
-_PROOF_UNDER_SEVERAL: _Steps = (("halves", 20_000), ("branches", None))
-_SEARCHES: dict[str, Callable[..., Expansion]] = {
-    "states": expand_core,
-    "halves": meet_in_the_middle,
-    "nodes": solve_core,
-    "branches": branch_and_bound,
-}
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
 #: Rounding of a sum of doubles, relative to the sum.
@@ -89,26 +78,30 @@ def prepare(problem: Problem) -> Prepared:
     return Prepared(problem, build_hull(problem) if problem.limits == 1 else None, Spread.of(problem))
 
 
-def solve(problem: Problem, effort: Effort) -> Outcome:
+def solve(problem: Problem, effort: Effort, strategy: Strategy = DEFAULT) -> Outcome:
     """Find the cheapest plan and prove it.
 
     Args:
         problem: The problem.
         effort: Gap and time limit.
+        strategy: The steps to take.
 
     Returns:
         Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
     """
-    return solve_prepared(Prepared(problem, None, None), problem.limit, effort)
+    return solve_prepared(Prepared(problem, None, None), problem.limit, effort, strategy)
 
 
-def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Outcome:
+def solve_prepared(
+    prepared: Prepared, limit: FloatArray, effort: Effort, strategy: Strategy = DEFAULT
+) -> Outcome:
     """Find the cheapest plan within given limits and prove it.
 
     Args:
         prepared: From :func:`prepare`.
         limit: (R,) limits.
         effort: Gap and time limit.
+        strategy: The steps to take.
 
     Returns:
         Optimal or infeasible; feasible with its bound when time or the requested gap ended the search.
@@ -122,25 +115,53 @@ def solve_prepared(prepared: Prepared, limit: FloatArray, effort: Effort) -> Out
             return infeasible({"dual_evaluations": 0})
         whole = np.array_equal(fitting, problem.available)
         problem = replace(problem, available=fitting)
-    dual = maximise_dual(problem, prepared.hull if whole else None, deadline)
-    return replace(_solve(problem, dual, effort, deadline), prices=dual.multipliers)
+    if problem.limits == 1:
+        return _solve_connected(problem, prepared.hull if whole else None, effort, deadline, strategy)
+    return _solve_fitting(problem, effort, deadline, strategy)
 
 
-def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> Outcome:
+def _solve_fitting(problem: Problem, effort: Effort, deadline: Deadline, strategy: Strategy) -> Outcome:
+    parts = connected_components(problem)
+    costs = np.abs(problem.cost[problem.available])
+    # Where one part has costs that drown those of others, only the whole is proved to the last digit.
+    drowning = costs.size and float(costs.max()) * PROOF_TOLERANCE > float(
+        costs[costs > 0].min(initial=np.inf)
+    )
+    if drowning:
+        return _solve_connected(problem, None, effort, deadline, strategy)
+    if len(parts) > 1 or parts[0].problem is not problem:
+
+        def run(part: Problem, asked: Effort) -> Outcome:
+            return _solve_connected(part, None, asked, Deadline(asked.time_limit_s), strategy)
+
+        outcome = solve_in_parts(problem, parts, run, effort, deadline)
+        if outcome is not None:
+            return outcome
+    return _solve_connected(problem, None, effort, deadline, strategy)
+
+
+def _solve_connected(
+    problem: Problem, hull: Hull | None, effort: Effort, deadline: Deadline, strategy: Strategy
+) -> Outcome:
+    dual = maximise_dual(problem, hull, deadline)
+    outcome = _solve(problem, dual, effort, deadline, strategy)
+    return replace(outcome, prices=dual.multipliers if dual.complete else None)
+
+
+def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline, strategy: Strategy) -> Outcome:
     work = {"dual_evaluations": dual.evaluations}
     if np.isposinf(dual.bound):
         return infeasible(work)
     if not dual.multipliers.any():
-        plan = _thriftiest_of_the_cheapest(problem)
-        if problem.feasible(plan):
-            return found(problem, plan, dual.bound, work, canonical=True)
+        free = _thriftiest_of_the_cheapest(problem)
+        if problem.feasible(free):
+            return found(problem, free, dual.bound, work, canonical=True)
     plan = started(problem, dual, deadline) if problem.limits > 1 else dual.choice
     known = Narrowed(problem, dual, plan)
     if problem.limits > 1 or drowned(problem, dual, dual.choice):
         known = narrow(known, deadline)
-    steps = _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS
     start = Outcome(Status.NO_SOLUTION, known.plan, known.dual.bound, work)
-    outcome = _settle(known.problem, known.dual, start, steps, in_full(effort, known), deadline)
+    outcome = _settle(known.problem, known.dual, start, strategy, in_full(effort, known), deadline)
     return with_shared(known, problem, outcome)
 
 
@@ -180,36 +201,57 @@ def prove(problem: Problem, dual: Dual, plan: IntArray | None, effort: Effort) -
         return found(problem, plan, dual.bound)
     if np.isposinf(dual.bound):
         return infeasible()
-    steps = _PROOF_UNDER_ONE_LIMIT if problem.limits == 1 else _PROOF_UNDER_SEVERAL
     start = Outcome(Status.NO_SOLUTION, plan, dual.bound)
     if plan is not None:
         start = found(problem, plan, dual.bound)
-    return _settle(problem, dual, start, steps, effort, Deadline(effort.time_limit_s))
+    return _settle(problem, dual, start, PROOF, effort, Deadline(effort.time_limit_s))
 
 
 def _settle(
-    problem: Problem, dual: Dual, outcome: Outcome, steps: _Steps, effort: Effort, deadline: Deadline
+    problem: Problem, dual: Dual, outcome: Outcome, strategy: Strategy, effort: Effort, deadline: Deadline
 ) -> Outcome:
     work = outcome.work
-    for kind, size in steps:
+    for step in strategy.steps(problem.limits):
         effort.tell(problem, outcome.choice, outcome.bound)
         if _settled(problem, outcome, effort.gap) or deadline.passed():
             break
         asked = replace(effort, time_limit_s=deadline.left_s())
-        if kind == "integers":
-            outcome = _rounded_up(problem, outcome)
-            continue
-        if kind == "nodes" and asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
-            break
-        outcome = _extended(problem, outcome, _SEARCHES[kind](problem, dual, outcome.choice, asked, size))
+        outcome = _stepped(problem, dual, outcome, step, asked, strategy)
     if outcome.work is work and outcome.choice is not None:  # no time for any of them
         outcome = found(problem, outcome.choice, outcome.bound, work)
     return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
 
 
+def _stepped(
+    problem: Problem, dual: Dual, outcome: Outcome, step: Step, effort: Effort, strategy: Strategy
+) -> Outcome:
+    plan = outcome.choice
+    if isinstance(step, Halves):
+        return _extended(problem, outcome, meet_in_the_middle(problem, dual, plan, effort, step.most_states))
+    if isinstance(step, States):
+        return _extended(problem, outcome, expand_core(problem, dual, plan, effort, step.most_states))
+    if isinstance(step, Nodes):
+        if effort.time_limit_s is not None and effort.time_limit_s < _LEAST_FOR_NODES_S:
+            return outcome
+        return _extended(problem, outcome, solve_core(problem, dual, plan, effort, step.most_nodes))
+    if isinstance(step, Branches):
+        return _extended(problem, outcome, branch_and_bound(problem, dual, plan, effort))
+    if isinstance(step, WholeCosts):
+        return _rounded_up(problem, outcome)
+    sides = isinstance(step, WithoutIdleSides)
+    idle = idle_sides(problem, dual) if sides else dual.multipliers == 0
+    deadline, rest = Deadline(effort.time_limit_s), strategy.after(step)
+
+    def run(relaxed: Problem) -> Outcome:
+        asked = replace(effort, time_limit_s=deadline.left_s(), progress=None)
+        return solve(relaxed, asked, rest)
+
+    return without_idle(problem, outcome, idle, run, canonical=sides)
+
+
 def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
     work = {name: before.work.get(name, 0) + count for name, count in found_more.work.items()}
-    for peak in ("peak_states", "core_units", "half_units"):
+    for peak in PEAKS:
         if peak in work:
             work[peak] = max(before.work.get(peak, 0), found_more.work[peak])
     work = {**before.work, **work}
@@ -253,7 +295,7 @@ def _break_ties(problem: Problem, dual: Dual, outcome: Outcome, deadline: Deadli
 
 def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
     kept = problem.available & (masked_cost(problem) <= masked_cost(problem).min(axis=1, keepdims=True))
-    for spend in problem.spend:
+    for spend in problem.spend * thrift_signs(problem)[:, None, None]:
         least = np.where(kept, spend, np.inf)
         kept = least <= least.min(axis=1, keepdims=True)
     first: IntArray = kept.argmax(axis=1)

@@ -1,6 +1,7 @@
 """Of several optimal plans under one limit, the one that everybody gets: least spend, then layer order.
 
-Among plans that cost the same (to the rounding of a sum of doubles), the one that spends least counts; among those,
+Among plans that cost the same (to the rounding of a sum of doubles), the one that spends least counts (under a demand:
+the one that is nearest to what is demanded); among those,
 the first unit takes the earliest option it can have, then the second, and so on. A dynamic program over the units
 that an optimal plan may move, from the last to the first, tells which endings exist; a walk from the first unit then
 takes the earliest option that some ending completes. (Under several limits the expanding core merges no states, sees
@@ -16,7 +17,14 @@ import numpy as np
 
 from allocator.bounds.dual import Dual
 from allocator.knapsack.deadline import NEVER, Deadline
-from allocator.knapsack.problem import FloatArray, IntArray, Problem, lagrangian_cost
+from allocator.knapsack.problem import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Problem,
+    lagrangian_cost,
+    thrift_signs,
+)
 from allocator.solvers.exact.completion_bound import Completion
 from allocator.solvers.outcome import Rounding
 
@@ -60,6 +68,7 @@ class _Movable:
     target: float  # cost of an optimal plan relative to the base
     excess: float  # of an optimal plan over the bound
     rounding: Rounding
+    demand: bool  # whether the thriftiest plan is the one with the largest sum
 
     @classmethod
     def of(cls, problem: Problem, dual: Dual, choice: IntArray) -> _Movable:
@@ -85,6 +94,7 @@ class _Movable:
             target=objective - problem.objective(base) + rounding.cost,
             excess=excess,
             rounding=rounding,
+            demand=bool(thrift_signs(problem)[0] < 0),
         )
 
     @cached_property
@@ -105,8 +115,7 @@ class _Movable:
             cost = np.add.outer(self.cost_step[unit, options], cost).ravel()
             kept = (cost + self.multiplier * spend <= self.excess).nonzero()[0]
             kept = kept[np.lexsort((cost[kept], spend[kept]))]
-            before = np.append(np.inf, np.minimum.accumulate(cost[kept])[:-1]) if kept.size else cost[kept]
-            kept = kept[cost[kept] < before]
+            kept = kept[self._worth_keeping(spend[kept], cost[kept])]
             spend, cost = spend[kept], cost[kept]
             if spend.size > _FEW:
                 over = spend[:, None] - self.slack
@@ -117,20 +126,29 @@ class _Movable:
             fronts.append((spend, cost))
         return fronts[::-1]
 
+    def _worth_keeping(self, spend: FloatArray, cost: FloatArray) -> BoolArray:
+        # Of rising spends: those that cost less than all before. For a demand a larger sum counts, however dear.
+        if self.demand:
+            return np.append(True, (spend[1:] > spend[:-1]) | (cost[1:] > cost[:-1]))[: spend.size]
+        before = np.append(np.inf, np.minimum.accumulate(cost))[: spend.size]
+        return cost < before
+
     def first_in_order(self, fronts: list[tuple[FloatArray, FloatArray]]) -> IntArray:
         plan = self.base.copy()
         spend, cost = fronts[0]
         optimal = spend[(cost <= self.target) & (spend <= self.slack + self.rounding.spend[0])]
         if optimal.size == 0:
             return plan
-        most = optimal.min() + self.rounding.spend[0]
+        least, most = -np.inf, optimal.min() + self.rounding.spend[0]
+        if self.demand:
+            least, most = optimal.max() - self.rounding.spend[0], self.slack + self.rounding.spend[0]
         spent = paid = 0.0
         for position, unit in enumerate(self.units.tolist()):
             after, rest = fronts[position + 1]
             for option in np.isfinite(self.reduced[position]).nonzero()[0].tolist():
                 now = spent + float(self.spend_step[position, option])
                 price = paid + float(self.cost_step[position, option])
-                if ((rest + price <= self.target) & (after + now <= most)).any():
+                if ((rest + price <= self.target) & (after + now <= most) & (after + now >= least)).any():
                     plan[unit], spent, paid = option, now, price
                     break
         return plan

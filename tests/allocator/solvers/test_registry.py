@@ -36,7 +36,8 @@ def test_a_version_that_cannot_be_told_is_unknown() -> None:
     ],
 )
 def test_auto_says_which_solver_it_took_and_why(limits: int, why: str) -> None:
-    problem = make([[2, 1]], np.zeros((limits, 1, 2)), np.ones(limits))
+    spend = np.array([1.0, 0.0]) * np.arange(1, 1 + limits)[:, None, None]
+    problem = make([[2, 1]], spend, np.ones(limits))
     entry, said = SOLVERS["auto"].chosen(problem)
     assert (entry.name, said) == (why.partition(":")[0], why)
 

@@ -113,3 +113,13 @@ def test_amounts_without_a_unit_have_no_space_before_the_punctuation(fields: dic
     assert "0.02 ;" not in shown
     assert " ," not in shown
     assert not any(line.endswith(" ") for line in shown.splitlines() if line.startswith("kl:"))
+
+
+def test_people_read_the_nearest_amounts_where_the_span_explains_nothing(
+    bitalloc: Run, profile: Path
+) -> None:
+    done = bitalloc(
+        "solve", profile, "--limit", '{"table": "weight_bytes", "min": 5000, "max": 5000}', "-o", "kl"
+    )
+    assert done.code == 1
+    assert done.out.splitlines()[1].endswith("; the nearest that can be reached: 4,352 and 6,400")

@@ -8,15 +8,16 @@ import pytest
 from allocator.contract.status import Status
 from allocator.solvers.exact import expanding_core
 from allocator.solvers.exact import search as exact
+from allocator.solvers.exact.strategy import Branches, Nodes, States, Strategy
 from allocator.solvers.outcome import Effort
 from tests.allocator.problems import LIBRARY, brute_force, random_problem
 from tests.allocator.solvers.exact.test_early_stop import hard
 
+NARROW = Strategy((States(1), Nodes(), Branches()), (States(1), Nodes(), Branches()))
+
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_ONE_LIMIT", "_SEVERAL_LIMITS"):
-        monkeypatch.setattr(exact, name, (("states", 1), ("nodes", None), ("branches", None)))
     monkeypatch.setattr(expanding_core, "_FEW", 0)
 
 
@@ -24,7 +25,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", [name for name in LIBRARY if not name.startswith("huge")])
 def test_the_library_is_still_solved_and_proved(name: str) -> None:
     problem, best = LIBRARY[name], brute_force(LIBRARY[name])
-    outcome = exact.solve(problem, Effort())
+    outcome = exact.solve(problem, Effort(), NARROW)
     if best is None:
         assert outcome.status is Status.INFEASIBLE
     else:
@@ -39,7 +40,7 @@ def test_random_problems_are_still_solved_and_proved(limits: int) -> None:
     used = 0
     for trial in range(60):
         problem = random_problem(rng, limits=limits)
-        best, outcome = brute_force(problem), exact.solve(problem, Effort())
+        best, outcome = brute_force(problem), exact.solve(problem, Effort(), NARROW)
         used += "mip_units" in outcome.work
         if best is None:
             assert outcome.status is Status.INFEASIBLE, trial
@@ -55,7 +56,7 @@ def test_random_problems_are_still_solved_and_proved(limits: int) -> None:
 @pytest.mark.usefixtures("narrow")
 def test_both_ways_agree_on_a_larger_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = hard(units=12, limits=2, seed=4)
-    by_mip = exact.solve(problem, Effort())
+    by_mip = exact.solve(problem, Effort(), NARROW)
     assert by_mip.work["nodes"] >= 0
     monkeypatch.undo()
     by_states = exact.solve(problem, Effort())

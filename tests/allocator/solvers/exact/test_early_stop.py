@@ -15,6 +15,7 @@ from allocator.knapsack.problem import Problem
 from allocator.solvers import SOLVERS
 from allocator.solvers.exact import expanding_core
 from allocator.solvers.exact import search as exact
+from allocator.solvers.exact.strategy import Halves, Nodes, States, Strategy, WholeCosts
 from allocator.solvers.exact.ties import canonical_plan
 from allocator.solvers.mip import cpsat, highs
 from allocator.solvers.mip import pulp as pulp_solver
@@ -75,8 +76,7 @@ def test_several_limits_keep_their_time_limit(solver: str) -> None:
 def test_the_word_of_a_solver_proves_nothing(
     limits: int, solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "_PROOF_UNDER_ONE_LIMIT", ())
-    monkeypatch.setattr(exact, "_PROOF_UNDER_SEVERAL", ())
+    monkeypatch.setattr(exact, "PROOF", Strategy((), ()))
     problem = hard(units=10, limits=limits)
     claimed = SOLVERS[solver].load()(problem, Effort())
     assert claimed.status is Status.FEASIBLE
@@ -137,19 +137,16 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("limits", [1, 2])
-def test_integer_costs_round_a_bound_up_and_others_do_not(
-    limits: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_integer_costs_round_a_bound_up_and_others_do_not(limits: int) -> None:
     rng = np.random.default_rng(limits)
-    monkeypatch.setattr(exact, "_ONE_LIMIT", (("integers", None),))
-    monkeypatch.setattr(exact, "_SEVERAL_LIMITS", ())
+    strategy = Strategy(one_limit=(WholeCosts(),), several_limits=())
     proved = {True: 0, False: 0}
     for _ in range(150):
         spend, cost = rng.integers(0, 8, (limits, 5, 3)), rng.integers(-4, 9, (5, 3))
         limit = spend.mean(axis=2).sum(axis=1)
         for whole, scale in ((True, 1.0), (False, 0.3)):
             problem = make(cost * scale, spend, limit)
-            best, outcome = brute_force(problem), exact.solve(problem, Effort())
+            best, outcome = brute_force(problem), exact.solve(problem, Effort(), strategy)
             if outcome.choice is None or best is None:
                 continue
             assert outcome.bound <= best.objective + 1e-9
@@ -168,20 +165,19 @@ def test_ties_stay_as_they_are_when_time_is_up() -> None:
     assert canonical_plan(problem, dual, choice) is not None
 
 
-def test_no_mip_is_begun_with_less_time_than_it_takes_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "_ONE_LIMIT", (("nodes", None),))
+def test_no_mip_is_begun_with_less_time_than_it_takes_to_load() -> None:
     problem = hard(units=30)
-    stopped = exact.solve(problem, Effort(time_limit_s=0.3))
+    stopped = exact.solve(problem, Effort(time_limit_s=0.3), Strategy(one_limit=(Nodes(),)))
     assert stopped.status is Status.FEASIBLE
     assert stopped.work.keys() == {"dual_evaluations"}
 
 
-def test_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_counted() -> None:
     met = {"dual_evaluations", "half_units", "half_states"}
     assert exact.solve(hard(), Effort()).work.keys() == met
     assert exact.solve(LIBRARY["three limits"], Effort()).work.keys() == met
-    monkeypatch.setattr(exact, "_ONE_LIMIT", (("states", 3_000_000),))
-    assert exact.solve(hard(), Effort()).work.keys() == {
+    states = Strategy(one_limit=(States(3_000_000),))
+    assert exact.solve(hard(), Effort(), states).work.keys() == {
         "dual_evaluations",
         "core_units",
         "states",
@@ -218,12 +214,11 @@ def test_no_time_at_all_gives_the_start_with_the_bound_so_far(
         assert stopped.bound <= problem.objective(stopped.choice)
 
 
-def test_a_step_does_not_lose_the_bound_that_an_earlier_one_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_does_not_lose_the_bound_that_an_earlier_one_proved() -> None:
     problem = hard(units=100, limits=2)
-    halves, nodes = ("halves", 20_000), ("nodes", 1)
-    monkeypatch.setattr(exact, "_SEVERAL_LIMITS", (halves,))
-    before = exact.solve(problem, Effort())
+    halves, nodes = Halves(20_000), Nodes(1)
+    before = exact.solve(problem, Effort(), Strategy(several_limits=(halves,)))
     assert before.status is Status.FEASIBLE
     assert before.bound > maximise_dual(problem).bound  # or there is nothing to lose
-    monkeypatch.setattr(exact, "_SEVERAL_LIMITS", (halves, nodes))
-    assert exact.solve(problem, Effort()).bound >= before.bound
+    after = exact.solve(problem, Effort(), Strategy(several_limits=(halves, nodes)))
+    assert after.bound >= before.bound
