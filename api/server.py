@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import re
@@ -11,12 +12,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from allocator import BitallocError
 from api.app import create_app
+from api.connections.crowd import Crowd, places
+from api.connections.guarded import GuardedProtocol
 from api.keys.table import has_keys
 from api.middleware.keys import is_loopback
 from api.observability.logs import log_to
@@ -65,10 +71,27 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         name = f"[{host}]" if ":" in host else host
         note = "" if guarded else " (no API keys: open to everybody on this machine and to nobody else)"
         announce(f"serving on http://{name}:{listener.getsockname()[1]}{note}")
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(_config(app, settings)).run(sockets=[listener])
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    guarded = partial(
+        GuardedProtocol,
+        crowd=Crowd(places(settings.max_connections)),
+        max_header_bytes=settings.max_header_bytes,
+        header_timeout_s=settings.header_timeout_s,
+    )
+    return uvicorn.Config(
+        app,
+        http=cast(
+            type[asyncio.Protocol], guarded
+        ),  # called like the class, which is all that uvicorn does with it
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_FINISH_S,
+    )
 
 
 def _is_guarded(settings: Settings) -> bool:

@@ -25,8 +25,13 @@ class Settings(BaseSettings):
         max_body_bytes: Larger request bodies are refused with 413 before they are read; counted unpacked.
         max_waiting_bytes: Bodies of all requests that are here at a time; beyond, 503 with Retry-After.
         upload_timeout_s: Seconds that a body may take to arrive.
+        max_header_bytes: Address and headers of a request; more is refused with 431.
+        header_timeout_s: Seconds that the headers of a request may take to arrive.
+        max_connections: Open connections; where all are taken, one that asks for nothing gives way to a new one, and
+            where there is none such, the new one is refused with 503. Fewer where the limit of open files says so.
         max_json_depth: Levels of nesting in a body.
-        max_json_values: Values in a body: numbers, texts, arrays, objects and keys.
+        max_json_values: Brackets, commas and colons in a body, which is what numbers, texts, arrays, objects and keys
+            come with.
         max_layers: Rows of a profile.
         max_formats: Columns of a profile.
         max_rules: Entries of ``pin``, ``allow``, ``forbid``, ``limits``, ``budgets`` and ``batch``, each.
@@ -62,7 +67,10 @@ class Settings(BaseSettings):
     max_body_bytes: _Positive = 64 * 2**20
     max_waiting_bytes: _Positive = 512 * 2**20
     upload_timeout_s: _Seconds = 60.0
-    max_json_depth: Annotated[int, Field(gt=0, le=500)] = 64
+    max_header_bytes: _Positive = 32 * 2**10
+    header_timeout_s: _Seconds = 10.0
+    max_connections: _Positive = 1_000
+    max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64  # the parser's own limit
     max_json_values: _Positive = 5_000_000
     max_layers: _Positive = 100_000
     max_formats: _Positive = 256

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from allocator import Fault, InvalidInputError, Profile
 from allocator.knapsack.problem import BoolArray, FloatArray
 from allocator.knapsack.tables import WEIGHT_BYTES
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.models.layers import LayerRef, discover
 from sensitivity.study.study import Progress, replaced, rounded, silent
 
@@ -43,7 +43,7 @@ class Stage:
 def all_plans(
     model: nn.Module,
     inputs: Tensor,
-    formats: Sequence[Format],
+    formats: Sequence[StorageFormat],
     distance: Callable[[Tensor, Tensor], Tensor],
     *,
     progress: Progress = silent,
@@ -77,7 +77,7 @@ def all_plans(
         detail = "the model is in training mode, where outputs may be random; call model.eval() first"
         raise InvalidInputError(Fault("/model", detail))
     layers = discover(model)
-    weights = {layer.name: [rounded(layer, target) for target in formats] for layer in layers}
+    weights = {layer.name: [rounded(layer, fmt) for fmt in formats] for layer in layers}
     with torch.inference_mode():
         walk = _Walk(weights, model(inputs.clone()), distance, len(formats) ** len(layers), progress)
         _visit(walk, _stages(model, layers), inputs)

@@ -11,7 +11,7 @@ from torch import nn
 from allocator import InvalidInputError, Profile
 from allocator.knapsack.problem import FloatArray
 from benchmarks.models.trained import Trained
-from quantize import Format, parse_format
+from quantize import StorageFormat, parse_format
 from sensitivity import (
     ESTIMATORS,
     Estimator,
@@ -112,7 +112,9 @@ def rankings(trained: Trained, formats: Sequence[str]) -> dict[str, Ranking]:
     return {name: partial(_lowered, study, found.importance, parsed) for name, found in scores.items()}
 
 
-def _lowered(study: Study, importance: FloatArray, formats: Sequence[Format], bits: float) -> dict[str, str]:
+def _lowered(
+    study: Study, importance: FloatArray, formats: Sequence[StorageFormat], bits: float
+) -> dict[str, str]:
     shapes = [layer.weight.shape for layer in study.layers]
     limit = bits / 8 * sum(shape.numel() for shape in shapes)
     fitting = [item for item in formats if sum(map(item.stored_bytes, shapes)) <= limit]

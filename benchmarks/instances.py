@@ -16,7 +16,7 @@ from allocator.knapsack.problem import FloatArray, Problem
 from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import Effort
 
-_PUBLISHED = Path(__file__).parents[2] / "shared" / "data"
+_PUBLISHED = Path(__file__).parents[1] / "tests" / "data"
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Instance:
     """A problem and the limits it is solved under.
 
     Attributes:
-        make: Builds the problem; None where its data is not on this machine.
+        make: Builds the problem.
         points: Number of limits between the least and the most that plans spend; 1 for the problem's own.
         supported: Whether the supported frontier is wanted rather than plans at limits.
     """
 
-    make: Callable[[], Problem | None]
+    make: Callable[[], Problem]
     points: int = 1
     supported: bool = False
 
@@ -97,7 +97,7 @@ def two_budgets(units: int, options: int, seed: int = 0) -> Problem:
     return replace(one, spend=np.stack([one.spend[0], latency]), limit=np.append(one.limit, most))
 
 
-def published_instance(name: str, request: str) -> Problem | None:
+def published_instance(name: str, request: str) -> Problem:
     """A published table.
 
     Args:
@@ -105,12 +105,9 @@ def published_instance(name: str, request: str) -> Problem | None:
         request: Name of the request in the file.
 
     Returns:
-        The problem, or None where the file is not on this machine.
+        The problem.
     """
-    path = _PUBLISHED / f"{name}.json"
-    if not path.exists():
-        return None
-    case = json.loads(path.read_text())
+    case = json.loads((_PUBLISHED / f"{name}.json").read_text("utf-8"))
     asked = next(item for item in case["requests"] if item["name"] == request)
     fields = {"objective": asked["objective"], "budgets": asked["budgets"]}
     return compile_problem(load_profile(case["profile"]), Request.model_validate(fields)).problem

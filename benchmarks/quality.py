@@ -103,8 +103,8 @@ def speed(
 def _show_speed(name: str, result: Speed) -> None:
     console = Console(width=140)
     uniform = Table("format for all", "µs", "per second", "loss", title=f"{name}: uniform plans")
-    for target, time in result.uniform_us.items():
-        uniform.add_row(target, f"{time:.0f}", f"{1e6 / time:.0f}", f"{result.uniform_loss[target]:.4g}")
+    for fmt, time in result.uniform_us.items():
+        uniform.add_row(fmt, f"{time:.0f}", f"{1e6 / time:.0f}", f"{result.uniform_loss[fmt]:.4g}")
     table = Table(
         "budget, µs", "foreseen", "at first", "measured", "error", "loss", "best uniform within", "its loss", "ratio",
         "plan", title=f"{name}: plans within a latency",
@@ -115,7 +115,7 @@ def _show_speed(name: str, result: Speed) -> None:
         table.add_row(
             *(f"{us:.0f}" for us in (item.budget_us, item.foreseen_us, item.foreseen_at_first_us, item.measured_us)),
             f"{item.error:+.1%}", f"{item.loss:.4g}", item.uniform, f"{theirs:.4g}", f"{item.loss / theirs:.3f}",
-            ", ".join(f"{count} {target}" for target, count in counts.items()),
+            ", ".join(f"{count} {fmt}" for fmt, count in counts.items()),
         )  # fmt: skip
     console.print(uniform)
     console.print(table)

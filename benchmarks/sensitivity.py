@@ -147,8 +147,8 @@ def _naive_distance(study: Study) -> None:
     with torch.no_grad():
         reference = [encode(study.model, batch) for batch in study.batches]
         for layer in study.layers:
-            for target in study.formats:
-                with replaced(layer, rounded(layer, target)):
+            for fmt in study.formats:
+                with replaced(layer, rounded(layer, fmt)):
                     for before, batch in zip(reference, study.batches, strict=True):
                         cosine_distance(before, encode(study.model, batch))
 
@@ -156,7 +156,7 @@ def _naive_distance(study: Study) -> None:
 def _looped_fisher(study: Study) -> None:
     weights = [layer.weight for layer in study.layers]
     squared = [
-        torch.stack([(rounded(layer, target) - layer.weight.detach()).square() for target in study.formats])
+        torch.stack([(rounded(layer, fmt) - layer.weight.detach()).square() for fmt in study.formats])
         for layer in study.layers
     ]
     for batch in study.batches:

@@ -46,11 +46,10 @@ def main(
         if only not in name:
             continue
         rows = list(_measured(name, time_limit, console))
-        if rows:
-            table.add_section()
-            everything += rows
-            for row in rows:
-                table.add_row(*_cells(row, rows[0]))
+        table.add_section()
+        everything += rows
+        for row in rows:
+            table.add_row(*_cells(row, rows[0]))
     console.print(table)
     if out:
         with open(out, "w", encoding="utf-8") as file:
@@ -68,8 +67,6 @@ def _measured(name: str, time_limit_s: float, console: Console) -> Iterator[dict
             console.print(f"{name}, {solver}: {done.stderr.strip().splitlines()[-1]}")
             continue
         row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        if row["missing"]:
-            return
         yield row
         console.print(f"{name}, {solver}, gap {gap}: {row['seconds']:.4g} s", style="dim")
 

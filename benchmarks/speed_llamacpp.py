@@ -102,9 +102,9 @@ def with_latency(
     base = dict.fromkeys(names, formats[0])
     kinds = sorted(set(shapes.values()))
     probes = [
-        base | {name: target for name, shape in shapes.items() if shape == kind}
+        base | {name: fmt for name, shape in shapes.items() if shape == kind}
         for kind in kinds
-        for target in formats[1:]
+        for fmt in formats[1:]
     ]
     clock = clock_beside(times_us, middle_plan(profile))
     least = clock(base)

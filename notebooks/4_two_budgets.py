@@ -19,7 +19,7 @@ from sensitivity.models.docstrings import docstring_pairs
 from sensitivity.models.text_encoder import info_nce, load_text_encoder, pair_batches
 from sensitivity.profiling.encoder_profile import EXCLUDED
 from sensitivity.resources import latency_us, onnxruntime_kernels
-from sensitivity.resources.latency import Work
+from sensitivity.resources.latency import RowWork
 from sensitivity.rows.forward_pass import Call
 
 FORMATS = ["int2-g64", "int4-g64", "int8-g64", "fp16"]
@@ -116,7 +116,7 @@ tokens = 24
 
 def kernel(name, outputs, inputs=384):
     call = Call("matmul", tokens, inputs, outputs, tokens, tokens * (inputs + outputs), ((outputs, inputs),))
-    return Work(name, (outputs, inputs), (call,))
+    return RowWork(name, (outputs, inputs), (call,))
 
 
 works = [kernel("qkv", 3 * 384), kernel("query", 384)]

@@ -4,7 +4,7 @@
 """
 
 from quantize.backends import BACKENDS, apply
-from quantize.formats import Format, parse_format
+from quantize.formats import StorageFormat, parse_format
 from quantize.plan import formats_of
 from quantize.rounding.methods import METHODS, NEAREST, Rounding, restored, rounded
 from quantize.rounding.moments import Moments
@@ -14,7 +14,7 @@ __all__ = [
     "BACKENDS",
     "METHODS",
     "NEAREST",
-    "Format",
+    "StorageFormat",
     "Moments",
     "Quantized",
     "Rounding",

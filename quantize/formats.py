@@ -32,7 +32,7 @@ DYNAMIC = "int8-dynamic"
 
 
 @dataclass(frozen=True)
-class Format:
+class StorageFormat:
     """How the weights of a layer are stored.
 
     Attributes:
@@ -43,6 +43,8 @@ class Format:
         group_size: Weights of a row that share one scale; None for the whole row.
         scale_bits: Bits of a scale; 0 where there are none.
         activation_bits: Bits of the inputs that are multiplied with the weights; 16 leaves them as they are.
+        block_size: Weights of a block of llama.cpp's types, which a row has to be whole blocks of; None elsewhere.
+        block_bytes: Bytes of such a block; None where they are not known here.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Format:
     group_size: int | None = None
     scale_bits: int = _SCALE_BITS
     activation_bits: int = 16
+    block_size: int | None = None
+    block_bytes: int | None = None
 
     @property
     def plain(self) -> bool:
@@ -82,6 +86,9 @@ class Format:
         Returns:
             Exact number of bytes.
 
+        Raises:
+            InvalidInputError: How many bytes the type takes is not known here.
+
         Example:
             >>> parse_format("int4-g64").stored_bytes((2, 128))  # 2 rows of 2 groups: 32 B of codes, 2 B of scale each
             136
@@ -91,6 +98,10 @@ class Format:
         rows, row = flat_shape(shape)
         if self.plain:
             return rows * row * self.bits // 8
+        if self.block_size is not None:
+            if self.block_bytes is None:
+                raise InvalidInputError(Fault("/formats", f"the bytes of {self.name!r} are not known here"))
+            return rows * math.ceil(row / self.block_size) * self.block_bytes
         groups, size = self.groups(row)
         codes = groups * math.ceil(size * self.bits / 8)
         scales = groups * self.scale_bits // 8
@@ -122,7 +133,7 @@ def flat_shape(shape: Sequence[int]) -> tuple[int, int]:
     return shape[0], math.prod(shape[1:])
 
 
-def parse_format(name: str) -> Format:
+def parse_format(name: str) -> StorageFormat:
     """Look a format up by name.
 
     Args:
@@ -140,12 +151,12 @@ def parse_format(name: str) -> Format:
         3.25
     """
     if name in _FLOATS:
-        return Format(name, _FLOATS[name], floating=True, scale_bits=0)
+        return StorageFormat(name, _FLOATS[name], floating=True, scale_bits=0)
     if name in _SCALED:
         bits, size, scale = _SCALED[name]
-        return Format(name, bits, floating=True, group_size=size, scale_bits=scale)
+        return StorageFormat(name, bits, floating=True, group_size=size, scale_bits=scale)
     if name == DYNAMIC:
-        return Format(name, 8, activation_bits=8)
+        return StorageFormat(name, 8, activation_bits=8)
     match = _INTEGER.fullmatch(name)
     if match is None:
         known = ", ".join(
@@ -158,6 +169,6 @@ def parse_format(name: str) -> Format:
         )
         raise InvalidInputError(Fault("/formats", f"unknown format {name!r}; known: {known}"))
     group = match["group"]
-    return Format(
+    return StorageFormat(
         name, int(match["bits"]), symmetric=not match["unsigned"], group_size=int(group) if group else None
     )

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import Allocation, Fault, InvalidInputError, Profile
 from allocator.contract.errors import pointer, unknown
-from quantize.formats import Format, parse_format
+from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
+from quantize.llama_types import formats_named
 from quantize.rounding.nearest import Float32Array, refusal
 
 
-def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, Format]:
+def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, StorageFormat]:
     """Read the formats of a plan.
 
     Args:
@@ -22,24 +23,16 @@ def formats_of(plan: Allocation | Mapping[str, str]) -> dict[str, Format]:
         Layer name to format.
 
     Raises:
-        InvalidInputError: The allocation holds no plan, or a format is unknown.
+        InvalidInputError: The allocation holds no plan, or formats are unknown: one fault for each.
     """
     assignment = plan.assignment if isinstance(plan, Allocation) else plan
     if assignment is None:
         detail = f"there is nothing to apply: the allocation is {plan.status.value}"  # type: ignore[union-attr]
         raise InvalidInputError(Fault("/assignment", detail))
-    faults, formats = [], {}
-    for layer, name in assignment.items():
-        try:
-            formats[layer] = parse_format(name)
-        except InvalidInputError as error:
-            faults.append(Fault(pointer(("assignment", layer)), error.faults[0].detail))
-    if faults:
-        raise InvalidInputError(*faults)
-    return formats
+    return formats_named(assignment)
 
 
-def require_layers(plan: Mapping[str, Format], known: Iterable[str]) -> None:
+def require_layers(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:
     """Refuse a plan that names layers the model does not have.
 
     Args:
@@ -60,7 +53,7 @@ def require_layers(plan: Mapping[str, Format], known: Iterable[str]) -> None:
         raise InvalidInputError(*faults)
 
 
-def require_whole_units(plan: Mapping[str, Format], known: Iterable[str]) -> None:
+def require_whole_units(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:
     """Refuse a plan that splits what runtimes make one layer of: fused projections, and experts of a block.
 
     Args:
@@ -87,7 +80,7 @@ def require_whole_units(plan: Mapping[str, Format], known: Iterable[str]) -> Non
 
 
 def profile_faults(
-    plan: Mapping[str, Format], shapes: Mapping[str, Sequence[int]], profile: Profile | None
+    plan: Mapping[str, StorageFormat], shapes: Mapping[str, Sequence[int]], profile: Profile | None
 ) -> list[Fault]:
     """Collect where a model is not the one that was profiled, and units that the plan splits.
 
@@ -120,17 +113,17 @@ def profile_faults(
     return faults
 
 
-def faults_at(layer: str, weight: Float32Array, target: Format, unsupported: str | None) -> list[Fault]:
+def faults_at(layer: str, weight: Float32Array, fmt: StorageFormat, unsupported: str | None) -> list[Fault]:
     """Collect why a layer cannot be stored as planned.
 
     Args:
         layer: Name of the layer.
         weight: Its weight.
-        target: Its format.
+        fmt: Its format.
         unsupported: Why the backend cannot run the format here, if it cannot.
 
     Returns:
         No fault, or one that points at the layer.
     """
-    reason = unsupported or refusal(weight, target)
+    reason = unsupported or refusal(weight, fmt)
     return [] if reason is None else [Fault(pointer(("assignment", layer)), reason)]

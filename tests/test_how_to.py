@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
 from allocator import Allocation, load_profile
-from api.cli.apply import read_allocation
+from api.cli.plans import read_allocation
 from quantize.exports import read, read_files
 from sensitivity.models.docstrings import docstring_pairs
 from sensitivity.models.text_encoder import minilm_folder

@@ -61,7 +61,7 @@ def certify(
     used = {}
     for row in resolve_limits(profile, request):
         amount = plan.amount(row)
-        used[row.name] = amount * row.per_unit
+        used[row.name] = row.reported(amount)
         if row.broken(amount):
             violations.append(_over(row, amount))
     violations.extend(plan.missing)
@@ -186,14 +186,13 @@ def _combined(values: Sequence[float], constant: float, *, peak: bool) -> float:
 
 def _over(row: Row, amount: float) -> str:
     above = row.high is not None and amount > row.high
-    limit = row.high if above else row.low
+    limit = row.limit if above else row.at_least
     side = "above the most allowed" if above else "below the least allowed"
-    return f"{row.name}: {_in_unit(amount, row)} is {side}, {_in_unit(limit or 0.0, row)}"
+    return f"{row.name}: {_in_unit(row.reported(amount), row)} is {side}, {_in_unit(limit or 0.0, row)}"
 
 
 def _in_unit(amount: float, row: Row) -> str:
-    shown = amount * row.per_unit
-    text = f"{shown:.0f}" if float(shown).is_integer() else f"{shown:.9g}"
+    text = f"{amount:.0f}" if float(amount).is_integer() else f"{amount:.9g}"
     return f"{text} {row.unit}".rstrip()
 
 

@@ -11,7 +11,7 @@ from allocator.knapsack.compile import Compiled
 from allocator.knapsack.constraints import Row
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, Problem
-from allocator.knapsack.tables import constant_of, find_table, values_of
+from allocator.knapsack.tables import find_table, values_of
 from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import Effort
 
@@ -59,23 +59,25 @@ def _extreme(compiled: Compiled, row: Row, spend: FloatArray, deadline: Deadline
 
 def _peak_reach(compiled: Compiled, row: Row) -> Reach:
     assert row.table is not None
-    table = find_table(compiled.profile, row.table)
-    values = values_of(table)[np.ix_(row.layers, row.formats)]  # (L', F')
-    least = float(np.nanmin(values, axis=1).max()) + constant_of(table) - row.constant
-    most = float(np.nanmax(values)) + constant_of(table) - row.constant
+    values = values_of(find_table(compiled.profile, row.table))[list(row.layers)]  # (L', F)
+    outside = np.ones(values.shape[1], dtype=bool)
+    outside[list(row.formats)] = False
+    values[:, outside] = 0.0  # other formats add nothing
+    least = float(np.where(np.isnan(values), np.inf, values).min(axis=1).max())
+    most = float(np.where(np.isnan(values), 0.0, values).max())
     return _reported(row, least, most, least, most)
 
 
 def _reported(row: Row, least: float, most: float, low: float | None, high: float | None) -> Reach:
     def shown(amount: float | None) -> float | None:
-        return None if amount is None else (amount + row.constant) * row.per_unit
+        return None if amount is None else row.reported(amount + row.constant)
 
     return Reach(
-        least=(least + row.constant) * row.per_unit,
-        most=(most + row.constant) * row.per_unit,
+        least=row.reported(least + row.constant),
+        most=row.reported(most + row.constant),
         least_with_others=shown(low),
         most_with_others=shown(high),
-        limit=None if row.high is None else row.high * row.per_unit,
-        at_least=None if row.low is None else row.low * row.per_unit,
+        limit=row.limit,
+        at_least=row.at_least,
         unit=row.unit,
     )

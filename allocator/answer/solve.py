@@ -32,7 +32,8 @@ def solve(profile: Profile | Mapping[str, object] | str | bytes | Path, **fields
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``,
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
+        ``pin``,
             ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
 
     Returns:
@@ -261,9 +262,9 @@ def _use(compiled: Compiled, row: Row, used: float, prices: list[float]) -> Usag
     ]
     return Usage(
         used=used,
-        limit=None if row.high is None else row.high * row.per_unit,
-        at_least=None if row.low is None else row.low * row.per_unit,
-        slack=row.slack(used / row.per_unit) * row.per_unit,
+        limit=row.limit,
+        at_least=row.at_least,
+        slack=row.slack(used),
         unit=row.unit,
         shadow_price=max(mine) / row.per_unit if mine and not row.peak else None,
     )

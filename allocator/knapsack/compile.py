@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import CostTable, Profile
 from allocator.contract.request import Request
 from allocator.knapsack.constraints import Row, resolve_limits
@@ -14,6 +15,9 @@ from allocator.knapsack.fused_sets import expand_fusions
 from allocator.knapsack.pins import allowed_options, require_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem
 from allocator.knapsack.tables import Objective, constant_of, find_table, resolve_objectives, values_of
+
+#: Integers below this are doubles, one by one.
+_LARGEST_SUM = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +87,12 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
         The problem and the way back.
 
     Raises:
-        InvalidInputError: A name is unknown, an amount unreadable, or a unit is left without a format.
+        InvalidInputError: A name is unknown, an amount unreadable, a unit is left without a format, or integers are too
+            large to be added up.
     """
     objectives = resolve_objectives(profile, request)
     rows = resolve_limits(profile, request)
+    _require_exact_sums(profile, rows)
     unit_of_layer = _unit_of_layer(profile)
     costs = [_objective_values(profile, objective) for objective in objectives]
     spends = [sign * _row_values(profile, row) for row, sign in _sides(rows)]
@@ -103,6 +109,7 @@ def compile_problem(profile: Profile, request: Request) -> Compiled:
     merged = np.where(available, merged, 0.0)
     expanded = expand_fusions(profile, objectives, sides, merged, available, unit_of_layer)
     limits = np.array([_side_limit(row, sign) if not row.peak else 0.0 for row, sign in sides], dtype=float)
+    assert np.isfinite(expanded.values).all(), "a number that is not in play got into the problem"
     goals = len(objectives)
     problem = Problem(
         cost=expanded.values[0],
@@ -160,6 +167,26 @@ def with_rows(compiled: Compiled, rows: Sequence[Row]) -> Compiled | None:
     )
 
 
+def _require_exact_sums(profile: Profile, rows: Sequence[Row]) -> None:
+    # Sums of integers are compared exactly, and doubles cannot do that beyond 2⁵³.
+    faults: dict[str, Fault] = {}
+    for row in rows:
+        if row.table is None or row.peak or not row.whole:
+            continue
+        table = find_table(profile, row.table)
+        largest = np.nan_to_num(np.abs(values_of(table))).max(axis=1)
+        most = float(largest.sum()) + abs(constant_of(table))
+        if most >= _LARGEST_SUM:
+            kind = "costs" if row.table in profile.costs else "resources"
+            detail = (
+                f"its integers add up to {most:.4g}, and sums beyond 2**53 (9.007e+15) cannot be compared exactly; "
+                "give the table in a larger unit"
+            )
+            faults[row.table] = Fault(pointer((kind, row.table)), detail)
+    if faults:
+        raise InvalidInputError(*faults.values())
+
+
 def _objective_values(profile: Profile, objective: Objective) -> FloatArray:
     sign = -1.0 if objective.maximise else 1.0
     total = np.zeros((len(profile.layers), len(profile.formats)))
@@ -209,10 +236,8 @@ def _within_peaks(
     for row in rows:
         if not row.peak:
             continue
-        assert row.table is not None
         assert row.high is not None
-        table = find_table(profile, row.table)
-        most = row.high - constant_of(table) + row.tolerance(row.high)
+        most = row.high - row.constant + row.tolerance(row.high)
         within = ~(_row_values(profile, row) > most)
         kept = available & _every_layer_of_unit(within, unit_of_layer)
         if kept.any(axis=1).all():

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor
+from typing import overload
+
+import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.patterns import captured, matching
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from allocator.contract.profile import Profile, ResourceTable
-from allocator.contract.quantity import parse_quantity
+from allocator.contract.quantity import exact_quantity
 from allocator.contract.request import Amount, Limit, Request
-from allocator.knapsack.tables import WEIGHT_BYTES, combines_by_max, constant_of, is_maximised, named_table
+from allocator.knapsack.problem import FloatArray
+from allocator.knapsack.tables import (
+    WEIGHT_BYTES,
+    Table,
+    combines_by_max,
+    constant_of,
+    is_maximised,
+    named_table,
+    values_of,
+)
+
+#: Processor time for comparing one pattern with all names.
+_PATTERN_S = 2.0
 
 #: Budget on the stored bits per weight, a view of the table ``weight_bytes``.
 EFFECTIVE_BITS = "effective_bits"
+#: Rounding of a sum of doubles, relative to the sum of their absolute values.
+_SUM_ROUNDING = 1e-15
+_ONE = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -25,10 +46,13 @@ class Row:
         table: The table that is added up; None to count layers.
         layers: Indices of the layers in scope.
         formats: Indices of the formats in scope.
-        low: Least amount, in the unit of the table.
-        high: Most amount, in the unit of the table.
+        low: Least amount, in the unit of the table; where the numbers are integers, the least integer that will do.
+        high: Most amount, in the unit of the table; where the numbers are integers, the greatest that will do.
+        at_least: The least amount as asked for, in the unit of the reported amount.
+        limit: The most, as asked for.
         constant: What the table adds whatever is chosen; only where the whole table is in scope.
-        per_unit: Reported amount per unit of the table (8 / parameters for effective bits, else 1).
+        ratio: Reported amount per unit of the table (8 / parameters for effective bits, else 1).
+        rounding: How far a sum of decimals of both signs may be off.
         unit: Unit of the reported amount.
         whole: Whether the numbers are integers, so that sums are compared exactly.
         peak: Whether the largest entry counts rather than the sum.
@@ -40,8 +64,11 @@ class Row:
     formats: tuple[int, ...]
     low: float | None
     high: float | None
+    at_least: float | None
+    limit: float | None
     constant: float
-    per_unit: float
+    ratio: Fraction
+    rounding: float
     unit: str
     whole: bool
     peak: bool
@@ -51,10 +78,35 @@ class Row:
         """Rows of equal scope add up the same numbers."""
         return self.table, self.layers, self.formats
 
+    @property
+    def per_unit(self) -> float:
+        """Reported amount per unit of the table."""
+        return float(self.ratio)
+
+    @overload
+    def reported(self, amount: float) -> float: ...
+
+    @overload
+    def reported(self, amount: FloatArray) -> FloatArray: ...
+
+    def reported(self, amount: float | FloatArray) -> float | FloatArray:
+        """Turn an amount into the one that people see, rounded once.
+
+        Args:
+            amount: What the row adds up to, constant included, in the unit of the table.
+
+        Returns:
+            The amount in ``unit``.
+        """
+        if self.ratio == 1:
+            return amount
+        return amount * float(self.ratio.numerator) / float(self.ratio.denominator)
+
     def tolerance(self, amount: float) -> float:
         """How far a sum may pass a limit: nothing for integers, one part in 10⁹ otherwise.
 
-        Tables hold decimals that binary floats cannot: 0.1 + 0.2 must meet a budget of 0.3.
+        Tables hold decimals that binary floats cannot: 0.1 + 0.2 must meet a budget of 0.3, and 0.1 + 0.2 - 0.3 one
+        of 0.
 
         Args:
             amount: The limit.
@@ -62,19 +114,19 @@ class Row:
         Returns:
             The tolerance, in the unit of the table.
         """
-        return 0.0 if self.whole else 1e-9 * abs(amount)
+        return 0.0 if self.whole else max(1e-9 * abs(amount), self.rounding)
 
     def slack(self, amount: float) -> float:
         """How much room an amount leaves to the nearer side.
 
         Args:
-            amount: What the row adds up to, constant included, in the unit of the table.
+            amount: What the row adds up to, as reported.
 
         Returns:
             Distance to the limit; negative where it is broken.
         """
-        sides = [] if self.high is None else [self.high - amount]
-        return min(sides if self.low is None else [*sides, amount - self.low])
+        sides = [] if self.limit is None else [self.limit - amount]
+        return min(sides if self.at_least is None else [*sides, amount - self.at_least])
 
     def broken(self, amount: float) -> bool:
         """Whether an amount breaks the limit.
@@ -85,8 +137,11 @@ class Row:
         Returns:
             True where it passes either side by more than the tolerance.
         """
-        over = self.high is not None and amount - self.high > self.tolerance(self.high)
-        under = self.low is not None and self.low - amount > self.tolerance(self.low)
+        low, high = self.low, self.high
+        if self.whole and not float(amount).is_integer():  # measured, not added up
+            amount, low, high = self.reported(amount), self.at_least, self.limit
+        over = high is not None and amount - high > self.tolerance(high)
+        under = low is not None and low - amount > self.tolerance(low)
         return over or under
 
 
@@ -129,31 +184,29 @@ def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
 def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Row]:
     layers, formats = tuple(range(len(profile.layers))), tuple(range(len(profile.formats)))
     if name == EFFECTIVE_BITS and name not in profile.resources and name not in profile.costs:
-        yield _effective_bits(profile, parse_quantity(amount, "bit"), layers, formats)
+        yield _effective_bits(profile, exact_quantity(amount, "bit"), layers, formats)
         return
     more = (EFFECTIVE_BITS,) if WEIGHT_BYTES in profile.resources else ()
     table = named_table(profile, name, pointer(("budgets", name)), "budget", more)
     unit = table.unit if isinstance(table, ResourceTable) else ""
-    value = parse_quantity(amount, unit)
+    value = exact_quantity(amount, unit)
     if isinstance(table, ResourceTable) and value < 0:
         raise ValueError(f"expected at least 0 {unit}, got {amount!r}")
     demand = is_maximised(table)
-    yield Row(
-        name=name,
-        table=name,
-        layers=layers,
-        formats=formats,
-        low=value if demand else None,
-        high=None if demand else value,
+    yield _row(
+        name,
+        name,
+        table,
+        (layers, formats),
+        (value if demand else None, None if demand else value),
         constant=constant_of(table),
-        per_unit=1.0,
         unit=unit,
-        whole=table.whole,
-        peak=combines_by_max(table),
     )
 
 
-def _effective_bits(profile: Profile, bits: float, layers: tuple[int, ...], formats: tuple[int, ...]) -> Row:
+def _effective_bits(
+    profile: Profile, bits: Fraction, layers: tuple[int, ...], formats: tuple[int, ...]
+) -> Row:
     table = profile.resources.get(WEIGHT_BYTES)
     if table is None:
         raise ValueError(
@@ -164,21 +217,71 @@ def _effective_bits(profile: Profile, bits: float, layers: tuple[int, ...], form
     if parameters == 0:
         raise ValueError("effective bits need the number of parameters of the layers; the profile has none")
     if bits <= 0:
-        raise ValueError(f"expected more than 0 bits per weight, got {bits!r}")
-    bytes_per_unit = parse_quantity(f"1 {table.unit}", "byte")
-    return Row(
-        name=EFFECTIVE_BITS,
-        table=WEIGHT_BYTES,
+        raise ValueError(f"expected more than 0 bits per weight, got {float(bits)!r}")
+    bytes_per_unit = exact_quantity(f"1 {table.unit}", "byte")
+    return _row(
+        EFFECTIVE_BITS,
+        WEIGHT_BYTES,
+        table,
+        (layers, formats),
+        (None, bits),
+        constant=table.constant,
+        unit="bit",
+        ratio=8 * bytes_per_unit / parameters,
+    )
+
+
+def _row(
+    name: str,
+    table_name: str | None,
+    table: Table | None,
+    scope: tuple[tuple[int, ...], tuple[int, ...]],
+    asked: tuple[Fraction | None, Fraction | None],
+    *,
+    constant: float,
+    unit: str,
+    ratio: Fraction = _ONE,
+) -> Row:
+    layers, formats = scope
+    at_least, limit = (None if amount is None else float(amount) for amount in asked)
+    row = Row(
+        name=name,
+        table=table_name,
         layers=layers,
         formats=formats,
-        low=None,
-        high=bits * parameters / (8.0 * bytes_per_unit),  # not bits / per_unit: 4.25 bits must stay exact
-        constant=table.constant,
-        per_unit=8.0 * bytes_per_unit / parameters,
-        unit="bit",
-        whole=table.whole,
-        peak=False,
+        low=None if asked[0] is None else float(asked[0] / ratio),
+        high=None if asked[1] is None else float(asked[1] / ratio),
+        at_least=at_least,
+        limit=limit,
+        constant=constant,
+        ratio=ratio,
+        rounding=0.0 if table is None else _rounding(table, layers, formats),
+        unit=unit,
+        whole=table is None or table.whole,
+        peak=table is not None and combines_by_max(table),
     )
+    return _in_integers(row, *asked) if row.whole else row
+
+
+def _in_integers(row: Row, at_least: Fraction | None, limit: Fraction | None) -> Row:
+    # A plan fits where the amount that is printed for it is within what was asked, so that printed amounts can be
+    # asked for: 3.3333333333333335 bits are those 10 bits of 3 weights, though a third has no such decimal.
+    low, high = row.low, row.high
+    if limit is not None:
+        most = floor(limit / row.ratio)
+        high = float(most + 1 if row.reported(float(most + 1)) <= float(limit) else most)
+    if at_least is not None:
+        least = ceil(at_least / row.ratio)
+        low = float(least - 1 if row.reported(float(least - 1)) >= float(at_least) else least)
+    return replace(row, low=low, high=high)
+
+
+def _rounding(table: Table, layers: tuple[int, ...], formats: tuple[int, ...]) -> float:
+    # Numbers of one sign are no larger than their sum, and a part of that is allowed for anyway.
+    if isinstance(table, ResourceTable):
+        return 0.0
+    values = np.nan_to_num(values_of(table)[np.ix_(layers, formats)])
+    return _SUM_ROUNDING * float(np.abs(values).max(axis=1).sum()) if values.min() < 0 else 0.0
 
 
 def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Row]:
@@ -191,8 +294,8 @@ def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Row]:
         else named_table(profile, limit.table, pointer((*where, "table")), "table")
     )
     unit = "layer" if table is None else table.unit if isinstance(table, ResourceTable) else ""
-    low = None if limit.min is None else parse_quantity(limit.min, unit)
-    high = None if limit.max is None else parse_quantity(limit.max, unit)
+    low = None if limit.min is None else exact_quantity(limit.min, unit)
+    high = None if limit.max is None else exact_quantity(limit.max, unit)
     if low is not None and high is not None and low > high:
         raise ValueError(f"min {limit.min!r} is above max {limit.max!r}")
     peak = table is not None and combines_by_max(table)
@@ -204,18 +307,14 @@ def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Row]:
     everything = len(layers) == len(names) and len(formats) == len(profile.formats)
     for label, members in _each(limit.each, layers, names):
         whole_table = everything and len(members) == len(names)
-        yield Row(
-            name=_name(limit, label),
-            table=limit.table,
-            layers=members,
-            formats=formats,
-            low=low,
-            high=high,
+        yield _row(
+            _name(limit, label),
+            limit.table,
+            table,
+            (members, formats),
+            (low, high),
             constant=constant_of(table) if table is not None and whole_table else 0.0,
-            per_unit=1.0,
             unit=unit,
-            whole=table is None or table.whole,
-            peak=peak,
         )
 
 
@@ -238,9 +337,14 @@ def _each(
         yield "", layers
         return
     groups: dict[str, list[int]] = {}
-    for layer in layers:
-        if text := captured(pattern, names[layer]):
-            groups.setdefault(text, []).append(layer)
+    try:
+        with processor_time(_PATTERN_S):
+            for layer in layers:
+                if text := captured(pattern, names[layer]):
+                    groups.setdefault(text, []).append(layer)
+    except ProcessorTimeError as error:
+        shown = pattern[:100]
+        raise ValueError(f"each: {shown!r} takes too long to compare with the names; use fewer *") from error
     if not groups:
         raise ValueError(f"each: {pattern!r} fits no layer in scope, for example not {names[layers[0]]!r}")
     yield from ((text, tuple(members)) for text, members in groups.items())

@@ -126,7 +126,8 @@ def _fused_parts(
                 axis=0
             )
             for index, weight in _shares(profile, name, objectives, sides, layers, fusion.name):
-                values[index] += np.where(exists, weight * extra, 0.0)
+                # What a limit does not count may be null: 0 × NaN would be NaN.
+                values[index] += np.where(exists & (weight != 0), weight * extra, 0.0)
                 changes = True
         if changes and exists.any():
             parts.append(Part(tuple(units), at, values, exists))

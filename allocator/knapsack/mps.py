@@ -91,7 +91,8 @@ def export_mps(profile: Profile | Mapping[str, object] | str | bytes | Path, **f
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.contract.request.Request`; those that say how to solve change nothing.
+        **fields: The fields of :class:`~allocator.contract.request.Request`; those that say how to solve change
+        nothing.
 
     Returns:
         The text, and what its names stand for.

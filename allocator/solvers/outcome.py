@@ -146,7 +146,8 @@ def found(
         return Outcome(Status.OPTIMAL, choice, objective, work or {}, canonical)
     free = float(least(masked_cost(problem)).sum())  # without any limit
     bound = min(max(bound, free), objective)
-    proved = objective - bound <= PROOF_TOLERANCE * max(abs(objective), abs(bound), objective - free)
+    terms = float(np.abs(problem.cost[np.arange(problem.units), choice]).sum())
+    proved = objective - bound <= max(PROOF_TOLERANCE * min(objective - free, terms), _ROUNDING * terms)
     status = Status.OPTIMAL if proved else Status.FEASIBLE
     return Outcome(status, choice, objective if proved else bound, work or {}, canonical)
 

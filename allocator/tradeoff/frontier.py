@@ -78,7 +78,8 @@ def frontier(
         profile: A profile, its JSON, or the path of a JSON file.
         resource: A resource or cost table, or ``effective_bits``.
         points: Budgets to solve exactly: a number of them at equal distances over the whole range, or amounts.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact points;
+        **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact
+        points;
             the supported plans cannot know them, so they are allowed with ``points`` only.
 
     Returns:
@@ -214,7 +215,7 @@ def _supported(compiled: Compiled, hull: Hull) -> Frontier:
     start = compiled.formats_of_option[
         np.arange(compiled.set_of_layer.size), hull.start[compiled.set_of_layer]
     ]
-    spend = (hull.spend + row.constant) * row.per_unit
+    spend = row.reported(hull.spend + row.constant)
     sign = -1.0 if objective.maximise else 1.0
     values = sign * hull.cost + objective.constant
     return Frontier(
@@ -255,8 +256,8 @@ def _amounts(compiled: Compiled, points: int | Sequence[Amount]) -> Sequence[Amo
     spend = masked_spend(compiled.problem)[0]
     low, high = spend.min(axis=1).sum(), _free_spend(compiled)
     return [
-        (amount + row.constant) * row.per_unit
-        for amount in evenly_spaced(float(low), high, points, whole=row.whole and row.per_unit == 1.0)
+        row.reported(amount + row.constant)
+        for amount in evenly_spaced(float(low), high, points, whole=row.whole and row.ratio == 1)
     ]
 
 

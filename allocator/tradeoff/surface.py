@@ -53,7 +53,8 @@ def surface(
         profile: A profile, its JSON, or the path of a JSON file.
         resources: The two resources, or costs.
         points: Number of budgets on each axis.
-        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and ``time_limit_s``
+        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and
+        ``time_limit_s``
             is for each.
 
     Returns:
@@ -103,7 +104,7 @@ def _axis(profile: Profile, request: Request, resource: str, count: int) -> Sequ
     free = request.model_copy(update={"budgets": {}, "limits": ()})
     front = frontier(profile, resource, **free.model_dump())
     (row,) = resolve_limits(profile, request.model_copy(update={"budgets": {resource: 1}, "limits": ()}))
-    whole = row.whole and row.per_unit == 1.0
+    whole = row.whole and row.ratio == 1
     return evenly_spaced(float(front.spend[0]), float(front.spend[-1]), count, whole=whole)
 
 

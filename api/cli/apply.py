@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from allocator import Allocation, Fault, InvalidInputError, load_profile
-from allocator.contract.errors import decoded, faults_of, require, unknown
+from allocator import Fault, InvalidInputError, load_profile
+from allocator.contract.errors import require, unknown
 from api.cli.parsing import require_writable
-from api.cli.server import HERE, Server, stored_plan
+from api.cli.plans import read_plan
 from quantize import Rounding, apply, formats_of
 from quantize.backends.onnxruntime import apply as onnxruntime
 from quantize.rounding.moments import read_moments
@@ -28,7 +28,8 @@ def command(
     plan: Annotated[
         Path,
         typer.Argument(
-            help="Allocation, as written by `bitalloc solve --out`, or with `--server` the id of one."
+            help="Allocation, as written by `bitalloc solve --out`, a JSON table of layer and format, or with "
+            "`--server` the id of a stored allocation."
         ),
     ],
     out: Annotated[
@@ -85,8 +86,8 @@ def command(
     """  # noqa: DOC501 - the docstring is the help text
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
-    allocation = read_allocation(plan, context.obj)
-    formats = formats_of(allocation)
+    formats = formats_of(read_plan(plan, context.obj))
+    assignment = {layer: fmt.name for layer, fmt in formats.items()}
     chosen = Rounding(rounding)
     path = out or Path(_OUT[backend])
     require_free(path, force=force)
@@ -102,7 +103,7 @@ def command(
         "force": force,
     }
     options["profile"] = load_profile(profile) if profile else None
-    before, after = _made(allocation, backend, model, path, options)
+    before, after = _made(assignment, backend, model, path, options)
     result = {"path": str(path), "bytes": after, f"{_ORIGINAL[backend]}_bytes": before}
     typer.echo(
         json.dumps(result)
@@ -112,10 +113,10 @@ def command(
 
 
 def _made(
-    allocation: Allocation, backend: str, model: Path | None, path: Path, options: dict[str, Any]
+    plan: dict[str, str], backend: str, model: Path | None, path: Path, options: dict[str, Any]
 ) -> tuple[int, int]:
     if backend != "onnxruntime":
-        apply(model, allocation, backend, path=path, **options)
+        apply(model, plan, backend, path=path, **options)
         assert model is not None
         return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
@@ -124,44 +125,12 @@ def _made(
 
     encoder, tokenizer = load_text_encoder(model)
     with tempfile.TemporaryDirectory() as folder:
-        layers = list(allocation.assignment or {})
+        layers = list(plan)
         source = export_encoder(encoder, tokenizer, Path(folder) / "fp32.onnx", layers)
-        apply(source, allocation, backend, path=path, **options)
+        apply(source, plan, backend, path=path, **options)
         return source.stat().st_size, path.stat().st_size
 
 
 def _weights_bytes(path: Path) -> int:
     files = path.glob("*.safetensors") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
-
-
-def read_allocation(path: Path, server: Server = HERE) -> Allocation:
-    """Read an allocation.
-
-    Args:
-        path: JSON file, from the command or as the service sent it; or the id of a plan that the service keeps.
-        server: The service.
-
-    Returns:
-        The allocation.
-
-    Raises:
-        InvalidInputError: The file cannot be read or does not hold an allocation.
-    """
-    from pydantic import ValidationError
-
-    from bitalloc.wire import StoredAllocation
-
-    kept = stored_plan(path, server)
-    if kept is not None:
-        return kept
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(Fault("", f"cannot read the plan {str(path)!r}: {error.strerror}")) from error
-    document = decoded(content)
-    stored = isinstance(document, dict) and "id" in document
-    try:
-        return (StoredAllocation if stored else Allocation).model_validate_json(content)
-    except ValidationError as error:
-        raise InvalidInputError(*faults_of(error.errors(), document)) from error

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from api.cli.plans import read_names, read_plan
+from api.cli.plans import PLAN, read_names, read_plan
 from quantize import exports
-from quantize.checkpoints.safetensors import stored_weights
+from quantize.checkpoints.matrices import stored_matrices
 
 _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 
@@ -23,15 +23,22 @@ def command(
         Path,
         typer.Argument(
             help="Allocation, as written by `bitalloc solve --out`, a JSON table of layer and format, or with "
-            "`--server` the id of a stored allocation."
+            "`--server` the id of a stored allocation; with `--format`, a configuration of another tool."
         ),
     ],
     to: Annotated[str, typer.Option(help=f"Whose format: {_TARGETS}.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
     model: Annotated[
         Path | None,
-        typer.Option(help="Folder of the checkpoint: its layers outside the plan are left alone by name."),
+        typer.Option(
+            help="Folder of the checkpoint: its layers outside the plan are left alone by name, and groups have to "
+            "make up its rows."
+        ),
     ] = None,
+    written_for: Annotated[
+        str,
+        typer.Option("--format", help=f"What the plan is: `plan`, or whose configuration: {_TARGETS}."),
+    ] = PLAN,
     names: Annotated[
         Path | None,
         typer.Option(
@@ -52,10 +59,12 @@ def command(
 
     What the format cannot say is listed; see docs/exports.md.
     """
-    others = [] if model is None else list(stored_weights(model))
-    done = exports.export(
-        read_plan(plan, context.obj), to, others=others, names=read_names(names), strict=strict
+    shapes = {} if model is None else stored_matrices(model)
+    own = read_names(names)
+    wanted = read_plan(
+        plan, context.obj, written_for=written_for, layers=None if model is None else list(shapes)
     )
+    done = exports.export(wanted, to, others=list(shapes), names=own, shapes=shapes, strict=strict)
     paths = exports.write(done, out, force=force)
     if as_json:
         losses = [asdict(loss) for loss in done.losses]

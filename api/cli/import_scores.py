@@ -10,6 +10,7 @@ import typer
 
 from allocator import Fault, InvalidInputError
 from api.cli.parsing import require_writable
+from api.cli.plans import read_names
 from quantize.imports import IMPORTS, import_scores
 from quantize.storage.files import replacing
 
@@ -25,7 +26,17 @@ def command(
         typer.Option(help="Formats, where the files do not name them: low,high for mlx; any for imatrix."),
     ] = "",
     model: Annotated[
-        Path | None, typer.Option(help="Folder of the checkpoint, for sizes (mlx) and weights (imatrix).")
+        Path | None,
+        typer.Option(
+            help="Folder of the checkpoint, for weights (imatrix), sizes (mlx) and numbers of weights (all others)."
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON table of layers and the tool's names for them; layers of one name are one row.",
+            metavar="FILE",
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model, for people.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
@@ -42,7 +53,7 @@ def command(
     if out.exists() and not force:
         raise InvalidInputError(Fault("--out", f"{str(out)!r} exists; choose another name or use --force"))
     wanted = [text.strip() for text in formats.split(",") if text.strip()]
-    profile = import_scores(source, files, formats=wanted, model=model, name=name)
+    profile = import_scores(source, files, formats=wanted, model=model, name=name, names=read_names(names))
     require_writable(out)
     with replacing(out) as partial:
         partial.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -52,6 +63,8 @@ def command(
         "formats": list(profile.formats),
         "sha256": profile.digest(),
     }
+    for note in profile.provenance.notes.values():
+        typer.echo(f"note: {note}", err=True)
     typer.echo(
         json.dumps(summary)
         if as_json

@@ -1,27 +1,77 @@
-"""Plans and tables of names as files, for commands that take them."""
+"""Plans as files, the same kinds for every command that takes one, and tables of names."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from allocator import Allocation, Fault, InvalidInputError
-from api.cli.apply import read_allocation
-from api.cli.server import Server
+from allocator.contract.errors import decoded, faults_of
+from api.cli.server import HERE, Server, stored_plan
+from quantize.exports import read, read_files
+
+#: What ``--format`` calls a plan of ours.
+PLAN = "plan"
 
 
-def read_plan(path: Path, server: Server) -> Allocation | dict[str, str]:
-    """Read a plan: an allocation, or a table of layer and format that somebody wrote.
+def read_plan(
+    path: Path,
+    server: Server = HERE,
+    *,
+    written_for: str = PLAN,
+    layers: Iterable[str] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Allocation | dict[str, str]:
+    """Read a plan: an allocation, a table of layer and format that somebody wrote, or another tool's configuration.
 
     Args:
-        path: JSON file, or the id of a plan that the service keeps.
+        path: JSON file, the id of a plan that the service keeps, or files of another tool.
+        server: The service.
+        written_for: ``plan``, or whose configuration it is: a name in ``quantize.exports.EXPORTS``.
+        layers: Layers of the model, for configurations that name them by pattern.
+        names: Layer → the tool's own name for it, for configurations.
+
+    Returns:
+        The plan; of a configuration, only the layers that it gives a format.
+    """
+    if written_for != PLAN:
+        reading = read(written_for, read_files(written_for, path), layers=layers, names=names)
+        return {layer: fmt.name for layer, fmt in reading.formats.items() if not fmt.plain}
+    table = _table(path)
+    return read_allocation(path, server) if table is None else table
+
+
+def read_allocation(path: Path, server: Server = HERE) -> Allocation:
+    """Read an allocation.
+
+    Args:
+        path: JSON file, from the command or as the service sent it; or the id of a plan that the service keeps.
         server: The service.
 
     Returns:
-        The plan.
+        The allocation.
+
+    Raises:
+        InvalidInputError: The file cannot be read or does not hold an allocation.
     """
-    table = _table(path)
-    return read_allocation(path, server) if table is None else table
+    from pydantic import ValidationError
+
+    from bitalloc.wire import StoredAllocation
+
+    kept = stored_plan(path, server)
+    if kept is not None:
+        return kept
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(Fault("", f"cannot read the plan {str(path)!r}: {error.strerror}")) from error
+    document = decoded(content)
+    stored = isinstance(document, dict) and "id" in document
+    try:
+        return (StoredAllocation if stored else Allocation).model_validate_json(content)
+    except ValidationError as error:
+        raise InvalidInputError(*faults_of(error.errors(), document)) from error
 
 
 def read_names(path: Path | None) -> dict[str, str]:
@@ -50,6 +100,9 @@ def _table(path: Path) -> dict[str, str] | None:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
+    # A plan may be all that an answer was cut down to: {"assignment": {layer: format}}.
+    if isinstance(document, dict) and list(document) == ["assignment"]:
+        document = document["assignment"]
     if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
         return None
     return document

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from allocator import Fault, InvalidInputError, load_profile
-from api.cli.apply import read_allocation
 from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
 from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import AsJson
 from api.cli.parsing import require_writable, write
+from api.cli.plans import read_allocation
 from quantize.storage.files import require_free
 
 

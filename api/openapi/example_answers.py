@@ -1,7 +1,7 @@
-"""Ask a service for what its OpenAPI document shows as answers: ``python -m api.openapi.example_answers`` writes them anew.
+"""Answers that the OpenAPI document shows, asked of a service by ``python -m api.openapi.example_answers``.
 
-Every answer is one that a service gave to a request of :mod:`api.openapi.examples`. What differs from run to run (times, ids)
-is replaced by what looks alike.
+Every answer is one that a service gave to a request of :mod:`api.openapi.examples`. What differs from run to run
+(times, ids) is replaced by what looks alike.
 """
 
 from __future__ import annotations

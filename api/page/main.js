@@ -4,7 +4,7 @@ import { compared } from "./compare.js";
 import { frontChart, priceChart } from "./charts.js";
 import { heats, strip } from "./strip.js";
 import { indices, planAfter, stepsWithin } from "./front.js";
-import { plain, quantity, step, typed } from "./numbers.js";
+import { amountText, plain, quantity, step } from "./numbers.js";
 import { element, formatColours, onTheme } from "./paint.js";
 import { about, Problem, profile as storedProfile, stored, useKey } from "./service.js";
 import { connect, fillLists } from "./take.js";
@@ -12,10 +12,11 @@ import { connect, fillLists } from "./take.js";
 const $ = (id) => document.getElementById(id);
 const POSITIONS = 1000;
 const SETTLED_MS = 220;
+const BUSY_MS = 1000;
 const RESAMPLES = 100;
 const LARGE = 2000; // layers beyond which exact points and resamples are few
 
-const shown = { profile: null, calls: null, front: null, budget: 0, steps: 0, exact: null, plan: null, kept: null };
+const shown = { profile: null, calls: null, front: null, budget: 0, steps: 0, exact: null, plan: null, kept: null, typing: null };
 let charts = [];
 let settling = null;
 let timer = 0;
@@ -25,6 +26,7 @@ const heat = strip($("strip"), (text) => { $("strip-says").textContent = text; }
 // --- what goes wrong is said where everybody finds it -------------------------------------------------------------
 
 async function attempt(work) {
+  const done = busy();
   try {
     $("problem").hidden = true;
     return await work();
@@ -38,7 +40,26 @@ async function attempt(work) {
     if (error.status === 401) document.querySelector(".key").open = true;
     $("problem").scrollIntoView({ block: "nearest" });
     return undefined;
+  } finally {
+    done();
   }
+}
+
+let working = 0;
+
+/** Say that work goes on, and for how long, once it takes longer than a moment. */
+function busy() {
+  const began = performance.now();
+  working += 1;
+  const tick = setInterval(() => {
+    $("busy").hidden = false;
+    $("busy").textContent = `${$("status").textContent || "Working"} … ${Math.round((performance.now() - began) / 1000)} s`;
+  }, BUSY_MS);
+  return () => {
+    clearInterval(tick);
+    working -= 1;
+    if (working === 0) $("busy").hidden = true;
+  };
 }
 
 // --- a profile ----------------------------------------------------------------------------------------------------
@@ -55,15 +76,17 @@ async function load(text) {
   options($("objective"), Object.keys({ ...profile.costs, ...profile.resources }));
   const measured = Object.keys(profile.costs).find((name) => /measured/i.test(profile.costs[name].meaning ?? ""));
   if (measured) $("objective").value = measured; // what was measured before what was estimated
-  const bits = profile.resources.weight_bytes && profile.layers.every((layer) => layer.parameters);
-  options($("resource"), [...Object.keys(profile.resources), ...(bits ? ["effective_bits"] : []), ...Object.keys(profile.costs)]);
+  if (!tradable(profile).length) {
+    throw new Error("This profile has one table and nothing to trade it against: add a resource such as weight_bytes to its resources.");
+  }
+  offerResources(profile);
   options($("first"), Object.keys(profile.costs));
   options($("second"), Object.keys(profile.costs));
   $("first").value = $("objective").value;
   $("second").value = Object.keys(profile.costs).find((name) => name !== $("first").value) ?? $("first").value;
-  $("resource").value = profile.resources.weight_bytes ? "weight_bytes" : $("resource").value;
   $("compared").replaceChildren();
   $("taken").replaceChildren();
+  $("status").textContent = "Storing the profile";
   shown.profile = profile;
   await fillLists();
   await trace();
@@ -73,6 +96,19 @@ async function load(text) {
 }
 
 const options = (select, names) => select.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
+
+/** What a budget can be about, beside the objective: a plan is not held within what it minimises. */
+function tradable(profile) {
+  const bits = profile.resources.weight_bytes && profile.layers.every((layer) => layer.parameters);
+  const names = [...Object.keys(profile.resources), ...(bits ? ["effective_bits"] : []), ...Object.keys(profile.costs)];
+  return names.filter((name) => name !== $("objective").value);
+}
+
+function offerResources(profile, kept = "weight_bytes") {
+  const names = tradable(profile);
+  options($("resource"), names);
+  if (names.includes(kept)) $("resource").value = kept;
+}
 
 /** Ask for the front, and show it at its knee. */
 async function trace() {
@@ -136,16 +172,18 @@ function pick(amount) {
   document.body.dataset.settled = "no";
   const { front } = shown;
   const [least, most] = [front.spend[0], front.spend.at(-1)];
-  shown.budget = Math.max(least, Math.min(most, amount));
+  shown.budget = amount;
   shown.steps = Math.max(0, stepsWithin(front, shown.budget));
   shown.plan = planAfter(front, shown.steps);
   shown.exact = null;
   shown.kept = null;
-  $("budget").value = most > least ? Math.round((POSITIONS * (shown.budget - least)) / (most - least)) : 0;
-  const text = quantity(shown.budget, front.unit, 4);
+  const inside = Math.max(least, Math.min(most, amount));
+  $("budget").value = most > least ? Math.round((POSITIONS * (inside - least)) / (most - least)) : 0;
+  const text = amountText(shown.budget, front.unit);
   $("budget").setAttribute("aria-valuetext", text);
   if (document.activeElement !== $("amount")) $("amount").value = text;
-  $("amount-says").textContent = `from ${quantity(least, front.unit)} to ${quantity(most, front.unit)}`;
+  const beyond = amount > most ? "; more than the best plan spends" : amount < least ? "; less than any plan spends" : "";
+  $("amount-says").textContent = `from ${quantity(least, front.unit)} to ${quantity(most, front.unit)}${beyond}`;
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(show); // a hand is faster than the screen
   settling?.abort();
@@ -178,8 +216,12 @@ async function settle() {
   const { signal } = settling;
   const { front, calls, profile } = shown;
   const asked = { objective: $("objective").value, budgets: { [front.resource]: shown.budget } };
+  $("status").textContent = "Proving the plan";
   const exact = await calls.plan(asked, signal);
-  if (exact.assignment === null) return;
+  if (exact.assignment === null) {
+    document.body.dataset.settled = "yes";
+    throw new Error(noPlan(exact, front));
+  }
   shown.exact = exact;
   shown.plan = indices(front, exact.assignment);
   show();
@@ -188,14 +230,37 @@ async function settle() {
   const noisy = profile.costs[front.objective_name]?.stderr && profile.layers.length <= LARGE;
   const why = await calls.why({ ...asked, resamples: noisy ? RESAMPLES : 0 }, signal);
   panels.reasons(why);
-  panels.sure(why.stability, front.objective_name);
+  panels.sure(why.stability, front.objective_name, profile);
   shown.kept = why.stability ? why.stability.layers.map((layer) => layer.kept) : null;
   show();
   document.body.dataset.settled = "yes";
 }
 
+/** Why there is no plan, in the words of the answer. */
+function noPlan(answer, front) {
+  if (answer.status !== "infeasible") return `No plan was found in time (${answer.status}).`;
+  const reach = answer.achievable?.[front.resource];
+  const least = reach ? ` The least that any plan spends is ${quantity(reach.least, front.unit)}.` : "";
+  return `No plan keeps ${front.resource} at most ${quantity(shown.budget, front.unit, 4)}.${least}`;
+}
+
+/** A budget that a person typed: the service reads it, so that it means here what it means in every request. */
+async function typed(text) {
+  const { front, calls } = shown;
+  document.body.dataset.settled = "no";
+  try {
+    const plan = await calls.plan({ objective: $("objective").value, budgets: { [front.resource]: text } });
+    pick(plan.usage[front.resource]?.limit ?? plan.achievable[front.resource].limit);
+    $("amount").value = amountText(shown.budget, front.unit);
+  } catch (error) {
+    document.body.dataset.settled = "yes"; // what was shown before still is
+    throw error;
+  }
+}
+
 /** The allocation for the budget that is shown, solved for if the slider has not rested yet. */
 async function current() {
+  await shown.typing;
   if (!shown.exact) await settle();
   return shown.exact;
 }
@@ -238,17 +303,13 @@ document.addEventListener("drop", (event) => {
 });
 $("key").addEventListener("input", (event) => useKey(event.target.value));
 $("key").addEventListener("change", listStored);
-for (const id of ["objective", "resource"]) $(id).addEventListener("change", () => attempt(trace));
+$("objective").addEventListener("change", () => { offerResources(shown.profile, $("resource").value); attempt(trace); });
+$("resource").addEventListener("change", () => attempt(trace));
 $("budget").addEventListener("input", (event) => {
   const { front } = shown;
   pick(front.spend[0] + ((front.spend.at(-1) - front.spend[0]) * event.target.value) / POSITIONS);
 });
-$("amount").addEventListener("change", (event) => {
-  const amount = typed(event.target.value, shown.front.unit);
-  if (amount === null) event.target.value = quantity(shown.budget, shown.front.unit, 4);
-  else pick(amount);
-});
-$("amount").addEventListener("blur", () => { $("amount").value = quantity(shown.budget, shown.front.unit, 4); });
+$("amount").addEventListener("change", (event) => { shown.typing = attempt(() => typed(event.target.value)); });
 $("to-knee").addEventListener("click", () => pick(shown.front.spend[shown.front.knee]));
 $("compare").addEventListener("click", () => attempt(async () => {
   const names = [$("first").value, $("second").value];

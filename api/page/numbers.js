@@ -27,15 +27,10 @@ export function step(unit, range) {
 
 export const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)} %`;
 
-/** Text typed by a person, in the unit of the budget: "8.5 MB", "12 MiB" or a bare number; null where unreadable. */
-export function typed(text, unit) {
-  const found = /^\s*([0-9][0-9.,\s]*(?:e[+-]?\d+)?)\s*([a-zA-Z]*)\s*$/.exec(text);
-  if (!found) return null;
-  const value = Number(found[1].replace(/[,\s]/g, ""));
-  if (!Number.isFinite(value)) return null;
-  if (unit !== "byte" || !found[2] || /^b(ytes?)?$/i.test(found[2])) return value;
-  const parts = /^([kmgt])(i?)b?$/i.exec(found[2]);
-  if (!parts) return null;
-  const power = "kmgt".indexOf(parts[1].toLowerCase()) + 1;
-  return value * (parts[2] ? 1024 : 1000) ** power;
+/** An amount as the service reads it back: no thousands separators, plain signs, the table's own unit. */
+export function amountText(value, unit, digits = 4) {
+  const [scale, name] = unit === "byte" ? STEPS.find(([size]) => Math.abs(value) >= size) ?? [1, "B"] : [1, unit];
+  const number = value / scale;
+  const shown = Math.max(digits, Math.ceil(Math.log10(Math.abs(number) + 1)));
+  return `${Number(number.toPrecision(Math.min(shown, 17)))}${name ? ` ${name}` : ""}`;
 }

@@ -119,11 +119,14 @@ export function reasons(why) {
 }
 
 /** How sure the plan is, from an explanation; null where the table has no standard errors. */
-export function sure(found, objective) {
+export function sure(found, objective, profile) {
   const now = $("sure-now");
   if (found === null) {
     now.textContent = "";
-    $("sure").replaceChildren(element("p", { class: "hint" }, `The table ${objective} has no standard errors. Measured tables have them, and then this says how often each layer keeps its format when the table is drawn again.`));
+    const reason = profile.costs[objective]?.stderr
+      ? `The table ${objective} has standard errors, but drawing it again takes too long here for ${profile.layers.length} layers: ask bitalloc explain with --resamples.`
+      : `The table ${objective} has no standard errors. Measured tables have them, and then this says how often each layer keeps its format when the table is drawn again.`;
+    $("sure").replaceChildren(element("p", { class: "hint" }, reason));
     return;
   }
   const firm = found.layers.filter((layer) => layer.kept >= 0.95).length;

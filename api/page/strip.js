@@ -120,7 +120,8 @@ function blocks(ctx, front, each, height) {
     const end = GUTTER + (starts[index + 1] ?? front.layers.length) * each;
     const label = blockOf(front.layers[at]).split(".").at(-1);
     const width = ctx.measureText(label).width;
-    if (x < free || (x + width + 8 > end && starts.length > 1 && width > 30)) return;
+    const numbered = /^\d+$/.test(label); // a number says where one is even where it is wider than its block
+    if (x < free || (!numbered && x + width + 8 > end && starts.length > 1)) return;
     ctx.fillStyle = colour("soft");
     ctx.fillRect(x, height - FOOT, 1, FOOT - 6);
     ctx.fillText(label, x + 5, height - FOOT / 2 + 1);

@@ -25,7 +25,6 @@ class _Kept:
     profile: Profile
     entries: int
     planners: OrderedDict[str, Plan]
-    text: bytes = b""
 
 
 class Desk:
@@ -65,31 +64,6 @@ class Desk:
         self._profiles[sha256] = _Kept(profile, entries, OrderedDict())
         while len(self._profiles) > 1 and self._weight() > self._most_entries:
             self._profiles.popitem(last=False)
-
-    def note(self, sha256: str, text: bytes) -> None:
-        """Note how clients write a profile that is here.
-
-        Args:
-            sha256: Its digest.
-            text: Its JSON as it came.
-        """
-        self._profiles[sha256].text = text
-
-    def recognise(self, body: bytes, start: int) -> tuple[Profile, bytes] | None:
-        """Find the profile whose text a body holds.
-
-        Args:
-            body: The body of a request.
-            start: Where in it the profile starts.
-
-        Returns:
-            The profile and its text, if both are here.
-        """
-        for sha256, kept in self._profiles.items():
-            if kept.text and body.startswith(kept.text, start):
-                self._profiles.move_to_end(sha256)
-                return kept.profile, kept.text
-        return None
 
     def solve(self, sha256: str, request: Request, tell: Tell | None = None) -> Allocation:
         """Plan with a profile that is here; what such requests share is done once.

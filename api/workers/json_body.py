@@ -1,25 +1,20 @@
-"""Parse request bodies, within limits that are checked before anything large is built.
-
-A profile comes to a quarter of a millisecond this way, where :mod:`json` with a hook for duplicate keys takes one.
-"""
+"""Request bodies into plain Python, within limits, by the JSON parser of pydantic."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+import re
 from collections.abc import Iterator
-from itertools import chain
-from typing import NoReturn
 
-from pydantic_core import from_json
+import jiter
 
 from allocator import Fault, InvalidInputError
 from api.workers.errors import InvalidJsonError
 from api.workers.json_limits import JsonLimits
-from api.workers.json_shape import JsonShape, json_shape
 
-#: Finding the brackets of a shorter text that are not in its strings takes longer than counting all of them.
-_SMALL_BYTES = 4096
+_TWICE = re.compile(r'Detected duplicate key "(.*)" at line \d+ column \d+', re.DOTALL)
+_TOO_DEEP = "recursion limit exceeded"
+_SHOWN = 80
+_START_BYTES = 4096
 
 
 def decoded(body: bytes, limits: JsonLimits) -> object:
@@ -27,90 +22,76 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
 
     Args:
         body: UTF-8 text.
-        limits: What it may hold.
+        limits: What it may hold; see :func:`require_shallow` for the depth.
 
     Returns:
         The document. NaN and infinity come through, for the models to point at.
 
     Raises:
-        InvalidJsonError: The text is not JSON, is nested too deep, has a key twice, or half a character.
+        InvalidJsonError: The text is not JSON, has a key twice, half a character, or a number of thousands of digits.
         InvalidInputError: It holds too much; points at what.
 
     Example:
         >>> decoded(b'{"gap": 0.5}', JsonLimits())
         {'gap': 0.5}
     """
-    shape = _small(body, limits) or json_shape(body, limits.max_json_depth, limits.max_json_values)
-    if shape.depth > limits.max_json_depth:
-        raise InvalidJsonError(
-            f"JSON is nested deeper than {limits.max_json_depth} levels; a profile needs six"
-        )
-    if shape.values > limits.max_json_values:
-        detail = f"expected at most {limits.max_json_values} values in one body; the operator can raise "
-        raise InvalidInputError(Fault("", detail + "BITALLOC_MAX_JSON_VALUES"))
+    # Every value takes a byte and has one of these before it: twenty million empty lists would be gigabytes of objects.
+    much = len(body) > limits.max_json_values and sum(map(body.count, b"[{,:")) >= limits.max_json_values
     try:
-        document = from_json(body)
+        # Of a body that is too large only the start, for what is nested too deep as well is so from there.
+        document: object = jiter.from_json(body[:_START_BYTES] if much else body, catch_duplicate_keys=True)
     except ValueError as error:
-        _explain(body, str(error))
-    # Every key has a colon; where fewer came through, some came twice, or a colon was part of a text.
-    members = _members(document)
-    if shape.colons != members:
-        shape = json_shape(body, limits.max_json_depth, limits.max_json_values)
-    if shape.colons != members:
-        _explain(body, "an object has a key twice")
+        if not much or str(error).startswith(_TOO_DEEP):
+            raise InvalidJsonError(_explained(body, str(error), limits)) from None
+    if much:
+        detail = f"expected at most {limits.max_json_values} brackets, commas and colons in one body"
+        raise InvalidInputError(Fault("", f"{detail}; the operator can raise BITALLOC_MAX_JSON_VALUES"))
     if faults := list(_oversized(document, limits)):
         raise InvalidInputError(*faults)
     return document
 
 
-def _small(body: bytes, limits: JsonLimits) -> JsonShape | None:
-    # Upper bounds from counts that need no arrays; None where they are not enough.
-    depth, colons = body.count(b"[") + body.count(b"{"), body.count(b":")
-    values = 1 + depth + colons + body.count(b",")
-    if len(body) > _SMALL_BYTES or depth > limits.max_json_depth or values > limits.max_json_values:
-        return None
-    return JsonShape(depth, values, colons)
+def require_shallow(document: object, limits: JsonLimits) -> None:
+    """Refuse a document that is nested too deep; for one that fits no model, as none is deep.
+
+    Args:
+        document: What was parsed.
+        limits: What it may hold.
+
+    Raises:
+        InvalidJsonError: It is nested too deep.
+
+    Example:
+        >>> require_shallow([[1]], JsonLimits(max_json_depth=1))
+        Traceback (most recent call last):
+        api.workers.errors.InvalidJsonError: JSON is nested deeper than 1 levels; a profile needs six
+    """
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(limits.max_json_depth):
+        if not level:
+            return
+        members = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [member for node in members for member in node if isinstance(member, dict | list)]
+    if level:
+        raise InvalidJsonError(_too_deep(limits))
 
 
-def _members(document: object) -> int:
-    # Level by level: a call for each row of a table would cost more than parsing it did.
-    count, level = 0, [document]
-    while level:
-        objects = [node for node in level if type(node) is dict]
-        arrays = [node for node in level if type(node) is list]
-        count += sum(map(len, objects))
-        below = chain(*(node.values() for node in objects), chain.from_iterable(arrays))
-        level = [node for node in below if type(node) is dict or type(node) is list]
-    return count
-
-
-def _explain(body: bytes, otherwise: str) -> NoReturn:
-    # The fast parser does not say where; the slow one does.
-    try:
-        json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise InvalidJsonError(f"JSON breaks at character {error.pos}: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidJsonError(f"JSON has to be UTF-8, and byte {error.start} is not") from None
-    except _TwiceError as error:
-        detail = (
-            f"JSON has the key {str(error)[:80]!r} twice in one object; which one counts is anybody's guess"
+def _explained(body: bytes, message: str, limits: JsonLimits) -> str:
+    if found := _TWICE.match(message):
+        return (
+            f"JSON has the key {found[1][:_SHOWN]!r} twice in one object; which one counts is anybody's guess"
         )
-        raise InvalidJsonError(detail) from None
-    except ValueError:  # more digits than Python turns into an integer
-        pass
-    raise InvalidJsonError(f"JSON cannot be read: {otherwise}")
+    if message.startswith(_TOO_DEEP):
+        return _too_deep(limits)
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"JSON has to be UTF-8, and byte {error.start} is not"
+    return f"JSON breaks at {message.rpartition(' at ')[2]}: {message.rpartition(' at ')[0]}"
 
 
-class _TwiceError(Exception):
-    pass
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise _TwiceError(Counter(key for key, _ in pairs).most_common(1)[0][0])
-    return members
+def _too_deep(limits: JsonLimits) -> str:
+    return f"JSON is nested deeper than {limits.max_json_depth} levels; a profile needs six"
 
 
 def _oversized(document: object, limits: JsonLimits) -> Iterator[Fault]:

@@ -27,7 +27,8 @@ def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **opti
         plan: An allocation, or layer name to format name.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
-            (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then checked.
+            (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then
+            checked.
 
     Returns:
         What the backend makes: a module, or the path of a file or folder.

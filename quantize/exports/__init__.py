@@ -12,10 +12,12 @@ from pathlib import Path
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
 from quantize.exports.fit import fit
+from quantize.exports.reading import rules_of
 from quantize.exports.result import Export, Loss, Reading, write
 from quantize.exports.rules import resolve
-from quantize.exports.target import Target
-from quantize.formats import Format, parse_format
+from quantize.exports.target import ExportTarget
+from quantize.formats import StorageFormat, parse_format
+from quantize.llama_types import format_named, formats_named
 
 __all__ = ["EXPORTS", "Export", "Loss", "Reading", "export", "load_target", "read", "read_files", "write"]
 
@@ -37,7 +39,7 @@ EXPORTS = {
 }
 
 
-def load_target(name: str) -> Target:
+def load_target(name: str) -> ExportTarget:
     """Look a target up by name.
 
     Args:
@@ -51,7 +53,7 @@ def load_target(name: str) -> Target:
     """
     if name not in EXPORTS:
         raise InvalidInputError(Fault("/target", unknown(name, EXPORTS, "target")))
-    target: Target = import_module(EXPORTS[name]).TARGET
+    target: ExportTarget = import_module(EXPORTS[name]).TARGET
     return target
 
 
@@ -61,6 +63,7 @@ def export(
     *,
     others: Iterable[str] = (),
     names: Mapping[str, str] | None = None,
+    shapes: Mapping[str, tuple[int, ...] | None] | None = None,
     strict: bool = False,
 ) -> Export:
     """Write a plan in a target's configuration format.
@@ -74,6 +77,8 @@ def export(
         others: Layers outside the plan, which the file should say to leave alone.
         names: Layer name to the target's own name for it, where the target's rule does not give it (nodes of an
             ONNX graph, tensors of a GGUF file).
+        shapes: Layer name to the shape of its weight: then groups that do not make up a row become finer ones, or the
+            layer is left alone, where the tool would refuse it.
         strict: Whether a loss is an error.
 
     Returns:
@@ -88,7 +93,7 @@ def export(
         up: int4-g64 becomes uint4-g128: ...
     """
     into = load_target(target)
-    sheet, losses = fit(_formats(plan, into), into, tuple(others), dict(names or {}))
+    sheet, losses = fit(_formats(plan, into), into, tuple(others), dict(names or {}), shapes or {})
     if strict and losses:
         raise InvalidInputError(*(Fault(pointer(("assignment", loss.layer)), str(loss)) for loss in losses))
     return Export(target, into.render(sheet), losses, into.advice)
@@ -123,7 +128,7 @@ def read(
         {'up': 'int8', 'down': 'fp16'}
     """
     of = load_target(target)
-    rules = of.parse(files)
+    rules = rules_of(of, files)
     given = dict(names or {})
     found = resolve(rules, layers, lambda layer: given.get(layer) or of.own_name(layer))
     back = {own: layer for layer, own in given.items()}
@@ -149,27 +154,22 @@ def read_files(target: str, path: Path) -> dict[str, str]:
         InvalidInputError: Nothing can be read there.
     """
     try:
-        paths = sorted(path.iterdir()) if path.is_dir() else [path]
-        return {item.name: item.read_text("utf-8") for item in paths if item.suffix in _SUFFIXES}
+        # A file that is named is read whatever its ending; of a folder, what may be a configuration.
+        paths = (
+            [item for item in sorted(path.iterdir()) if item.suffix in _SUFFIXES] if path.is_dir() else [path]
+        )
+        return {item.name: item.read_text("utf-8") for item in paths}
     except (OSError, UnicodeDecodeError) as error:
         detail = f"cannot read a {target} configuration at {str(path)!r}: {error}"
         raise InvalidInputError(Fault("", detail)) from error
 
 
-_SUFFIXES = {".json", ".yaml", ".yml", ".txt"}
+_SUFFIXES = {".json", ".yaml", ".yml", ".txt", ".recipe"}
 
 
-def _formats(plan: Allocation | Mapping[str, str], target: Target) -> dict[str, Format]:
+def _formats(plan: Allocation | Mapping[str, str], target: ExportTarget) -> dict[str, StorageFormat]:
     assignment = plan.assignment if isinstance(plan, Allocation) else plan
     if assignment is None:
         detail = f"there is nothing to export: the allocation is {plan.status.value}"  # type: ignore[union-attr]
         raise InvalidInputError(Fault("/assignment", detail))
-    formats, faults = {}, []
-    for layer, name in assignment.items():
-        try:
-            formats[layer] = target.formats.get(name) or parse_format(name)
-        except InvalidInputError as error:
-            faults.append(Fault(pointer(("assignment", layer)), error.faults[0].detail))
-    if faults:
-        raise InvalidInputError(*faults)
-    return formats
+    return formats_named(assignment, lambda name: target.formats.get(name) or format_named(name))

@@ -16,8 +16,8 @@ from typing import Any
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, named_float, read_json, table, whole, width, written
 from quantize.exports.rules import HEAD_AND_EMBEDDINGS, Rule, Rules, expression
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import StorageFormat
 
 _FLOATS = {"fp8-e4m3": "fp8", "mxfp8": "mx_fp", "mxfp4": "mx_fp"}
 _ALONE = {"bits": 16, "act_bits": 16, "data_type": "float"}
@@ -26,16 +26,16 @@ _BARE_DOT = re.compile(r"(?<!\\)\.(?!\*)")
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
-    layers: dict[str, dict[str, Any]] = {name: _settings(target) for name, target in sheet.formats.items()}
+    layers: dict[str, dict[str, Any]] = {name: _settings(fmt) for name, fmt in sheet.formats.items()}
     return {"layer_config.json": written(layers | {name: _ALONE for name in sheet.alone})}
 
 
-def _settings(target: Format) -> dict[str, Any]:
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
     return {
-        "bits": target.bits,
-        "group_size": target.group_size or -1,
-        "sym": target.symmetric,
-        "data_type": _FLOATS.get(target.name, "int"),
+        "bits": fmt.bits,
+        "group_size": fmt.group_size or -1,
+        "sym": fmt.symmetric,
+        "data_type": _FLOATS.get(fmt.name, "int"),
         "act_bits": 16,
     }
 
@@ -51,7 +51,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
     return Rules(tuple(_rules(extra, default, name, "extra_config")), default, outside=HEAD_AND_EMBEDDINGS)
 
 
-def _rules(layers: Mapping[str, Any], default: Format | None, *where: str) -> list[Rule]:
+def _rules(layers: Mapping[str, Any], default: StorageFormat | None, *where: str) -> list[Rule]:
     # An exact name goes before every expression.
     plain = [name for name in layers if not _SPECIAL.search(name)]
     order = [*plain, *(name for name in layers if name not in set(plain))]
@@ -61,13 +61,13 @@ def _rules(layers: Mapping[str, Any], default: Format | None, *where: str) -> li
     ]
 
 
-def _rule(text: str, target: Format | None, *where: str) -> Rule:
+def _rule(text: str, fmt: StorageFormat | None, *where: str) -> Rule:
     if not _SPECIAL.search(text):
-        return Rule(text, re.compile(re.escape(text)), target, text)
-    return expression(_BARE_DOT.sub(r"\.", text), target, "search", pointer((*where, text)), text)
+        return Rule(text, re.compile(re.escape(text)), fmt, text)
+    return expression(_BARE_DOT.sub(r"\.", text), fmt, "search", pointer((*where, text)), text)
 
 
-def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format | None:
+def _format(settings: Mapping[str, Any], default: StorageFormat | None, *where: str) -> StorageFormat | None:
     inherited = (4, 128, True) if default is None else (default.bits, default.group_size, default.symmetric)
     bits = width(settings, "bits", *where, default=inherited[0])
     if bits >= 16:
@@ -76,14 +76,15 @@ def _format(settings: Mapping[str, Any], default: Format | None, *where: str) ->
     data_type = str(settings.get("data_type", "int"))
     if not data_type.startswith("int"):
         ours = named_float(_FLOATS, data_type, bits, group)
-        return ours or Format(data_type, bits, floating=True, group_size=group if group > 0 else None)
+        return ours or StorageFormat(data_type, bits, floating=True, group_size=group if group > 0 else None)
     return integer(bits, group, symmetric=settings.get("sym", inherited[2]) is not False)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8)), named=frozenset(_FLOATS)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     own_name=lambda layer: None if _SPECIAL.search(layer) else layer,
     advice="AutoRound(model, tokenizer, layer_config=json.load(file)).quantize()",
 )

@@ -3,20 +3,25 @@ r"""compressed-tensors: the ``quantization_config`` that vLLM, SGLang and transf
 One group of settings per format, with the layers it is for. Names are written as anchored ``re:`` patterns: a bare name
 is also compared with class names, where vLLM accepts a part of one, so that a layer called ``linear`` would match all.
 
+Whatever the order of groups, an exact name goes before expressions, and those before class names; of several
+expressions the package takes the first in alphabetical order, vLLM and SGLang the first in the file. Where two groups
+have one target, the later group has it.
+
 Source: compressed-tensors 0.20, ``quantization/quant_config.py`` and ``utils/match.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, width, written
 from quantize.exports.names import anchored
 from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact, expression
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import DYNAMIC, Format, parse_format
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
 #: How a checkpoint stores codes.
 _PACKED = "pack-quantized"
@@ -33,7 +38,7 @@ _CLASSES = {"Linear": rf"^(?!.*{EMBEDDINGS.pattern})", "Embedding": EMBEDDINGS.p
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
-    kinds = {target: _STORED.get(target.name, _PACKED) for target in sheet.formats.values()}
+    kinds = {fmt: _STORED.get(fmt.name, _PACKED) for fmt in sheet.formats.values()}
     groups = {
         name: {"format": kind, "output_activations": None} | group
         for (name, group), kind in zip(config_groups(sheet).items(), kinds.values(), strict=True)
@@ -60,16 +65,16 @@ def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
     Returns:
         Groups with their layers, in the order in which formats appear in the plan.
     """
-    targets: dict[Format, list[str]] = {}
-    for name, target in sheet.formats.items():
-        targets.setdefault(target, []).append(f"re:{anchored(name)}")
+    targets: dict[StorageFormat, list[str]] = {}
+    for name, fmt in sheet.formats.items():
+        targets.setdefault(fmt, []).append(f"re:{anchored(name)}")
     return {
         f"group_{index}": {
             "targets": names,
-            "weights": _weights(target),
-            "input_activations": _DYNAMIC if target.activation_bits < 16 else None,
+            "weights": _weights(fmt),
+            "input_activations": _DYNAMIC if fmt.activation_bits < 16 else None,
         }
-        for index, (target, names) in enumerate(targets.items())
+        for index, (fmt, names) in enumerate(targets.items())
     }
 
 
@@ -96,22 +101,29 @@ def read_groups(document: Mapping[str, Any], *where: str) -> Rules:
         The rules; what is ignored comes first.
     """
     notes: list[str] = []
-    rules = [_rule(text, None, *where) for text in texts(document.get("ignore"), *where, "ignore")]
+    ignore = [_rule(text, None, *where) for text in texts(document.get("ignore"), *where, "ignore")]
+    targets: dict[str, StorageFormat | None] = {}
     groups = table(document.get("config_groups"), *where, "config_groups")
     for name, content in groups.items():
         group = table(content, *where, "config_groups", name)
-        target = _format(group.get("weights"), *where, "config_groups", name, "weights")
+        fmt = _format(group.get("weights"), *where, "config_groups", name, "weights")
         inputs = table(group.get("input_activations") or {}, *where, name, "input_activations")
-        if target == integer(8, None, symmetric=True) and inputs | _DYNAMIC == inputs:
-            target = parse_format(DYNAMIC)
+        if fmt == integer(8, None, symmetric=True) and inputs | _DYNAMIC == inputs:
+            fmt = parse_format(DYNAMIC)
         elif inputs:
             notes.append(f"{name} quantizes activations as well, which a plan of weights does not hold")
-        rules += [
-            _rule(text, target, *where) for text in texts(group.get("targets"), *where, name, "targets")
-        ]
+        targets |= dict.fromkeys(texts(group.get("targets"), *where, name, "targets"), fmt)
     if document.get("kv_cache_scheme"):
         notes.append("the KV cache is quantized as well, which a plan of weights does not hold")
-    return Rules(tuple(rules), notes=tuple(notes))
+    return Rules((*ignore, *_by_precedence(targets, *where)), notes=tuple(notes))
+
+
+def _by_precedence(targets: Mapping[str, StorageFormat | None], *where: str) -> list[Rule]:
+    made = {
+        text: replace(_rule(text, fmt, *where), place=place)
+        for place, (text, fmt) in enumerate(targets.items())
+    }
+    return [made[text] for text in sorted(made, key=lambda text: (text in _CLASSES, "re:" in text, text))]
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -120,27 +132,27 @@ def _parse(files: Mapping[str, str]) -> Rules:
     return read_groups(table(config.get("quantization_config", config), name, "quantization_config"), name)
 
 
-def _rule(text: str, target: Format | None, *where: str) -> Rule:
+def _rule(text: str, fmt: StorageFormat | None, *where: str) -> Rule:
     if text.startswith("re:"):
-        return expression(text[3:], target, "match", pointer(where), text)
+        return expression(text[3:], fmt, "match", pointer(where), text)
     if text in _CLASSES:
-        return expression(_CLASSES[text], target, "search", pointer(where), text)
-    return exact(text, target)
+        return expression(_CLASSES[text], fmt, "search", pointer(where), text)
+    return exact(text, fmt)
 
 
-def _weights(target: Format) -> dict[str, Any]:
-    power_of_two = {"scale_dtype": "torch.uint8"} if target.scale_bits == 8 else {}
+def _weights(fmt: StorageFormat) -> dict[str, Any]:
+    power_of_two = {"scale_dtype": "torch.uint8"} if fmt.scale_bits == 8 else {}
     return {
-        "num_bits": target.bits,
-        "type": "float" if target.floating else "int",
-        "symmetric": target.symmetric,
-        "strategy": "group" if target.group_size else "channel",
-        "group_size": target.group_size,
+        "num_bits": fmt.bits,
+        "type": "float" if fmt.floating else "int",
+        "symmetric": fmt.symmetric,
+        "strategy": "group" if fmt.group_size else "channel",
+        "group_size": fmt.group_size,
         "dynamic": False,
     } | power_of_two
 
 
-def _format(weights: object, *where: str) -> Format | None:
+def _format(weights: object, *where: str) -> StorageFormat | None:
     if weights is None:
         return None
     settings = table(weights, *where)
@@ -150,14 +162,15 @@ def _format(weights: object, *where: str) -> Format | None:
         for name in ("fp8-e4m3", "mxfp8", "mxfp4"):
             if settings | _weights(parse_format(name)) == settings:
                 return parse_format(name)
-        return Format(f"fp{bits}", bits, floating=True, group_size=group if group > 0 else None)
+        return StorageFormat(f"fp{bits}", bits, floating=True, group_size=group if group > 0 else None)
     return integer(bits, group, symmetric=settings.get("symmetric", True) is not False)
 
 
 MASK = Mask(any_size(*range(1, 9)), any_size(*range(1, 9)), named=frozenset(_STORED))
-TARGET = Target(
+TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="goes into config.json beside weights packed by compressed-tensors",
 )

@@ -9,9 +9,13 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, require
-from quantize.formats import Format, parse_format
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
+from quantize.formats import StorageFormat, parse_format
 
+_CONFIGURATIONS = ("hf_quant_config.json", "quantize_config.json", "quantization_config.json", "config.json")
 Place = tuple[str | int, ...]
+#: Processor time for reading one file.
+_MOST_S = 2.0
 
 
 def written(document: object) -> str:
@@ -33,12 +37,14 @@ def read_json(files: Mapping[str, str]) -> tuple[Any, str]:
         files: Name → text.
 
     Returns:
-        Content and name of the first ``.json`` file.
+        Content and name of the file that holds a configuration by its name, else of the first ``.json`` file.
 
     Raises:
         InvalidInputError: There is none, or it is not JSON.
     """
-    name = next((name for name in files if name.endswith(".json")), None)
+    found = [name for name in files if name.endswith(".json")]
+    # A folder with a checkpoint has more of them: of the tokenizer, of generation.
+    name = next((name for name in _CONFIGURATIONS if name in found), found[0] if found else None)
     if name is None:
         raise InvalidInputError(Fault("", f"expected a .json file, got {', '.join(files) or 'nothing'}"))
     try:
@@ -64,9 +70,18 @@ def read_yaml(files: Mapping[str, str]) -> tuple[Any, str]:
     if name is None:
         raise InvalidInputError(Fault("", f"expected a .yaml file, got {', '.join(files) or 'nothing'}"))
     try:
-        return yaml.safe_load(files[name]), name
+        with processor_time(_MOST_S):
+            return yaml.safe_load(files[name]), name
     except yaml.YAMLError as error:
         raise InvalidInputError(Fault(f"/{name}", f"expected YAML: {error}")) from error
+    except ProcessorTimeError as error:
+        detail = f"expected a configuration that is read within {_MOST_S:g} s; this one is too large or nested too deep"
+        raise InvalidInputError(Fault(f"/{name}", detail)) from error
+    except RecursionError as error:
+        raise InvalidInputError(Fault(f"/{name}", "expected YAML: it is nested too deep")) from error
+    except Exception as error:
+        # A value that its tag does not take (`!!int x`, the date 2001-99-99) fails inside of PyYAML in a dozen ways.
+        raise InvalidInputError(Fault(f"/{name}", f"expected YAML: {str(error)[:200]}")) from error
 
 
 def table(value: object, *where: str | int) -> dict[str, Any]:
@@ -167,7 +182,7 @@ def width(settings: Mapping[str, Any], key: str, *where: str | int, default: int
     return bits
 
 
-def integer(bits: int, group_size: int | None, *, symmetric: bool) -> Format:
+def integer(bits: int, group_size: int | None, *, symmetric: bool) -> StorageFormat:
     """The integer format of other tools' numbers.
 
     Args:
@@ -184,10 +199,12 @@ def integer(bits: int, group_size: int | None, *, symmetric: bool) -> Format:
     """
     size = group_size if group_size and group_size > 0 else None
     name = f"{'' if symmetric else 'u'}int{bits}" + (f"-g{size}" if size else "")
-    return Format(name, bits, symmetric=symmetric, group_size=size)
+    return StorageFormat(name, bits, symmetric=symmetric, group_size=size)
 
 
-def named_float(names: Mapping[str, str], own: str, bits: int, group_size: int | None) -> Format | None:
+def named_float(
+    names: Mapping[str, str], own: str, bits: int, group_size: int | None
+) -> StorageFormat | None:
     """One of our floating-point formats by another tool's name for it.
 
     Args:
@@ -208,7 +225,7 @@ def named_float(names: Mapping[str, str], own: str, bits: int, group_size: int |
     return next((item for item in formats if (item.bits, item.group_size) == (bits, size)), None)
 
 
-def most_common(formats: Iterable[Format]) -> Format:
+def most_common(formats: Iterable[StorageFormat]) -> StorageFormat:
     """What a file states once, so that it names only the exceptions.
 
     Args:

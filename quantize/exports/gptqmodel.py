@@ -17,8 +17,8 @@ from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
 from quantize.exports.names import anchored, escaped
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
-from quantize.exports.target import ROW, Mask, Sheet, Target, sized
-from quantize.formats import Format
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
+from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
 
 _SIZES = (ROW, 16, 32, 64, 128, 256, 512, 1024)
@@ -26,11 +26,11 @@ _SIZES = (ROW, 16, 32, 64, 128, 256, 512, 1024)
 
 def _render(sheet: Sheet) -> dict[str, str]:
     default = most_common(sheet.formats.values())
-    formats: dict[str, Format | None] = {**dict.fromkeys(sheet.alone), **sheet.formats}
+    formats: dict[str, StorageFormat | None] = {**dict.fromkeys(sheet.alone), **sheet.formats}
     dynamic = {
-        f"-:{pattern}" if target is None else f"+:{pattern}": {} if target is None else _settings(target)
-        for pattern, target in _patterns(formats).items()
-        if target != default
+        f"-:{pattern}" if fmt is None else f"+:{pattern}": {} if fmt is None else _settings(fmt)
+        for pattern, fmt in _patterns(formats).items()
+        if fmt != default
     }
     config = {
         **_settings(default),
@@ -44,17 +44,17 @@ def _render(sheet: Sheet) -> dict[str, str]:
     return {"quantize_config.json": written(config)}
 
 
-def _patterns(formats: Mapping[str, Format | None]) -> dict[str, Format | None]:
+def _patterns(formats: Mapping[str, StorageFormat | None]) -> dict[str, StorageFormat | None]:
     shared = {
         layer: pattern
         for pattern, layers in _shared(formats).items()
         for layer in layers
         if len({formats[other] for other in layers}) == 1
     }
-    return {shared.get(layer, anchored(layer)): target for layer, target in formats.items()}
+    return {shared.get(layer, anchored(layer)): fmt for layer, fmt in formats.items()}
 
 
-def _shared(formats: Mapping[str, Format | None]) -> dict[str, tuple[str, ...]]:
+def _shared(formats: Mapping[str, StorageFormat | None]) -> dict[str, tuple[str, ...]]:
     patterns = {}
     for whole_name, shards in fused_groups(formats).items():
         parent, dot, fused = whole_name.rpartition(".")
@@ -65,8 +65,8 @@ def _shared(formats: Mapping[str, Format | None]) -> dict[str, tuple[str, ...]]:
     return patterns
 
 
-def _settings(target: Format) -> dict[str, Any]:
-    return {"bits": target.bits, "group_size": target.group_size or -1, "sym": target.symmetric}
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
+    return {"bits": fmt.bits, "group_size": fmt.group_size or -1, "sym": fmt.symmetric}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -83,14 +83,14 @@ def _refuses(layer: str) -> str | None:
     return "it quantizes Linear and Conv layers only" if EMBEDDINGS.search(layer) else None
 
 
-def _rule(text: str, value: object, default: Format, name: str) -> Rule:
+def _rule(text: str, value: object, default: StorageFormat, name: str) -> Rule:
     pattern = text[2:] if text.startswith(("-:", "+:")) else text
     settings = table(value, name, "dynamic", text)
-    target = None if text.startswith("-:") else _format(settings, default, name, "dynamic", text)
-    return expression(pattern, target, "match", pointer((name, "dynamic", text)), text)
+    fmt = None if text.startswith("-:") else _format(settings, default, name, "dynamic", text)
+    return expression(pattern, fmt, "match", pointer((name, "dynamic", text)), text)
 
 
-def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format:
+def _format(settings: Mapping[str, Any], default: StorageFormat | None, *where: str) -> StorageFormat:
     inherited = (
         (None, None, True) if default is None else (default.bits, default.group_size, default.symmetric)
     )
@@ -100,10 +100,11 @@ def _format(settings: Mapping[str, Any], default: Format | None, *where: str) ->
     return integer(bits, group, symmetric=symmetric is not False)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     refuses=_refuses,
     advice="layers outside the plan get the most common format unless `others` names them",
 )

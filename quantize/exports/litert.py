@@ -21,31 +21,31 @@ from allocator.contract.errors import pointer
 from quantize.exports.documents import entries, integer, read_json, table, width, written
 from quantize.exports.names import escaped, literal
 from quantize.exports.rules import Rule, Rules, expression
-from quantize.exports.target import ROW, Mask, Sheet, Target, sized
-from quantize.formats import DYNAMIC, Format, parse_format
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
+from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
 _BEFORE, _AFTER = r"(?:^|[/;])", r"(?:$|[/;])"
 _ALONE = "no_quantize"
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
-    recipe = [_entry(name, target) for name, target in sheet.formats.items()]
+    recipe = [_entry(name, fmt) for name, fmt in sheet.formats.items()]
     recipe += [_entry(name, None) for name in sheet.alone]
     return {"recipe.json": written(recipe)}
 
 
-def _entry(name: str, target: Format | None) -> dict[str, Any]:
+def _entry(name: str, fmt: StorageFormat | None) -> dict[str, Any]:
     entry = {"regex": f"{_BEFORE}{escaped(name)}{_AFTER}", "operation": "*"}
-    if target is None:
+    if fmt is None:
         return {**entry, "algorithm_key": _ALONE, "op_config": {}}
-    granularity = f"BLOCKWISE_{target.group_size}" if target.group_size else "CHANNELWISE"
+    granularity = f"BLOCKWISE_{fmt.group_size}" if fmt.group_size else "CHANNELWISE"
     weight = {
-        "num_bits": target.bits,
-        "symmetric": target.symmetric,
+        "num_bits": fmt.bits,
+        "symmetric": fmt.symmetric,
         "granularity": granularity,
         "dtype": "INT",
     }
-    weight_only = target.bits != 2 and target.group_size is None and target.name != DYNAMIC
+    weight_only = fmt.bits != 2 and fmt.group_size is None and fmt.name != DYNAMIC
     config = {
         "weight_tensor_config": weight,
         "compute_precision": "FLOAT" if weight_only else "INTEGER",
@@ -70,15 +70,15 @@ def _parse(files: Mapping[str, str]) -> Rules:
 
 def _rule(item: Mapping[str, Any], name: str, index: int) -> Rule:
     text = str(item.get("regex"))
-    target = None if item.get("algorithm_key") == _ALONE else _format(item, name, index)
+    fmt = None if item.get("algorithm_key") == _ALONE else _format(item, name, index)
     if text.startswith(_BEFORE) and text.endswith(_AFTER):
         only = literal(text.removeprefix(_BEFORE).removesuffix(_AFTER))
         if only is not None:
-            return Rule(text, re.compile(re.escape(only)), target, only)
-    return expression(text, target, "search", pointer((name, index, "regex")))
+            return Rule(text, re.compile(re.escape(only)), fmt, only)
+    return expression(text, fmt, "search", pointer((name, index, "regex")))
 
 
-def _format(item: Mapping[str, Any], *where: str | int) -> Format | None:
+def _format(item: Mapping[str, Any], *where: str | int) -> StorageFormat | None:
     config = table(item.get("op_config") or {}, *where, "op_config")
     if not config.get("weight_tensor_config"):
         return None
@@ -87,7 +87,7 @@ def _format(item: Mapping[str, Any], *where: str | int) -> Format | None:
     bits = width(weight, "num_bits", *at)
     granularity = str(weight.get("granularity", "TENSORWISE")).upper()
     if weight.get("dtype", "INT") != "INT":
-        return Format(f"fp{bits}", bits, floating=True)
+        return StorageFormat(f"fp{bits}", bits, floating=True)
     size = granularity.removeprefix("BLOCKWISE_")
     if granularity == "CHANNELWISE" and bits == 8 and config.get("compute_precision") == "INTEGER":
         return parse_format(DYNAMIC)
@@ -98,7 +98,7 @@ def _format(item: Mapping[str, Any], *where: str | int) -> Format | None:
     return integer(bits, int(size), symmetric=weight.get("symmetric", True) is not False)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(
         symmetric={8: frozenset({ROW}), **sized((4, 2), ROW, 32, 64, 128, 256)},
         asymmetric=sized((8, 4), ROW),
@@ -106,5 +106,6 @@ TARGET = Target(
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="Quantizer('model.tflite', json.load(file)).quantize()",
 )

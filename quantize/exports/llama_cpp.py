@@ -16,73 +16,66 @@ from collections.abc import Mapping
 
 from allocator import Fault, InvalidInputError
 from quantize.exports.documents import most_common
-from quantize.exports.names import anchored
-from quantize.exports.rules import Rules, expression
-from quantize.exports.target import Mask, Sheet, Target, sized
-from quantize.formats import Format, parse_format
+from quantize.exports.llama_names import is_elsewhere, is_router, is_stack, own_name, pattern_of
+from quantize.exports.rules import Rule, Rules, expression
+from quantize.exports.target import ExportTarget, Mask, Sheet, sized
+from quantize.formats import StorageFormat, parse_format
+from quantize.llama_types import OWN, TWINS, format_named, type_name, type_named
 
-TYPES = {
-    "q4_0": "int4-g32", "q4_1": "uint4-g32", "q5_0": "int5-g32", "q5_1": "uint5-g32", "q8_0": "int8-g32",
-    "f16": "fp16", "bf16": "bf16", "f32": "fp32",
+__all__ = ["FALLBACK", "OWN", "TARGET", "TYPES", "base_type", "falls_back", "own_name", "whole_blocks"]
+
+TYPES = TWINS
+#: What ``llama-quantize`` takes instead of a type whose blocks of 256 do not make up a row.
+FALLBACK = {
+    "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0", "q2_k": "q4_0", "q3_k": "q4_0", "tq1_0": "q4_0", "tq2_0": "q4_0",
+    **{name: "iq4_nl" for name, fmt in OWN.items() if name.startswith("iq") and fmt.block_size == 256},
 }  # fmt: skip
-#: Types without a twin: bits of a code, weights that share a scale, whether zero is code 0.
-OWN = {
-    name: Format(name, bits, symmetric=symmetric, group_size=group)
-    for name, bits, group, symmetric in (
-        ("q2_k", 2, 16, False), ("q3_k", 3, 16, True), ("q4_k", 4, 32, False), ("q5_k", 5, 32, False),
-        ("q6_k", 6, 16, True), ("iq1_s", 1, 32, True), ("iq1_m", 1, 16, True), ("iq2_xxs", 2, 32, True),
-        ("iq2_xs", 2, 16, True), ("iq2_s", 2, 16, True), ("iq3_xxs", 3, 32, True), ("iq3_s", 3, 32, True),
-        ("iq4_nl", 4, 32, True), ("iq4_xs", 4, 32, True), ("tq1_0", 1, 256, True), ("tq2_0", 2, 256, True),
-        ("nvfp4", 4, 16, True),
-    )
-} | {"mxfp4": parse_format("mxfp4")}  # fmt: skip
-#: Part of a module path → part of a tensor name, for the Llama and BERT families.
-_PARTS = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "self_attn.qkv_proj": "attn_qkv",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-    "attention.self.query": "attn_q", "attention.self.key": "attn_k", "attention.self.value": "attn_v",
-    "attention.output.dense": "attn_output", "intermediate.dense": "ffn_up", "output.dense": "ffn_down",
-}  # fmt: skip
-_WHOLE = {"model.embed_tokens": "token_embd", "lm_head": "output", "embeddings.word_embeddings": "token_embd"}
-_BLOCK = re.compile(r"(?:.*\.)?layers?\.(\d+)\.(.+)")
-_TENSOR = re.compile(r"blk\.\d+\.\w+|token_embd|output")
+_SUFFIXES = (".txt", ".recipe")
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
+#: Several tokens on a line, as ik_llama.cpp's --custom-q has them.
+_COMMA = re.compile(r"(=\w+),")
 
 
-def own_name(layer: str) -> str | None:
-    """Name of a layer's tensor.
+def whole_blocks(fmt: StorageFormat) -> int | None:
+    """Weights that a row has to be whole blocks of.
 
     Args:
-        layer: Module path of a Llama- or BERT-like model, or a tensor name without ``.weight``.
+        fmt: A format.
 
     Returns:
-        The name in the file; None where it is not known.
+        The block; None for plain floats.
+    """
+    return None if fmt.plain else fmt.block_size or fmt.group_size
+
+
+def falls_back(fmt: StorageFormat, row: int) -> StorageFormat | None:
+    """What ``llama-quantize`` makes of a type whose blocks do not make up a row.
+
+    Args:
+        fmt: The format.
+        row: Weights in a row.
+
+    Returns:
+        Another format; None where it stops with an error, as for all types with blocks of 32.
 
     Example:
-        >>> own_name("model.layers.3.mlp.down_proj")
-        'blk.3.ffn_down.weight'
+        >>> falls_back(OWN["q4_k"], 288).name, falls_back(OWN["q4_k"], 80).name, falls_back(OWN["iq4_nl"], 80)
+        ('int5-g32', 'fp16', None)
     """
-    if _TENSOR.fullmatch(layer):
-        return f"{layer}.weight"
-    for end, tensor in _WHOLE.items():
-        if layer == end or layer.endswith(f".{end}"):
-            return f"{tensor}.weight"
-    found = _BLOCK.fullmatch(layer)
-    part = _PARTS.get(found[2]) if found else None
-    return f"blk.{found[1]}.{part}.weight" if found and part else None
+    if fmt.name not in FALLBACK:
+        return None
+    other = format_named(FALLBACK[fmt.name])
+    return other if row % (whole_blocks(other) or 1) == 0 else parse_format("fp16")
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
-    types = {twin: name for name, twin in TYPES.items()}
-    lines = [
-        f"{anchored(name)}={types.get(target.name, target.name)}" for name, target in sheet.formats.items()
-    ]
+    lines = [f"{pattern_of(name)}={type_name(fmt)}" for name, fmt in sheet.formats.items()]
     # Layers that the plan leaves alone would get the base type unless the file says otherwise.
-    lines += [f"{anchored(name)}=f16" for name in sheet.alone]
+    lines += [f"{pattern_of(name)}=f16" for name in sheet.alone]
     return {"tensor-types.txt": "\n".join(lines) + "\n"}
 
 
-def base_type(formats: Mapping[str, Format]) -> str:
+def base_type(formats: Mapping[str, StorageFormat]) -> str:
     """The type to name on the command line: the most common one that is quantized.
 
     Args:
@@ -91,39 +84,55 @@ def base_type(formats: Mapping[str, Format]) -> str:
     Returns:
         Name of the type, as ``llama-quantize`` spells it.
     """
-    types = {twin: name for name, twin in TYPES.items()}
-    quantized = [target for target in formats.values() if not target.floating]
-    common = most_common(quantized).name if quantized else "int8-g32"
-    return types.get(common, common).upper()
+    quantized = [fmt for fmt in formats.values() if not fmt.floating]
+    return type_name(most_common(quantized) if quantized else parse_format("int8-g32")).upper()
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
-    name = next((name for name in files if name.endswith(".txt")), None)
+    name = next((name for name in files if name.endswith(_SUFFIXES)), None)
     if name is None:
         raise InvalidInputError(Fault("", f"expected a .txt file, got {', '.join(files) or 'nothing'}"))
-    rules = []
+    rules: list[Rule] = []
+    comments: list[int] = []
+    unknown: dict[str, list[int]] = {}
     for number, line in enumerate(files[name].splitlines(), start=1):
-        for token in line.split():
+        text = _COMMENT.sub("", line)
+        comments += [number] if text != line else []
+        for token in _COMMA.sub(r"\1 ", text).split():
             pattern, equals, kind = token.rpartition("=")
             if not equals or not pattern:
                 raise InvalidInputError(
                     Fault(f"/{name}", f"line {number}: expected pattern=type, got {token!r}")
                 )
-            target = _format(kind.lower(), f"/{name}", number)
-            rules.append(expression(pattern.lower(), target, "search", f"/{name}", pattern))
-    return Rules(tuple(rules))
+            fmt = type_named(kind)
+            if fmt is None:
+                unknown.setdefault(kind, []).append(number)
+                continue
+            rules.append(expression(pattern.lower(), fmt, "search", f"/{name}", pattern))
+    if unknown:
+        raise InvalidInputError(*(_unknown(name, kind, lines) for kind, lines in unknown.items()))
+    return Rules(tuple(rules), doubts=_comments(comments))
 
 
-def _format(kind: str, where: str, number: int) -> Format:
-    if kind in OWN:
-        return OWN[kind]
-    if kind not in TYPES:
-        known = ", ".join([*TYPES, *OWN])
-        raise InvalidInputError(Fault(where, f"line {number}: unknown type {kind!r}; known: {known}"))
-    return parse_format(TYPES[kind])
+def _comments(lines: list[int]) -> tuple[str, ...]:
+    if not lines:
+        return ()
+    shown = ", ".join(map(str, lines[:10])) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
+    return (f"comments in lines {shown}, which llama-quantize takes for patterns and refuses; remove them",)
 
 
-TARGET = Target(
+def _refuses(tensor: str) -> str | None:
+    return "llama-quantize leaves routers as they are" if is_router(tensor) else None
+
+
+def _unknown(name: str, kind: str, lines: list[int]) -> Fault:
+    more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+    known = ", ".join([*TYPES, *OWN])
+    detail = f"line {lines[0]}{more}: unknown type {kind!r}; known: {known}, and the types of ik_llama.cpp"
+    return Fault(f"/{name}", detail)
+
+
+TARGET = ExportTarget(
     mask=Mask(
         symmetric=sized((4, 5, 8), 32),
         asymmetric=sized((4, 5), 32),
@@ -132,8 +141,15 @@ TARGET = Target(
     render=_render,
     parse=_parse,
     own_name=own_name,
+    refuses=_refuses,
+    absent=is_elsewhere,
+    is_stack=is_stack,
+    unnamed="the base type",
+    whole_blocks=whole_blocks,
+    falls_back=falls_back,
     layer_name=lambda tensor: tensor.removesuffix(".weight"),
     formats=OWN,
+    takes=lambda fmt: fmt.block_size is not None,
     stand_ins=("q2_k", "q3_k", "q6_k"),
     advice="llama-quantize --tensor-type-file tensor-types.txt in.gguf out.gguf Q4_0 (any quantized type: it is the "
     "base for tensors that the file does not name; not F16, which passes the file over)",

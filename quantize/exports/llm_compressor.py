@@ -15,7 +15,7 @@ from allocator.contract.errors import require
 from quantize.exports.compressed_tensors import MASK, config_groups, ignored, read_groups
 from quantize.exports.documents import read_yaml, table
 from quantize.exports.rules import Rules
-from quantize.exports.target import Sheet, Target
+from quantize.exports.target import ExportTarget, Sheet, whole_groups
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -42,9 +42,10 @@ def _modifiers(document: object) -> list[dict[str, Any]]:
     return [found for value in document.values() for found in _modifiers(value)]
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="oneshot(model=model, recipe='recipe.yaml')",
 )

@@ -1,4 +1,4 @@
-"""ModelOpt: a PTQ recipe (YAML) with one weight quantizer per layer; reads ``hf_quant_config.json`` as well.
+"""ModelOpt: a PTQ recipe (YAML) with one weight quantizer per layer; reads its checkpoints as well.
 
 Everything is switched off first; later entries win. Names are shell patterns, so brackets in names are escaped.
 
@@ -10,21 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from allocator import Fault, InvalidInputError
-from allocator.contract.errors import pointer, require
-from quantize.exports.documents import entries, integer, read_json, read_yaml, table, texts, whole, width
+from allocator.contract.errors import require
+from quantize.exports.documents import entries, integer, read_yaml, table, whole, width
+from quantize.exports.modelopt_checkpoint import read_checkpoint
 from quantize.exports.names import globbed
-from quantize.exports.rules import Rule, Rules, shell
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format, parse_format
+from quantize.exports.rules import Rules, shell
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import StorageFormat, parse_format
 
 _QUANTIZER = ".weight_quantizer"
-#: Algorithms of a checkpoint: bits, whether floating, group size where it is not stated.
-_ALGORITHMS = {
-    "FP8": (8, True, None), "NVFP4": (4, True, 16), "NVFP4_AWQ": (4, True, 16), "W4A16_NVFP4": (4, True, 16),
-    "MXFP8": (8, True, 32), "W4A16_AWQ": (4, False, 128), "W4A8_AWQ": (4, False, 128), "W8A16": (8, False, None),
-    "W8A8_SQ_PER_CHANNEL": (8, False, None),
-}  # fmt: skip
 #: Exponent and mantissa bits of floating-point codes, as recipes write them.
 _FLOATS = {"[4, 3]": "fp8_e4m3", "e4m3": "fp8_e4m3", "[2, 1]": "fp4_e2m1", "e2m1": "fp4_e2m1"}
 
@@ -34,8 +28,8 @@ _CODES = {"fp8-e4m3": "e4m3", "mxfp8": "e4m3", "mxfp4": "e2m1"}
 def _render(sheet: Sheet) -> dict[str, str]:
     layers: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
     layers += [
-        {"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": True, "cfg": _settings(target)}
-        for name, target in sheet.formats.items()
+        {"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": True, "cfg": _settings(fmt)}
+        for name, fmt in sheet.formats.items()
     ]
     layers += [{"quantizer_name": f"{globbed(name)}{_QUANTIZER}", "enable": False} for name in sheet.alone]
     recipe = {
@@ -46,17 +40,17 @@ def _render(sheet: Sheet) -> dict[str, str]:
     return {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False, width=110)}
 
 
-def _settings(target: Format) -> dict[str, Any]:
-    if target.name in _CODES and target.group_size:
-        blocks = {-1: target.group_size, "type": "dynamic", "scale_bits": "e8m0"}
-        return {"num_bits": _CODES[target.name], "block_sizes": blocks}
-    scale = {"block_sizes": {-1: target.group_size}} if target.group_size else {"axis": 0}
-    return {"num_bits": _CODES.get(target.name, target.bits), **scale}
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
+    if fmt.name in _CODES and fmt.group_size:
+        blocks = {-1: fmt.group_size, "type": "dynamic", "scale_bits": "e8m0"}
+        return {"num_bits": _CODES[fmt.name], "block_sizes": blocks}
+    scale = {"block_sizes": {-1: fmt.group_size}} if fmt.group_size else {"axis": 0}
+    return {"num_bits": _CODES.get(fmt.name, fmt.bits), **scale}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
     if any(name.endswith(".json") for name in files):
-        return _checkpoint(files)
+        return read_checkpoint(files)
     document, name = read_yaml(files)
     recipe = table(table(document, name).get("quantize"), name, "quantize")
     rules = []
@@ -73,7 +67,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
     return Rules(tuple(last_first))
 
 
-def _format(entry: Mapping[str, Any], *where: str | int) -> Format | None:
+def _format(entry: Mapping[str, Any], *where: str | int) -> StorageFormat | None:
     if entry.get("enable") is False:
         return None
     settings = table(entry.get("cfg"), *where, "cfg")
@@ -87,7 +81,7 @@ def _format(entry: Mapping[str, Any], *where: str | int) -> Format | None:
         if _FLOATS.get(str(bits)) == _FLOATS[code] and _scaling(settings) == _scaling(made):
             return parse_format(name)
     name = _FLOATS.get(str(bits), str(bits))
-    return Format(
+    return StorageFormat(
         name, 8 if name == "fp8_e4m3" else 4, floating=True, group_size=group if group > 0 else None
     )
 
@@ -99,35 +93,10 @@ def _scaling(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     return blocks.get(-1, blocks.get("-1")), power_of_two, None if blocks else settings.get("axis")
 
 
-def _checkpoint(files: Mapping[str, str]) -> Rules:
-    document, name = read_json(files)
-    config = table(table(document, name).get("quantization"), name, "quantization")
-    rules: list[Rule] = [
-        shell(text, None) for text in texts(config.get("exclude_modules"), name, "exclude_modules")
-    ]
-    for layer, value in table(config.get("quantized_layers") or {}, name, "quantized_layers").items():
-        where = (name, "quantization", "quantized_layers", layer)
-        rules.append(shell(globbed(layer), _algorithm(table(value, *where), *where)))
-    default = None if config.get("quant_algo") in {None, "MIXED_PRECISION"} else _algorithm(config, name)
-    notes = ("the KV cache is quantized as well",) if config.get("kv_cache_quant_algo") else ()
-    return Rules(tuple(rules), default, notes)
-
-
-def _algorithm(settings: Mapping[str, Any], *where: str) -> Format:
-    algorithm = str(settings.get("quant_algo"))
-    if algorithm not in _ALGORITHMS:
-        detail = f"unknown algorithm {algorithm!r}; known: {', '.join(_ALGORITHMS)}"
-        raise InvalidInputError(Fault(pointer((*where, "quant_algo")), detail))
-    bits, floating, size = _ALGORITHMS[algorithm]
-    group = whole(settings, "group_size", *where, default=size or -1)
-    if floating:
-        return Format(algorithm.lower(), bits, floating=True, group_size=group if group > 0 else None)
-    return integer(bits, group, symmetric=True)
-
-
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(*range(2, 9)), named=frozenset(_CODES)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="mtq.quantize(model, load_recipe('recipe.yaml').quantize.model_dump(), forward_loop)",
 )

@@ -19,8 +19,8 @@ from allocator.contract.errors import pointer
 from quantize.exports.documents import entries, integer, named_float, read_json, table, texts, whole, written
 from quantize.exports.names import escaped
 from quantize.exports.rules import Rule, Rules, exact, expression
-from quantize.exports.target import ROW, Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import StorageFormat
 
 _FLOATS = {"fp8-e4m3": "fp8_e4m3", "mxfp8": "mxfp8_e4m3", "mxfp4": "mxfp4"}
 _LAST = 3
@@ -36,7 +36,7 @@ def _render(sheet: Sheet) -> dict[str, str]:
         if kind.bits != 8 or kind.floating:
             settings |= {"group_size": kind.group_size or -1, "ratio": 1.0, "all_layers": True}
         others = [name for name in every if sheet.formats.get(name) != kind]
-        nodes = [name for name, target in sheet.formats.items() if target == kind]
+        nodes = [name for name, fmt in sheet.formats.items() if fmt == kind]
         passes.append({**settings, "ignored_scope": {"names": others, "validate": False}, "nodes": nodes})
     return {"compress_weights.json": written({"passes": passes})}
 
@@ -47,23 +47,23 @@ def _parse(files: Mapping[str, str]) -> Rules:
     for index, item in enumerate(entries(table(document, name).get("passes"), name, "passes")):
         where = (name, "passes", index)
         settings = table(item, *where)
-        target = _format(settings, *where)
+        fmt = _format(settings, *where)
         if "nodes" in settings:
-            rules += [exact(node, target) for node in texts(settings["nodes"], *where, "nodes")]
+            rules += [exact(node, fmt) for node in texts(settings["nodes"], *where, "nodes")]
         else:
-            rules.append(_everything_but(settings, target, *where))
+            rules.append(_everything_but(settings, fmt, *where))
     return Rules(tuple(rules))
 
 
-def _everything_but(settings: Mapping[str, Any], target: Format, *where: str | int) -> Rule:
+def _everything_but(settings: Mapping[str, Any], fmt: StorageFormat, *where: str | int) -> Rule:
     scope = table(settings.get("ignored_scope") or {}, *where, "ignored_scope")
     names = texts(scope.get("names"), *where, "names")
     ignored = [*(f"^{escaped(node)}$" for node in names), *texts(scope.get("patterns"), *where, "patterns")]
     never = "".join(f"(?!.*(?:{pattern}))" for pattern in ignored)
-    return expression(f"^{never}.*", target, "fullmatch", pointer(where), f"all but {ignored}")
+    return expression(f"^{never}.*", fmt, "fullmatch", pointer(where), f"all but {ignored}")
 
 
-def _format(settings: Mapping[str, Any], *where: str | int) -> Format:
+def _format(settings: Mapping[str, Any], *where: str | int) -> StorageFormat:
     mode = str(settings.get("mode", "int8_asym")).lower()
     found = _MODE.fullmatch(mode)
     group = whole(settings, "group_size", *where, default=-1 if mode.startswith("int8") else 128)
@@ -75,10 +75,10 @@ def _format(settings: Mapping[str, Any], *where: str | int) -> Format:
         raise InvalidInputError(Fault(pointer((*where, "mode")), f"unknown mode {mode!r}; known: {known}"))
     bits = floating[mode]
     ours = named_float(_FLOATS, mode, bits, group)
-    return ours or Format(mode, bits, floating=True, group_size=group if group > 0 else None)
+    return ours or StorageFormat(mode, bits, floating=True, group_size=group if group > 0 else None)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(
         symmetric={8: frozenset({ROW}), **any_size(4, 3, 2)},
         asymmetric={8: frozenset({ROW}), 4: None},
@@ -86,6 +86,7 @@ TARGET = Target(
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="run nncf.compress_weights once per pass with all its settings but `nodes`, ignored_scope as "
     "nncf.IgnoredScope(**…); nodes outside the plan are compressed by the first pass unless `others` names them",
 )

@@ -13,8 +13,8 @@ from typing import Any
 
 from quantize.exports.documents import integer, most_common, read_json, table, texts, whole, width, written
 from quantize.exports.rules import EMBEDDINGS, Rules, exact
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import StorageFormat
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
@@ -25,13 +25,13 @@ def _render(sheet: Sheet) -> dict[str, str]:
         "lm_head": "lm_head" in sheet.formats,
         "embeds": any(EMBEDDINGS.search(name) for name in sheet.formats),
         "modules_to_not_convert": list(sheet.alone),
-        "overrides": {name: _settings(target) for name, target in sheet.formats.items() if target != default},
+        "overrides": {name: _settings(fmt) for name, fmt in sheet.formats.items() if fmt != default},
     }
     return {"quantization_config.json": written({"quantization_config": config})}
 
 
-def _settings(target: Format) -> dict[str, Any]:
-    return {"bits": target.bits, "symmetric": target.symmetric, "group_size": target.group_size or -1}
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
+    return {"bits": fmt.bits, "symmetric": fmt.symmetric, "group_size": fmt.group_size or -1}
 
 
 def _parse(files: Mapping[str, str]) -> Rules:
@@ -59,7 +59,7 @@ def _outside(config: Mapping[str, Any]) -> re.Pattern[str] | None:
     return re.compile("|".join(parts)) if parts else None
 
 
-def _format(settings: Mapping[str, Any], default: Format | None, *where: str) -> Format:
+def _format(settings: Mapping[str, Any], default: StorageFormat | None, *where: str) -> StorageFormat:
     inherited = (
         (None, -1, True) if default is None else (default.bits, default.group_size or -1, default.symmetric)
     )
@@ -68,9 +68,10 @@ def _format(settings: Mapping[str, Any], default: Format | None, *where: str) ->
     return integer(bits, group, symmetric=settings.get("symmetric", inherited[2]) is not False)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 4, 8), asymmetric=any_size(2, 4, 8)),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="`overrides` is also the option of that name of Olive's Rtn, Gptq and kquant passes",
 )

@@ -14,8 +14,8 @@ from typing import Any
 
 from quantize.exports.documents import entries, integer, read_json, table, texts, whole, width, written
 from quantize.exports.rules import Rule, Rules, exact
-from quantize.exports.target import Mask, Sheet, Target, sized
-from quantize.formats import Format
+from quantize.exports.target import ExportTarget, Mask, Sheet, sized
+from quantize.formats import StorageFormat
 
 _SIZES = (16, 32, 64, 128, 256)
 
@@ -49,7 +49,7 @@ def _render(sheet: Sheet) -> dict[str, str]:
             "block_size": kind.group_size,
             "is_symmetric": kind.symmetric,
             "accuracy_level": 4,
-            "nodes": [name for name, target in sheet.formats.items() if target == kind],
+            "nodes": [name for name, fmt in sheet.formats.items() if fmt == kind],
             "nodes_to_exclude": [name for name in every if sheet.formats.get(name) != kind],
         }
         for kind in kinds
@@ -65,10 +65,8 @@ def _parse(files: Mapping[str, str]) -> Rules:
     rules: list[Rule] = []
     for index, item in enumerate(entries(config.get("passes"), name, "passes")):
         settings = table(item, name, "passes", index)
-        target = _format(settings, "block_size", name, "passes", index)
-        rules += [
-            exact(node, target) for node in texts(settings.get("nodes"), name, "passes", index, "nodes")
-        ]
+        fmt = _format(settings, "block_size", name, "passes", index)
+        rules += [exact(node, fmt) for node in texts(settings.get("nodes"), name, "passes", index, "nodes")]
     rules += [exact(node, None) for node in texts(config.get("left_alone"), name, "left_alone")]
     return Rules(tuple(rules))
 
@@ -78,21 +76,21 @@ def _customized(config: Mapping[str, Any], name: str) -> Rules:
     rules = [exact(node, None) for node in texts(config.get("nodes_to_exclude"), name, "nodes_to_exclude")]
     for node, value in table(config["customized_weight_config"], *where).items():
         settings = table(value, *where, node)
-        target = _format(
+        fmt = _format(
             {"is_symmetric": settings.get("scheme") == "sym", **settings}, "group_size", *where, node
         )
-        rules.append(exact(node, target))
+        rules.append(exact(node, fmt))
     notes = ("only the RTN and k-quant algorithms honour customized_weight_config, and not for 2 bits",)
     return Rules(tuple(rules), notes=notes)
 
 
-def _format(settings: Mapping[str, Any], size: str, *where: str | int) -> Format:
+def _format(settings: Mapping[str, Any], size: str, *where: str | int) -> StorageFormat:
     symmetric = settings.get("is_symmetric", False) is True
     bits = width(settings, "bits", *where, default=4)
     return integer(bits, whole(settings, size, *where, default=128), symmetric=symmetric)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=sized((2, 4, 8), *_SIZES), asymmetric=sized((2, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,

@@ -14,10 +14,11 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, written
 from quantize.exports.rules import Rules, exact
-from quantize.exports.target import ROW, Mask, Sheet, Target, sized
-from quantize.formats import Format, parse_format
+from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
+from quantize.formats import StorageFormat, parse_format
 
 _GROUP = 128
+_SMALLER = (96, 64, 32)
 _FLOAT8 = "qfloat8_e4m3fn"
 _FLOATS = {
     "qfloat8": "fp8-e4m3",
@@ -29,8 +30,8 @@ _FLOATS = {
 
 def _render(sheet: Sheet) -> dict[str, str]:
     layers = {
-        name: {"weights": _FLOAT8 if target.floating else f"qint{target.bits}", "activations": "none"}
-        for name, target in sheet.formats.items()
+        name: {"weights": _FLOAT8 if fmt.floating else f"qint{fmt.bits}", "activations": "none"}
+        for name, fmt in sheet.formats.items()
     }
     alone = {name: {"weights": "none", "activations": "none"} for name in sheet.alone}
     return {"quantization_map.json": written(layers | alone)}
@@ -47,7 +48,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
     return Rules(tuple(rules), notes=tuple(notes))
 
 
-def _format(kind: object, *where: str) -> Format | None:
+def _format(kind: object, *where: str) -> StorageFormat | None:
     if kind is None or kind == "none":
         return None
     if kind == "qint8":
@@ -56,16 +57,23 @@ def _format(kind: object, *where: str) -> Format | None:
         return integer(int(str(kind)[-1]), _GROUP, symmetric=False)
     if str(kind) in _FLOATS:
         name = _FLOATS[str(kind)]
-        return parse_format(name) if name == "fp8-e4m3" else Format(name, 8, floating=True)
+        return parse_format(name) if name == "fp8-e4m3" else StorageFormat(name, 8, floating=True)
     known = ", ".join(["none", "qint8", "qint4", "qint2", *_FLOATS])
     raise InvalidInputError(Fault(pointer(where), f"unknown type {kind!r}; known: {known}"))
 
 
-TARGET = Target(
+def _falls_back(fmt: StorageFormat, row: int) -> StorageFormat | None:
+    size = next((size for size in _SMALLER if row % size == 0), None)
+    return None if size is None else integer(fmt.bits, size, symmetric=fmt.symmetric)
+
+
+TARGET = ExportTarget(
     mask=Mask(
         symmetric={8: frozenset({ROW})}, asymmetric=sized((2, 4), _GROUP), named=frozenset({"fp8-e4m3"})
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
+    falls_back=_falls_back,
     advice="requantize(model, state_dict, json.load(file)), or quantize(model, weights=…, include=[layer]) per layer",
 )

@@ -1,6 +1,7 @@
 """AMD Quark: ``quantization_config`` with one entry per layer, for ``QConfig.from_dict``; vLLM reads the same.
 
-Names are shell patterns. Nothing is quantized by default.
+Names are shell patterns. Nothing is quantized by default in what is written here; what a file states for all layers is
+for Linear ones.
 
 Source: amd-quark 0.13, ``quark/torch/quantization/config/config.py``.
 """
@@ -14,9 +15,9 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, written
 from quantize.exports.names import globbed
-from quantize.exports.rules import Rule, Rules, shell
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import Format, parse_format
+from quantize.exports.rules import EMBEDDINGS, Rule, Rules, shell
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import StorageFormat, parse_format
 
 _NOTHING = {
     "input_tensors": None,
@@ -35,7 +36,7 @@ def _render(sheet: Sheet) -> dict[str, str]:
         "global_quant_config": _NOTHING,
         "layer_type_quant_config": {},
         "layer_quant_config": {
-            globbed(name): {**_NOTHING, "weight": _settings(target)} for name, target in sheet.formats.items()
+            globbed(name): {**_NOTHING, "weight": _settings(fmt)} for name, fmt in sheet.formats.items()
         },
         "exclude": [globbed(name) for name in sheet.alone],
         "algo_config": None,
@@ -44,16 +45,16 @@ def _render(sheet: Sheet) -> dict[str, str]:
     return {"quantization_config.json": written({"quantization_config": config})}
 
 
-def _settings(target: Format) -> dict[str, Any]:
-    grouped = target.group_size is not None
-    integers = f"{'' if target.symmetric else 'u'}int{target.bits}"
+def _settings(fmt: StorageFormat) -> dict[str, Any]:
+    grouped = fmt.group_size is not None
+    integers = f"{'' if fmt.symmetric else 'u'}int{fmt.bits}"
     return {
-        "dtype": "fp8_e4m3" if target.floating else integers,
+        "dtype": "fp8_e4m3" if fmt.floating else integers,
         "is_dynamic": False,
         "qscheme": "per_group" if grouped else "per_channel",
         "ch_axis": -1 if grouped else 0,
-        "group_size": target.group_size,
-        "symmetric": target.symmetric,
+        "group_size": fmt.group_size,
+        "symmetric": fmt.symmetric,
         "round_method": "half_even",
         "scale_type": "float",
         "observer_cls": "PerGroupMinMaxObserver" if grouped else "PerChannelMinMaxObserver",
@@ -75,10 +76,10 @@ def _parse(files: Mapping[str, str]) -> Rules:
             notes.append(f"{layer} quantizes activations as well, which a plan of weights does not hold")
     overall = table(config.get("global_quant_config") or {}, name, "global_quant_config")
     default = _format(overall.get("weight"), name, "global_quant_config")
-    return Rules(tuple(rules), default, tuple(notes))
+    return Rules(tuple(rules), default, tuple(notes), EMBEDDINGS)
 
 
-def _format(weight: object, *where: str) -> Format | None:
+def _format(weight: object, *where: str) -> StorageFormat | None:
     if weight is None:
         return None
     settings = table(weight, *where, "weight")
@@ -87,7 +88,7 @@ def _format(weight: object, *where: str) -> Format | None:
     if kind == "fp8_e4m3" and settings.get("qscheme") == "per_channel":
         return parse_format("fp8-e4m3")
     if kind in _FLOATS:
-        return Format(kind, _FLOATS[kind], floating=True, group_size=group if group > 0 else None)
+        return StorageFormat(kind, _FLOATS[kind], floating=True, group_size=group if group > 0 else None)
     if kind not in _INTEGERS:
         known = ", ".join([*sorted(_INTEGERS), *_FLOATS])
         raise InvalidInputError(
@@ -97,9 +98,10 @@ def _format(weight: object, *where: str) -> Format | None:
     return integer(int(kind[-1]), group, symmetric=symmetric is not False)
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 3, 4, 8), asymmetric=any_size(2, 4, 8), named=frozenset({"fp8-e4m3"})),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     advice="ModelQuantizer(QConfig.from_dict(config)).quantize_model(model, data)",
 )

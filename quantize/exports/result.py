@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator import Fault, InvalidInputError
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.storage.files import replacing
 
 
@@ -60,7 +60,7 @@ class Reading:
     """
 
     target: str
-    formats: Mapping[str, Format]
+    formats: Mapping[str, StorageFormat]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from allocator import Fault, InvalidInputError
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from quantize.exports.names import glob_literal, literal
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 
+#: Processor time for the patterns of one file, of which whole models need milliseconds.
+MOST_S = 2.0
+_SHOWN = 200
 Mode = Literal["fullmatch", "match", "search"]
 #: Embeddings, by the names that transformers gives them; tools that quantize Linear layers pass them over.
 EMBEDDINGS = re.compile(r"(?:^|\.)(?:\w*embed_tokens|\w*embeddings?|wte|wpe)$")
@@ -28,13 +32,16 @@ class Rule:
         format: What the layers get; None leaves them as they are.
         name: The only name that matches, where there is only one.
         mode: How the runtime applies the expression.
+        place: Where it stands in the file, where that is not the order in which the tool itself applies rules, but
+            others do; None elsewhere.
     """
 
     text: str
     pattern: re.Pattern[str]
-    format: Format | None
+    format: StorageFormat | None
     name: str | None = None
     mode: Mode = "fullmatch"
+    place: int | None = None
 
     def matches(self, name: str) -> bool:
         """Whether the rule is about a layer.
@@ -57,12 +64,14 @@ class Rules:
         default: What layers get that no rule matches; None leaves them as they are.
         notes: What the file says beyond formats of weights.
         outside: Names that the default is not for.
+        doubts: What a loader may not take as it stands; lint says so.
     """
 
     rules: tuple[Rule, ...]
-    default: Format | None = None
+    default: StorageFormat | None = None
     notes: tuple[str, ...] = ()
     outside: re.Pattern[str] | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,29 +83,31 @@ class Resolved:
         unused: Patterns that match no layer.
     """
 
-    formats: dict[str, Format | None]
+    formats: dict[str, StorageFormat | None]
     unused: tuple[str, ...]
 
 
-def exact(name: str, target: Format | None) -> Rule:
+def exact(name: str, fmt: StorageFormat | None) -> Rule:
     """A rule for one name.
 
     Args:
         name: The name.
-        target: What it gets.
+        fmt: What it gets.
 
     Returns:
         The rule.
     """
-    return Rule(name, re.compile(re.escape(name)), target, name)
+    return Rule(name, re.compile(re.escape(name)), fmt, name)
 
 
-def expression(text: str, target: Format | None, mode: Mode, where: str, shown: str | None = None) -> Rule:
+def expression(
+    text: str, fmt: StorageFormat | None, mode: Mode, where: str, shown: str | None = None
+) -> Rule:
     """A rule by regular expression.
 
     Args:
         text: The expression.
-        target: What matching layers get.
+        fmt: What matching layers get.
         mode: How the runtime applies it.
         where: JSON pointer, for the message.
         shown: The pattern as it stands in the file, where that is more than the expression.
@@ -109,23 +120,24 @@ def expression(text: str, target: Format | None, mode: Mode, where: str, shown: 
     """
     try:
         pattern = re.compile(text)
-    except re.error as error:
-        raise InvalidInputError(Fault(where, f"{text!r} is no regular expression: {error}")) from error
+    except (re.error, RecursionError, OverflowError) as error:
+        detail = f"{text[:_SHOWN]!r} is no regular expression: {error}"
+        raise InvalidInputError(Fault(where, detail)) from error
     closed = mode == "fullmatch" or (text.endswith("$") and (mode == "match" or text.startswith("^")))
-    return Rule(shown or text, pattern, target, literal(text) if closed else None, mode)
+    return Rule(shown or text, pattern, fmt, literal(text) if closed else None, mode)
 
 
-def shell(text: str, target: Format | None) -> Rule:
+def shell(text: str, fmt: StorageFormat | None) -> Rule:
     """A rule by shell pattern.
 
     Args:
         text: The pattern.
-        target: What matching layers get.
+        fmt: What matching layers get.
 
     Returns:
         The rule.
     """
-    return Rule(text, re.compile(fnmatch.translate(text)), target, glob_literal(text))
+    return Rule(text, re.compile(fnmatch.translate(text)), fmt, glob_literal(text))
 
 
 def resolve(
@@ -142,26 +154,28 @@ def resolve(
         What each layer gets, in the order of ``layers``.
 
     Raises:
-        InvalidInputError: The rules name layers by pattern or by default, and no layers were given.
+        InvalidInputError: The rules name layers by pattern or by default, and no layers were given; or a
+            pattern takes too long to match.
     """
     if layers is None:
         return Resolved(_spelled_out(rules), ())
-    formats: dict[str, Format | None] = {}
+    formats: dict[str, StorageFormat | None] = {}
     used: set[int] = set()
     by_name = {
         rule.name: index for index, rule in reversed(list(enumerate(rules.rules))) if rule.name is not None
     }
     patterns = [(index, rule) for index, rule in enumerate(rules.rules) if rule.name is None]
-    for layer in layers:
-        own = own_name(layer)
-        if own is None:
-            formats[layer] = None
-            continue
-        hits = [index for index, rule in patterns if rule.matches(own)]
-        hits += [by_name[own]] if own in by_name else []
-        used.update(hits)
-        default = None if rules.outside is not None and rules.outside.search(own) else rules.default
-        formats[layer] = rules.rules[min(hits)].format if hits else default
+    with processor_time(MOST_S):
+        for layer in layers:
+            own = own_name(layer)
+            if own is None:
+                formats[layer] = None
+                continue
+            hits = _hits(patterns, own)
+            hits += [by_name[own]] if own in by_name else []
+            used.update(hits)
+            default = None if rules.outside is not None and rules.outside.search(own) else rules.default
+            formats[layer] = rules.rules[min(hits)].format if hits else default
     names = {rule.name for index, rule in enumerate(rules.rules) if index in used and rule.name is not None}
     unused = [
         rule.text for index, rule in enumerate(rules.rules) if index not in used and rule.name not in names
@@ -169,14 +183,29 @@ def resolve(
     return Resolved(formats, tuple(unused))
 
 
-def _spelled_out(rules: Rules) -> dict[str, Format | None]:
+def _hits(patterns: Iterable[tuple[int, Rule]], name: str) -> list[int]:
+    hits = []
+    for index, rule in patterns:
+        try:
+            if rule.matches(name):
+                hits.append(index)
+        except ProcessorTimeError as error:
+            detail = (
+                f"the patterns of the file take more than {MOST_S:g} s to compare with the names of the layers; "
+                f"the last one was {rule.text[:_SHOWN]!r}, make it simpler or name the layers"
+            )
+            raise InvalidInputError(Fault("", detail)) from error
+    return hits
+
+
+def _spelled_out(rules: Rules) -> dict[str, StorageFormat | None]:
     wide = [rule.text for rule in rules.rules if rule.name is None]
     if rules.default is not None:
         wide.append(f"all others: {rules.default.name}")
     if wide:
         detail = f"the file names layers by pattern ({wide[0]!r}); give the names of the model's layers"
         raise InvalidInputError(Fault("/layers", detail))
-    formats: dict[str, Format | None] = {}
+    formats: dict[str, StorageFormat | None] = {}
     for rule in rules.rules:
         formats.setdefault(str(rule.name), rule.format)
     return formats

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from quantize.exports.rules import Rules
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 
 #: One scale for a whole row, as a "group size" in a mask.
 ROW = 0
@@ -27,7 +27,7 @@ class Mask:
     asymmetric: Mapping[int, frozenset[int] | None] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
 
-    def has(self, target: Format) -> bool:
+    def has(self, target: StorageFormat) -> bool:
         """Whether an integer format can be expressed.
 
         Args:
@@ -66,12 +66,12 @@ class Sheet:
         alone: Layers to leave as they are.
     """
 
-    formats: Mapping[str, Format]
+    formats: Mapping[str, StorageFormat]
     alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Target:
+class ExportTarget:
     """A tool or runtime with a configuration format of its own.
 
     Attributes:
@@ -81,7 +81,13 @@ class Target:
         own_name: How the tool names a layer; None where it cannot.
         layer_name: The inverse.
         refuses: Why the tool cannot quantize a layer, by its own name for it; None where it can.
+        absent: Why a layer is not in what the tool quantizes at all, so that nothing needs to be said of it.
+        is_stack: Whether several layers are one thing there, by its own name: experts of a block.
+        unnamed: What layers get that the files cannot name; nothing where they are left as they are.
+        whole_blocks: Weights that a row has to be whole blocks of for a format; None where any row will do.
+        falls_back: What the tool itself makes of a format where it has to be whole blocks and the row is not.
         formats: Formats that only this tool knows; a plan may name them.
+        takes: Whether it knows a format that is not listed there.
         stand_ins: Those of them that may stand for a format of the same bits that the mask lacks.
         advice: What the user has to do with the files.
     """
@@ -92,9 +98,27 @@ class Target:
     own_name: Callable[[str], str | None] = lambda name: name
     layer_name: Callable[[str], str] = lambda name: name
     refuses: Callable[[str], str | None] = lambda name: None  # noqa: ARG005 - most tools take any layer
-    formats: Mapping[str, Format] = field(default_factory=dict)
+    absent: Callable[[str], str | None] = lambda layer: None  # noqa: ARG005 - most tools see the whole model
+    is_stack: Callable[[str], bool] = lambda name: False  # noqa: ARG005
+    unnamed: str = ""
+    whole_blocks: Callable[[StorageFormat], int | None] = lambda fmt: None  # noqa: ARG005 - some tools pad
+    falls_back: Callable[[StorageFormat, int], StorageFormat | None] = lambda fmt, row: None  # noqa: ARG005
+    formats: Mapping[str, StorageFormat] = field(default_factory=dict)
+    takes: Callable[[StorageFormat], bool] = lambda fmt: False  # noqa: ARG005
     stand_ins: tuple[str, ...] = ()
     advice: str = ""
+
+
+def whole_groups(fmt: StorageFormat) -> int | None:
+    """The rule of tools that refuse a layer whose rows are not whole groups.
+
+    Args:
+        fmt: A format.
+
+    Returns:
+        Its group size.
+    """
+    return fmt.group_size
 
 
 def any_size(*bits: int) -> dict[int, frozenset[int] | None]:

@@ -16,8 +16,8 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, whole, written
 from quantize.exports.rules import Rule, Rules, exact, expression
-from quantize.exports.target import Mask, Sheet, Target, any_size
-from quantize.formats import DYNAMIC, Format, parse_format
+from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
+from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
 _WHERE = "fqn_to_config"
 _FLOAT8 = "Float8WeightOnlyConfig"
@@ -28,35 +28,35 @@ _MX_TYPES = {"mxfp8": "float8_e4m3fn", "mxfp4": "float4_e2m1fn_x2"}
 
 
 def _render(sheet: Sheet) -> dict[str, str]:
-    layers = {name: _config(target) for name, target in sheet.formats.items()} | dict.fromkeys(sheet.alone)
+    layers = {name: _config(fmt) for name, fmt in sheet.formats.items()} | dict.fromkeys(sheet.alone)
     document = {"_type": "FqnToConfig", "_version": 1, "_data": {_WHERE: layers}}
     return {"torchao_config.json": written(document)}
 
 
-def _config(target: Format) -> dict[str, Any]:
+def _config(fmt: StorageFormat) -> dict[str, Any]:
     per_row = _node("PerRow", 1, dim=-1)
-    if target.name == DYNAMIC:
+    if fmt.name == DYNAMIC:
         symmetric = _leaf("MappingType", "SYMMETRIC")
         return _node(
             _INT8_INPUTS, 2, act_mapping_type=symmetric, weight_only_decode=False, granularity=per_row,
             set_inductor_config=True, reduce_range=False,
         )  # fmt: skip
-    if target.name in _MX_TYPES:
-        dtype = _leaf("torch.dtype", _MX_TYPES[target.name])
+    if fmt.name in _MX_TYPES:
+        dtype = _leaf("torch.dtype", _MX_TYPES[fmt.name])
         return _node(
-            _MX, 1, block_size=target.group_size, activation_dtype=dtype, weight_dtype=dtype,
+            _MX, 1, block_size=fmt.group_size, activation_dtype=dtype, weight_dtype=dtype,
             kernel_preference=_leaf("KernelPreference", "AUTO"),
             scaling_mode=_leaf("ScaleCalculationMode", "FLOOR"),
         )  # fmt: skip
-    if target.floating:
+    if fmt.floating:
         dtype = _leaf("torch.dtype", "float8_e4m3fn")
         return _node(_FLOAT8, 2, weight_dtype=dtype, set_inductor_config=True, granularity=per_row)
-    group = target.group_size
+    group = fmt.group_size
     return _node(
         "IntxWeightOnlyConfig", 2,
-        weight_dtype=_leaf("torch.dtype", f"int{target.bits}"),
+        weight_dtype=_leaf("torch.dtype", f"int{fmt.bits}"),
         granularity=_node("PerGroup", 1, group_size=group) if group else _node("PerAxis", 1, axis=0),
-        mapping_type=_leaf("MappingType", "SYMMETRIC" if target.symmetric else "ASYMMETRIC"),
+        mapping_type=_leaf("MappingType", "SYMMETRIC" if fmt.symmetric else "ASYMMETRIC"),
         scale_dtype=None,
         intx_packing_format=_leaf("IntxPackingFormat", "UNPACKED_TO_INT8"),
         intx_choose_qparams_algorithm=_leaf("IntxChooseQParamsAlgorithm", "AFFINE"),
@@ -82,22 +82,22 @@ def _parse(files: Mapping[str, str]) -> Rules:
     named, patterns = [], []
     default, notes = None, ("_default covers Linear modules only",) if "_default" in layers else ()
     for text, config in layers.items():
-        target = None if config is None else _format(table(config, name, text), name, text)
+        fmt = None if config is None else _format(table(config, name, text), name, text)
         if text == "_default":
-            default = target
+            default = fmt
         elif text.startswith("re:"):
             at = pointer((name, text))
-            patterns.append(expression(text[3:].removesuffix(r"\.weight"), target, "fullmatch", at, text))
+            patterns.append(expression(text[3:].removesuffix(r"\.weight"), fmt, "fullmatch", at, text))
         else:
-            named.append(_named(text, target))
+            named.append(_named(text, fmt))
     return Rules((*named, *patterns), default, notes)
 
 
-def _named(text: str, target: Format | None) -> Rule:
-    return exact(text.removesuffix(".weight"), target)
+def _named(text: str, fmt: StorageFormat | None) -> Rule:
+    return exact(text.removesuffix(".weight"), fmt)
 
 
-def _format(config: Mapping[str, Any], *where: str) -> Format:
+def _format(config: Mapping[str, Any], *where: str) -> StorageFormat:
     kind, data = str(config.get("_type")), table(config.get("_data", {}), *where)
     if kind == "IntxWeightOnlyConfig":
         dtype = str(table(data.get("weight_dtype"), *where, "weight_dtype").get("_data", ""))
@@ -126,12 +126,12 @@ def _format(config: Mapping[str, Any], *where: str) -> Format:
     raise InvalidInputError(Fault(pointer(where), f"cannot read the configuration {kind!r}; known: {known}"))
 
 
-def _float8(kind: str, data: Mapping[str, Any], *where: str) -> Format:
+def _float8(kind: str, data: Mapping[str, Any], *where: str) -> StorageFormat:
     dtype = table(data.get("weight_dtype") or {}, *where, "weight_dtype").get("_data", "float8_e4m3fn")
     granularity = table(data.get("granularity") or {}, *where, "granularity").get("_type", "PerRow")
     if (kind, dtype, granularity) == (_FLOAT8, "float8_e4m3fn", "PerRow"):
         return parse_format("fp8-e4m3")
-    return Format(f"fp8_{str(dtype).removeprefix('float8_').removesuffix('fn')}", 8, floating=True)
+    return StorageFormat(f"fp8_{str(dtype).removeprefix('float8_').removesuffix('fn')}", 8, floating=True)
 
 
 def _group(data: Mapping[str, Any], *where: str) -> int | None:
@@ -142,7 +142,7 @@ def _group(data: Mapping[str, Any], *where: str) -> int | None:
     )
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     mask=Mask(
         symmetric=any_size(*range(1, 9)),
         asymmetric=any_size(*range(1, 9)),
@@ -150,6 +150,7 @@ TARGET = Target(
     ),
     render=_render,
     parse=_parse,
+    whole_blocks=whole_groups,
     own_name=lambda layer: None if layer.startswith("re:") or layer == "_default" else layer,
     advice="quantize_(model, config_from_dict(json.load(file)), filter_fn=None)",
 )

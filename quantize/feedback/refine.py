@@ -29,7 +29,7 @@ _CENTRES = 2  # measured plans whose units are exchanged
 _TIMES = 3  # that a plan is timed before it is the best one
 _MISSED = 1.05  # of a budget: an unlucky moment may have put the plan there
 
-Progress = Callable[[str, int, int], None]
+RefineProgress = Callable[[str, int, int], None]
 
 
 def refine(
@@ -40,7 +40,7 @@ def refine(
     patience: int = 15,
     seed: int = 0,
     journal: Path | None = None,
-    progress: Progress | None = None,
+    progress: RefineProgress | None = None,
     **fields: object,
 ) -> Refined:
     """Find the plan that measures best within the budgets.
@@ -61,7 +61,8 @@ def refine(
         journal: File of measurements. The same call goes on from it after a kill, to the same answer; one with a
             larger ``max_evaluations`` goes on from there.
         progress: Told (stage, done, total) after every plan.
-        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``, ``pin``, ….
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
+        ``pin``, ….
 
     Returns:
         The best plan that was measured, with all others.
@@ -103,7 +104,7 @@ class _Search:
     space: Space  # of the tables as they were given; the plans are the same later on
     measured: Measured
     most: int
-    progress: Progress | None
+    progress: RefineProgress | None
     trials: list[Trial] = field(default_factory=list)
 
 

@@ -54,12 +54,12 @@ def corrected(given: Profile, request: Request, trials: Sequence[Trial]) -> Prof
         ]
         if not known:
             continue
-        assert row.high is not None
+        assert row.limit is not None
         table = given.resources[row.name]
         summed = [total(given, row.name, trial.assignment) - constant_of(table) for trial, _ in known]
         values = values_of(table)
         reach = float((np.nanmax(values, axis=1) - np.nanmin(values, axis=1)).sum())
-        scale, constant = line(summed, [amount for _, amount in known], row.high, _APART * reach)
+        scale, constant = line(summed, [amount for _, amount in known], row.limit, _APART * reach)
         profile = with_line(profile, row.name, scale, constant)
     return profile
 

@@ -5,13 +5,16 @@ To add one: write ``quantize/imports/<name>.py`` with ``scores(request)`` and li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from allocator import Fault, InvalidInputError, Profile
-from allocator.contract.errors import unknown
+from allocator.contract.errors import faults_of, unknown
 from quantize.imports.scores import Request, Scores, profile_of
+from quantize.imports.sizes import with_sizes
 
 __all__ = ["IMPORTS", "import_scores"]
 
@@ -31,6 +34,7 @@ def import_scores(
     formats: Sequence[str] = (),
     model: Path | None = None,
     name: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> Profile:
     """Turn another tool's scores into a profile.
 
@@ -38,22 +42,45 @@ def import_scores(
         source: A name in :data:`IMPORTS`.
         paths: Its files; auto-round has one per format.
         formats: Formats to give the scores, for files that do not name them (MLX, imatrix).
-        model: Folder with a checkpoint, for files that need sizes or weights (MLX, imatrix).
+        model: Folder with a checkpoint, for files that need sizes or weights (MLX, imatrix); elsewhere it gives the
+            numbers of weights, which budgets in effective bits need.
         name: Name of the model, for people.
+        names: Layer → the tool's own name for it, where its rule does not give it; layers with one such name are
+            one row.
 
     Returns:
-        The profile.
+        The profile; what was left out or filled in is in the notes of its provenance.
 
     Raises:
-        InvalidInputError: The source is unknown, or a file cannot be read.
+        InvalidInputError: The source is unknown, a file cannot be read or holds what no profile may, or something was
+            given that the source has no use for.
     """
     if source not in IMPORTS:
         raise InvalidInputError(Fault("/source", unknown(source, IMPORTS, "source")))
     if not paths:
         raise InvalidInputError(Fault("/paths", "expected at least one file of scores, got none"))
-    found: Scores = import_module(IMPORTS[source]).scores(Request(tuple(paths), tuple(formats), model))
+    request = Request(tuple(paths), tuple(formats), model, _layers_of(names or {}))
+    found: Scores = import_module(IMPORTS[source]).scores(request)
+    if formats and source in _NAMED:
+        raise InvalidInputError(Fault("/formats", f"files of {source} name their formats; leave this out"))
     if not found.layers:
         raise InvalidInputError(
             Fault("/paths", f"found no scores in {', '.join(path.name for path in paths)}")
         )
-    return profile_of(found, name or (model.name if model else source))
+    if model is not None:
+        found = with_sizes(found, model, request.names)
+    try:
+        return profile_of(found, name or (model.name if model else source))
+    except ValidationError as error:
+        raise InvalidInputError(*faults_of(error.errors(), None)) from error
+
+
+#: Sources whose files say what the formats are.
+_NAMED = ("auto-round", "exllamav2", "csv")
+
+
+def _layers_of(names: Mapping[str, str]) -> dict[str, list[str]]:
+    layers: dict[str, list[str]] = {}
+    for layer, own in names.items():
+        layers.setdefault(own, []).append(layer)
+    return layers

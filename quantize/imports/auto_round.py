@@ -14,7 +14,7 @@ from typing import Any
 from allocator import Fault, InvalidInputError
 from allocator import Format as ProfileFormat
 from quantize.exports.documents import entries, integer, table, whole, width
-from quantize.imports.files import number, read_document
+from quantize.imports.files import amount, number, read_document
 from quantize.imports.scores import Pair, Request, Scores, whole_bytes
 
 
@@ -51,7 +51,7 @@ def scores(request: Request) -> Scores:
                     Fault(f"/{path.name}", f"{layer!r}: expected bits and loss, got {pair}")
                 )
             layers[layer] = None
-            sizes[layer, name] = whole_bytes(number(pair[0], *where, 0))
+            sizes[layer, name] = whole_bytes(amount(pair[0], *where, 0))
             costs[layer, name] = number(pair[1], *where, 1)
     meaning = "auto-round's DeltaLoss: first-order estimate of the change of the loss"
     return Scores("delta_loss", meaning, formats, layers, costs, sizes, source="auto-round cache, version 1")

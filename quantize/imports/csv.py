@@ -9,14 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from allocator import Fault, InvalidInputError
 from allocator import Format as ProfileFormat
-from quantize.formats import parse_format
 from quantize.imports.files import only, read_bytes
 from quantize.imports.scores import Pair, Request, Scores
+from quantize.llama_types import format_named
 
 _COLUMNS = ("layer", "format", "cost", "bytes", "parameters", "unit", "bits")
 
@@ -31,7 +31,7 @@ def scores(request: Request) -> Scores:
         Its scores.
 
     Raises:
-        InvalidInputError: A line cannot be read; every such line is named.
+        InvalidInputError: Lines cannot be read; every such line is named, the same complaint once for all of its lines.
     """
     path = only(request.paths, "csv")
     text = read_bytes(path).decode("utf-8-sig", "replace")
@@ -44,17 +44,29 @@ def scores(request: Request) -> Scores:
         detail = f"line 1: expected the columns {', '.join(_COLUMNS)} (the last three optional), got {header}"
         raise InvalidInputError(Fault(f"/{path.name}", detail))
     rows: dict[Pair, _Row] = {}
-    faults: list[Fault] = []
-    for fields in reader:
+    complaints: dict[str, list[int]] = {}
+    for fields in _lines(reader, path.name):
         try:
             row = _row(fields, rows)
         except ValueError as error:
-            faults.append(Fault(f"/{path.name}", f"line {reader.line_num}: {error}"))
+            complaints.setdefault(str(error), []).append(reader.line_num)
         else:
             rows[row.pair] = row
-    if faults:
-        raise InvalidInputError(*faults)
+    if complaints:
+        raise InvalidInputError(*(_fault(path.name, what, lines) for what, lines in complaints.items()))
     return _scores(list(rows.values()))
+
+
+def _fault(name: str, what: str, lines: list[int]) -> Fault:
+    more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+    return Fault(f"/{name}", f"line {lines[0]}{more}: {what}")
+
+
+def _lines(reader: csv.DictReader[str], name: str) -> Iterator[Mapping[str, str | None]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InvalidInputError(Fault(f"/{name}", f"after line {reader.line_num}: {error}")) from error
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,6 @@ def _format(name: str, bits: float | None) -> ProfileFormat:
             raise ValueError(f"expected more than 0 and at most 64 bits, got {bits}")
         return ProfileFormat(weight_bits=bits)
     try:
-        return parse_format(name).describe()
+        return format_named(name).describe()
     except InvalidInputError as error:
         raise ValueError(f"{error.faults[0].detail}; or give its bits in a column of that name") from error

@@ -2,6 +2,7 @@
 
 A row is a whole attention or MLP, for they were measured as one; a column is a setting of its projections, which
 attention and MLP do not share. The cost is ``1 − accuracy``: the mean relative Frobenius error of the module's output.
+Where attention and MLP of a block run side by side (Command-R), both are below ``parallel_decoder``.
 
 Source: exllamav2, ``exllamav2/conversion/measure.py``.
 """
@@ -9,27 +10,29 @@ Source: exllamav2, ``exllamav2/conversion/measure.py``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator import Format as ProfileFormat
+from quantize.checkpoints.matrices import stored_matrices
 from quantize.exports.documents import entries, table
-from quantize.imports.files import number, only, read_document
+from quantize.imports.files import amount, number, only, read_document
+from quantize.imports.members import count, members_of, module_weights
 from quantize.imports.scores import Pair, Request, Scores, whole_bytes
+
+_PARALLEL = "parallel_decoder"
 
 
 def scores(request: Request) -> Scores:
     """Read a measurement.
 
     Args:
-        request: One ``measurement.json``.
+        request: One ``measurement.json``; with the model, rows have their numbers of weights.
 
     Returns:
         Its scores.
-
-    Raises:
-        InvalidInputError: It is no measurement.
     """
     path = only(request.paths, "exllamav2")
     document = table(read_document(path), path.name)
@@ -38,26 +41,51 @@ def scores(request: Request) -> Scores:
     names: dict[str, str] = {}
     costs: dict[Pair, float] = {}
     sizes: dict[Pair, float] = {}
-    for module, options in measured.items():
-        for index, item in enumerate(entries(options, path.name, "measurement", module)):
-            where = (path.name, "measurement", module, index)
+    projections: dict[str, list[str]] = {}
+    for module, options, place in _modules(measured, path.name):
+        projections[module] = []
+        for index, item in enumerate(entries(options, *place)):
+            where = (*place, index)
             option = table(item, *where)
             settings = {key: value for key, value in option.items() if isinstance(value, dict)}
+            projections[module] = list(settings)
             kind = module.rpartition(".")[2]
             name = names.setdefault(
-                json.dumps([kind, settings], sort_keys=True), f"{kind}-{_bits(settings, *where):.3f}"
+                json.dumps([kind, settings], sort_keys=True), f"{kind}-{_bits(settings, module, *where):.3f}"
             )
             if (module, name) in costs:
                 name = names[json.dumps([kind, settings], sort_keys=True)] = f"{name}-{index}"
-            formats.setdefault(name, ProfileFormat(weight_bits=_bits(settings, *where)))
+            formats.setdefault(name, ProfileFormat(weight_bits=_bits(settings, module, *where)))
             costs[module, name] = 1 - number(option.get("accuracy"), *where, "accuracy")
-            sizes[module, name] = whole_bytes(number(option.get("total_bits"), *where, "total_bits"))
+            sizes[module, name] = whole_bytes(amount(option.get("total_bits"), *where, "total_bits"))
     meaning = "1 − accuracy: mean relative Frobenius error of the module's output, exllamav2"
-    layers: dict[str, int | None] = dict.fromkeys(measured)
+    layers = _sizes(projections, request.model)
     return Scores("output_error", meaning, formats, layers, costs, sizes, source="exllamav2 measurement")
 
 
-def _bits(settings: Mapping[str, Any], *where: str | int) -> float:
+def _modules(measured: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any, tuple[str | int, ...]]]:
+    for module, options in measured.items():
+        where = (name, "measurement", module)
+        if module.rpartition(".")[2] == _PARALLEL and isinstance(options, dict):
+            for part, inner in options.items():
+                yield f"{module}.{part}", inner, (*where, part)
+        else:
+            yield module, options, where
+
+
+def _sizes(projections: Mapping[str, list[str]], model: Path | None) -> dict[str, int | None]:
+    if model is None:
+        return dict.fromkeys(projections)
+    members = members_of(stored_matrices(model))
+    found = {}
+    for module, parts in projections.items():
+        block, parallel, _ = module.partition(f".{_PARALLEL}.")
+        shapes = module_weights(block if parallel else module, parts, members)
+        found[module] = count(shapes) or None
+    return found
+
+
+def _bits(settings: Mapping[str, Any], module: str, *where: str | int) -> float:
     # Projections have different sizes that the file does not hold: a plain mean tells the columns apart.
     means = []
     for name, value in settings.items():
@@ -68,6 +96,6 @@ def _bits(settings: Mapping[str, Any], *where: str | int) -> float:
         means.append(sum(number(b, *where, name) * number(share, *where, name) for b, share in pairs))
     if not means or min(means) <= 0:
         raise InvalidInputError(
-            Fault(f"/{where[0]}", f"{where[2]!r}: expected bits of projections, got {dict(settings)}")
+            Fault(f"/{where[0]}", f"{module!r}: expected bits of projections, got {dict(settings)}")
         )
     return sum(means) / len(means)

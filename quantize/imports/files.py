@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import read_json
+
+_LARGEST = sys.float_info.max
 
 
 def read_bytes(path: Path) -> bytes:
@@ -76,6 +78,26 @@ def number(value: object, *where: str | int) -> float:
     Raises:
         InvalidInputError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    if not known:
         raise InvalidInputError(Fault(pointer(where), f"expected a finite number, got {str(value)[:60]!r}"))
-    return float(value)
+    return float(value)  # type: ignore[arg-type]
+
+
+def amount(value: object, *where: str | int) -> float:
+    """Expect a finite number of at least 0: bits, bytes.
+
+    Args:
+        value: What came.
+        *where: Path to it.
+
+    Returns:
+        The number.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    found = number(value, *where)
+    if found < 0:
+        raise InvalidInputError(Fault(pointer(where), f"expected a number of at least 0, got {found:g}"))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +22,13 @@ class Request:
         paths: The files.
         formats: Formats to give the scores, for files that do not name them.
         model: Folder with a checkpoint, for files that need sizes or weights.
+        names: The tool's own name → layers of the checkpoint, where its rule does not give them.
     """
 
     paths: tuple[Path, ...]
     formats: tuple[str, ...] = ()
     model: Path | None = None
+    names: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Scores:
         stored_bytes: Layer and format → bytes.
         units: Layer → unit, where layers share a format.
         source: Tool, for the provenance.
+        notes: What was left out or filled in, JSON pointer → text.
     """
 
     name: str
@@ -52,6 +55,25 @@ class Scores:
     stored_bytes: Mapping[Pair, float]
     units: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """The first of some names, and how many more there are.
+
+    Args:
+        names: The names.
+        most: How many to show.
+
+    Returns:
+        One line.
+
+    Example:
+        >>> some(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def profile_of(scores: Scores, model: str) -> Profile:
@@ -77,7 +99,9 @@ def profile_of(scores: Scores, model: str) -> Profile:
         resources={"weight_bytes": ResourceTable(values=resources, unit="byte")}
         if scores.stored_bytes
         else {},
-        provenance=Provenance(versions={"scores": scores.source} if scores.source else {}),
+        provenance=Provenance(
+            versions={"scores": scores.source} if scores.source else {}, notes=dict(scores.notes)
+        ),
     )
 
 

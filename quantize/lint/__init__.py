@@ -11,8 +11,10 @@ from importlib import import_module
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import unknown
 from quantize.exports import load_target, read
-from quantize.formats import Format
+from quantize.exports.reading import rules_of
+from quantize.formats import StorageFormat
 from quantize.lint.findings import Case, Finding, Runtime
+from quantize.lint.foreign import foreign
 from quantize.lint.model import Model, model_of_folder, model_of_profile
 from quantize.lint.rules import readable
 from quantize.plan import formats_of
@@ -106,18 +108,19 @@ def lint_files(
     of = load_runtime(runtime)
     layers = None if model is None else tuple(model.shapes)
     reading = read(target, files, layers=layers, names=names)
-    rules = load_target(target).parse(files)
+    rules = rules_of(load_target(target), files)
     case = Case(reading.formats, model or _only(reading.formats), target, reading.unused, rules)
     return _findings(case, of)
 
 
-def _only(formats: Mapping[str, Format]) -> Model:
+def _only(formats: Mapping[str, StorageFormat]) -> Model:
     return Model(dict.fromkeys(formats))
 
 
 def _findings(case: Case, runtime: Runtime) -> tuple[Finding, ...]:
     found = [
         *readable(case, runtime.reads),
+        *foreign(case),
         *(finding for check in runtime.checks for finding in check(case)),
     ]
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))

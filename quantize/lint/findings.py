@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from quantize.exports.rules import Rules
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.lint.model import Model
 
 Severity = Literal["error", "warning"]
@@ -49,7 +49,7 @@ class Case:
         rules: The file's rules; None for a bare plan.
     """
 
-    formats: Mapping[str, Format]
+    formats: Mapping[str, StorageFormat]
     model: Model
     target: str | None = None
     unused: tuple[str, ...] = ()

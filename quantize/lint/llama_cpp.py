@@ -7,39 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quantize.exports.llama_cpp import OWN, TYPES, own_name
-from quantize.formats import Format, flat_shape
-from quantize.lint.findings import Case, Finding, Runtime, Severity
+from quantize.exports.llama_names import is_elsewhere, own_name
+from quantize.formats import flat_shape
+from quantize.lint.findings import Case, Finding, Runtime
 from quantize.lint.rules import experts, formats, tied_weights, unknown_names
-
-_TWINS = set(TYPES.values())
-_FALLBACK = {
-    "q4_k": "q5_0",
-    "q5_k": "q5_1",
-    "q6_k": "q8_0",
-    "q2_k": "q4_0",
-    "q3_k": "q4_0",
-    "tq1_0": "q4_0",
-    "tq2_0": "q4_0",
-}
-_SHORT = {"iq4_nl": 32, "mxfp4": 32, "nvfp4": 64}
-
-
-def supported(target: Format) -> tuple[Severity, str] | None:
-    """Whether a format has a type.
-
-    Args:
-        target: A format that is not plain floating point.
-
-    Returns:
-        None where it has; else how bad it is and why.
-    """
-    if target.name in _TWINS or target.name in OWN:
-        return None
-    return (
-        "error",
-        f"{target.name} has no type; there are {', '.join([*sorted(_TWINS), 'and the types of gguf'])}",
-    )
+from quantize.llama_limits import misfit, unsupported
 
 
 def blocks(case: Case) -> Iterator[Finding]:
@@ -49,22 +21,16 @@ def blocks(case: Case) -> Iterator[Finding]:
         case: What is linted.
 
     Yields:
-        One finding per layer that would get another type.
+        One finding per layer that would get another type, or end the quantization.
     """
-    for layer, target in case.formats.items():
+    for layer, fmt in case.formats.items():
         shape = case.model.shapes.get(layer)
-        if shape is None or target.plain:
+        if shape is None or fmt.plain:
             continue
-        block = 32 if target.name in _TWINS else _SHORT.get(target.name, 256)
-        _, row = flat_shape(shape)
-        if row % block:
-            instead = _FALLBACK.get(
-                target.name, "iq4_nl" if target.name.startswith("iq") else "no other type"
-            )
-            detail = f"rows of {row} are not whole blocks of {block}: the layer becomes {instead}, or f16"
-            yield Finding(
-                "warning", "group-sizes", (layer,), detail, "choose a type with blocks of 32, or f16"
-            )
+        found = misfit(flat_shape(shape)[1], fmt)
+        if found is not None:
+            severity, detail, advice = found
+            yield Finding(severity, "group-sizes", (layer,), detail, advice)
 
 
 def nameless(case: Case) -> Iterator[Finding]:
@@ -76,7 +42,12 @@ def nameless(case: Case) -> Iterator[Finding]:
     Yields:
         One finding for all such layers.
     """
-    if lost := tuple(layer for layer in case.formats if own_name(layer) is None):
+    lost = tuple(
+        layer
+        for layer in case.formats
+        if own_name(layer) is None and not (case.target and is_elsewhere(layer))
+    )
+    if lost:
         detail = "no tensor is known for these layers, so no pattern can name them"
         yield Finding("warning", "names", lost, detail, "give the tensors' names when exporting")
 
@@ -87,7 +58,7 @@ RUNTIME = Runtime(
         experts(whole_block=False),
         tied_weights,
         unknown_names,
-        formats(supported, "choose one of those"),
+        formats(unsupported, "choose one of those"),
         blocks,
         nameless,
     ),

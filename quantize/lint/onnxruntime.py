@@ -5,25 +5,25 @@ Source: onnxruntime 1.31, ``quantization/matmul_nbits_quantizer.py``; operator `
 
 from __future__ import annotations
 
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.lint.findings import Runtime, Severity
 from quantize.lint.rules import formats, tied_weights, unknown_names
 
 
-def supported(target: Format) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     """Whether the operator has the format.
 
     Args:
-        target: A format that is not plain floating point.
+        fmt: A format that is not plain floating point.
 
     Returns:
         None where it has; else how bad it is and why.
     """
-    if target.floating:
-        return "error", f"{target.name} is no integer format, and the operator has no other"
-    if target.bits not in {2, 4, 8}:
+    if fmt.floating:
+        return "error", f"{fmt.name} is no integer format, and the operator has no other"
+    if fmt.bits not in {2, 4, 8}:
         return "error", "the operator has 2, 4 and 8 bits"
-    size = target.group_size
+    size = fmt.group_size
     if size is None or size < 16 or size & (size - 1):
         return "error", "the operator has groups of 16, 32, 64, … weights, powers of two"
     return None

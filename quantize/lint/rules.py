@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from allocator.contract.errors import unknown
 from quantize.exports.rules import EMBEDDINGS, Rules, resolve
-from quantize.formats import Format, flat_shape
+from quantize.formats import StorageFormat, flat_shape
 from quantize.fused import expert_blocks, fused_groups
 from quantize.lint.findings import Case, Check, Finding, Severity
 
@@ -98,17 +98,15 @@ def group_sizes(*, severity: Severity = "error", consequence: str = "the loader 
     """
 
     def check(case: Case) -> Iterator[Finding]:
-        for layer, target in case.formats.items():
+        for layer, fmt in case.formats.items():
             shape = case.model.shapes.get(layer)
-            if shape is None or target.group_size is None:
+            if shape is None or fmt.group_size is None:
                 continue
             _, row = flat_shape(shape)
-            if row % target.group_size:
-                detail = f"groups of {target.group_size} do not divide rows of {row}: {consequence}"
+            if row % fmt.group_size:
+                detail = f"groups of {fmt.group_size} do not divide rows of {row}: {consequence}"
                 divisors = [
-                    size
-                    for size in (128, 64, 32, 16, 8, 4, 2)
-                    if row % size == 0 and size < target.group_size
+                    size for size in (128, 64, 32, 16, 8, 4, 2) if row % size == 0 and size < fmt.group_size
                 ]
                 advice = f"use groups of {divisors[0]} or whole rows" if divisors else "use whole rows"
                 yield Finding(severity, "group-sizes", (layer,), detail, advice)
@@ -116,11 +114,11 @@ def group_sizes(*, severity: Severity = "error", consequence: str = "the loader 
     return check
 
 
-def formats(supported: Callable[[Format], tuple[Severity, str] | None], advice: str) -> Check:
+def formats(supported: Callable[[StorageFormat], tuple[Severity, str] | None], advice: str) -> Check:
     """Formats that a runtime has no code for.
 
     Args:
-        supported: Format → nothing, or how bad it is and why.
+        supported: StorageFormat → nothing, or how bad it is and why.
         advice: What to do.
 
     Returns:
@@ -129,8 +127,8 @@ def formats(supported: Callable[[Format], tuple[Severity, str] | None], advice: 
 
     def check(case: Case) -> Iterator[Finding]:
         complaints: dict[tuple[Severity, str], list[str]] = {}
-        for layer, target in case.formats.items():
-            if not _plain(target) and (complaint := supported(target)) is not None:
+        for layer, fmt in case.formats.items():
+            if not _plain(fmt) and (complaint := supported(fmt)) is not None:
                 complaints.setdefault(complaint, []).append(layer)
         for (severity, detail), layers in complaints.items():
             yield Finding(severity, "formats", tuple(layers), detail, advice)
@@ -167,7 +165,7 @@ def rules_survive_fusion(case: Case) -> Iterator[Finding]:
     for fused, shards in (fused_groups(case.formats) | expert_blocks(case.formats)).items():
         mine = {case.formats[shard] for shard in shards}
         theirs = _resolved(case.rules, fused)
-        alone = theirs is None and all(_plain(target) for target in mine)
+        alone = theirs is None and all(_plain(fmt) for fmt in mine)
         if len(mine) == 1 and theirs not in mine and not alone:
             given = theirs.name if theirs else "no quantization"
             detail = f"the loader looks up {fused!r} and finds {given}, not {mine.pop().name}"
@@ -190,14 +188,14 @@ def readable(case: Case, reads: Collection[str]) -> Iterator[Finding]:
         yield Finding("error", "unreadable", (), detail, f"export for one of {', '.join(sorted(reads))}")
 
 
-def _resolved(rules: Rules, name: str) -> Format | None:
+def _resolved(rules: Rules, name: str) -> StorageFormat | None:
     return resolve(rules, [name]).formats[name]
 
 
-def _plain(target: Format) -> bool:
-    return target.floating and target.name in {"fp16", "bf16", "fp32"}
+def _plain(fmt: StorageFormat) -> bool:
+    return fmt.floating and fmt.name in {"fp16", "bf16", "fp32"}
 
 
-def _differ(found: Mapping[str, Format], layers: Iterable[str]) -> str:
+def _differ(found: Mapping[str, StorageFormat], layers: Iterable[str]) -> str:
     kinds = dict.fromkeys(found[layer].name for layer in layers)
     return ", ".join(kinds) if len(kinds) > 1 else ""

@@ -6,7 +6,7 @@ Source: SGLang 0.5.23, ``srt/layers/quantization/compressed_tensors/schemes/comp
 
 from __future__ import annotations
 
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.lint.findings import Runtime, Severity
 from quantize.lint.rules import (
     embeddings_stay,
@@ -19,23 +19,24 @@ from quantize.lint.rules import (
     unknown_names,
 )
 
-_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4"}
+_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "fp8_pb_wo", "fp8_block_scales",
+           "w4a16_nvfp4"}  # fmt: skip
 
 
-def supported(target: Format) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     """Whether there is a kernel.
 
     Args:
-        target: A format that is not plain floating point.
+        fmt: A format that is not plain floating point.
 
     Returns:
         None where there is; else how bad it is and why.
     """
-    if target.floating:
-        return None if target.name in _FLOATS else ("warning", f"{target.name} is not among its formats")
-    if target.bits not in {4, 8}:
+    if fmt.floating:
+        return None if fmt.name in _FLOATS else ("warning", f"{fmt.name} is not among its formats")
+    if fmt.bits not in {4, 8}:
         return "error", "integer weights have 4 or 8 bits there"
-    if target.group_size not in {None, 32, 64, 128}:
+    if fmt.group_size not in {None, 32, 64, 128}:
         return "error", "its kernels have groups of 32, 64, 128 and whole rows"
     return None
 

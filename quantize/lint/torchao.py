@@ -5,27 +5,27 @@ Source: torchao 0.18, ``quantization/quant_api.py``; the limits of :mod:`quantiz
 
 from __future__ import annotations
 
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.lint.findings import Runtime, Severity
 from quantize.lint.rules import formats, group_sizes, tied_weights, unknown_names
 
 
-def supported(target: Format) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     """Whether there is a configuration for the format.
 
     Args:
-        target: A format that is not plain floating point.
+        fmt: A format that is not plain floating point.
 
     Returns:
         None where there is; else how bad it is and why.
     """
-    if target.floating:
-        known = target.name.startswith(("fp8", "mx", "nvfp4"))
-        return ("warning", f"{target.name} needs a device with such arithmetic") if known else (
-            "error", f"{target.name} is not among its formats")  # fmt: skip
-    if not 1 <= target.bits <= 8:
+    if fmt.floating:
+        known = fmt.name.startswith(("fp8", "mx", "nvfp4"))
+        return ("warning", f"{fmt.name} needs a device with such arithmetic") if known else (
+            "error", f"{fmt.name} is not among its formats")  # fmt: skip
+    if not 1 <= fmt.bits <= 8:
         return "error", "integer weights have 1 to 8 bits there"
-    if target.group_size == 1:
+    if fmt.group_size == 1:
         return "error", "groups of one weight cannot be stored"
     return None
 

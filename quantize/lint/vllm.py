@@ -6,7 +6,7 @@ Source: vLLM, ``quantization/compressed_tensors/utils.py`` (a fused layer takes 
 
 from __future__ import annotations
 
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.lint.findings import Runtime, Severity
 from quantize.lint.rules import (
     embeddings_stay,
@@ -19,33 +19,34 @@ from quantize.lint.rules import (
     unknown_names,
 )
 
-_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "mx_fp", "nv_fp", "w4a16_nvfp4"}
+_FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "mx_fp", "nv_fp", "w4a16_nvfp4",
+           "fp8_pb_wo", "fp8_per_channel_per_token"}  # fmt: skip
 _MARLIN_GROUPS = {None, 32, 64, 128}
 
 
-def supported(target: Format) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     """Whether there is a kernel.
 
     Args:
-        target: A format that is not plain floating point.
+        fmt: A format that is not plain floating point.
 
     Returns:
         None where there is; else how bad it is and why.
     """
-    if target.name == "mxfp8":
+    if fmt.name == "mxfp8":
         return "warning", "not every release has a kernel for mxfp8 weights whose inputs stay as they are"
-    if target.floating:
-        return None if target.name in _FLOATS else ("warning", f"{target.name} is not among its formats")
-    if not target.symmetric and target.bits not in {4, 8}:
+    if fmt.floating:
+        return None if fmt.name in _FLOATS else ("warning", f"{fmt.name} is not among its formats")
+    if not fmt.symmetric and fmt.bits not in {4, 8}:
         return "error", "weights with zero points have 4 or 8 bits there"
-    if target.bits not in {4, 8}:
-        if not 2 <= target.bits <= 8:
+    if fmt.bits not in {4, 8}:
+        if not 2 <= fmt.bits <= 8:
             return "error", "integer weights have 2 to 8 bits there"
         return (
             "warning",
             "all releases have 4 and 8 bits; other widths need a recent one, and not every device has them",
         )
-    if target.group_size not in _MARLIN_GROUPS:
+    if fmt.group_size not in _MARLIN_GROUPS:
         return "warning", "its fast kernels have groups of 32, 64, 128 and whole rows"
     return None
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from allocator import Fault, InvalidInputError
-from quantize.formats import Format, flat_shape
+from quantize.formats import StorageFormat, flat_shape
 from quantize.rounding.nearest import Float32Array, Quantized, full_range, quantize
 from quantize.rounding.scale_search import half, nearest_codes, search
 
@@ -32,7 +32,7 @@ _BLOCK = 128
 
 def compensate(
     weight: Float32Array,
-    target: Format,
+    fmt: StorageFormat,
     moment: _Float64Array,
     *,
     damping: float = 0.01,
@@ -43,7 +43,7 @@ def compensate(
 
     Args:
         weight: (rows, row) or any shape that starts with rows.
-        target: An integer format.
+        fmt: An integer format.
         moment: (row, row) second moment of the inputs.
         damping: λ as a share of the mean of the moment's diagonal.
         act_order: Whether columns with the largest second moments go first.
@@ -59,20 +59,20 @@ def compensate(
         >>> from quantize.formats import parse_format
         >>> weight = np.array([[1.0, 0.4, 0.4, 0.4]], dtype=np.float32)
         >>> together = np.ones((4, 4))  # inputs that are always equal: only the sum of a row matters, here 2.2
-        >>> target = parse_format("int2")  # steps of 2 / 3
-        >>> quantize(weight, target).codes.tolist(), compensate(weight, target, together).codes.tolist()
+        >>> fmt = parse_format("int2")  # steps of 2 / 3
+        >>> quantize(weight, fmt).codes.tolist(), compensate(weight, fmt, together).codes.tolist()
         ([[[1, 1, 1, 1]]], [[[1, 1, 1, 0]]])
     """
-    started = quantize(weight, target)
+    started = quantize(weight, fmt)
     rows, row = flat_shape(weight.shape)
     order = np.argsort(-np.diag(moment), kind="stable") if act_order else np.arange(row)
     upper = _inverse_factor(_damped(moment, damping)[np.ix_(order, order)])
     left = np.asarray(weight, dtype=np.float64).reshape(rows, row)[:, order]
     if act_order and search_steps is not None:
-        started = search(weight, target, search_steps, np.diag(moment))
+        started = search(weight, fmt, search_steps, np.diag(moment))
     scales, zeros = started.scales.copy(), started.zeros.astype(np.float32)
     codes = np.zeros((rows, row), dtype=np.int16)
-    _, size = target.groups(row)
+    _, size = fmt.groups(row)
     block = size * max(1, _BLOCK // size)
     for start in range(0, row, block):
         stop = min(start + block, row)
@@ -83,8 +83,8 @@ def compensate(
             if not act_order and place % size == 0:
                 part = left[:, column : column + size].astype(np.float32)
                 weights = np.diag(moment)[column : column + size]
-                scales[:, group], zeros[:, group] = _spanning(part, target, search_steps, weights)
-            here = nearest_codes(left[:, column], scales[:, group], zeros[:, group], target)
+                scales[:, group], zeros[:, group] = _spanning(part, fmt, search_steps, weights)
+            here = nearest_codes(left[:, column], scales[:, group], zeros[:, group], fmt)
             restored = (here - zeros[:, group]) * scales[:, group].astype(np.float64)
             error = (left[:, column] - restored) / upper[column, column]
             left[:, column:stop] -= np.outer(error, upper[column, column:stop])
@@ -97,12 +97,12 @@ def compensate(
 
 
 def _spanning(
-    part: Float32Array, target: Format, search_steps: int | None, importance: _Float64Array
+    part: Float32Array, fmt: StorageFormat, search_steps: int | None, importance: _Float64Array
 ) -> tuple[NDArray[np.float16], Float32Array]:
     if search_steps is not None:
-        found = search(part, replace(target, group_size=None), search_steps, importance)
+        found = search(part, replace(fmt, group_size=None), search_steps, importance)
         return found.scales[:, 0], found.zeros[:, 0].astype(np.float32)
-    scales, zeros = full_range(part[:, None, :], target)
+    scales, zeros = full_range(part[:, None, :], fmt)
     return half(scales)[:, 0], zeros[:, 0]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.rounding.gptq import compensate
 from quantize.rounding.moments import Moments, matrices, output_errors, shape_fault
 from quantize.rounding.nearest import Float32Array, Quantized, quantize, round_trip
@@ -29,7 +29,8 @@ class Rounding:
     """How the weights of a plan are rounded.
 
     Attributes:
-        method: ``nearest``; ``scale_search`` (:mod:`quantize.rounding.scale_search`), weighted by the moments where there are
+        method: ``nearest``; ``scale_search`` (:mod:`quantize.rounding.scale_search`), weighted by the moments where
+        there are
             any; ``gptq`` (:mod:`quantize.rounding.gptq`), which needs moments.
         steps: Points of the grid on which scales are searched; for ``gptq`` 0 spans each group instead.
         damping: For ``gptq``: what is added to the diagonal of a moment, as a share of its mean.
@@ -65,7 +66,7 @@ NEAREST = Rounding()
 
 
 def rounded(
-    weight: Float32Array, target: Format, rounding: Rounding = NEAREST, moment: ArrayLike | None = None
+    weight: Float32Array, fmt: StorageFormat, rounding: Rounding = NEAREST, moment: ArrayLike | None = None
 ) -> Quantized:
     r"""Round a weight to integer codes.
 
@@ -74,7 +75,7 @@ def rounded(
 
     Args:
         weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
-        target: An integer format.
+        fmt: An integer format.
         rounding: How.
         moment: Second moment of the inputs; see :mod:`quantize.rounding.moments` for its shape.
 
@@ -91,24 +92,24 @@ def rounded(
         [[[1, 1, 1, 0]]]
     """
     if rounding.method == "nearest":
-        return quantize(weight, target)
+        return quantize(weight, fmt)
     if (reason := moment_fault(weight.shape, rounding, moment)) is not None:
         raise InvalidInputError(Fault("/moment", reason))
     parts = matrices(moment)
     if parts is None:
-        return search(weight, target, rounding.steps) if rounding.steps else quantize(weight, target)
+        return search(weight, fmt, rounding.steps) if rounding.steps else quantize(weight, fmt)
     pieces = np.split(np.asarray(weight), len(parts))
-    return _joined([_one(piece, target, rounding, part) for piece, part in zip(pieces, parts, strict=True)])
+    return _joined([_one(piece, fmt, rounding, part) for piece, part in zip(pieces, parts, strict=True)])
 
 
 def restored(
-    weight: Float32Array, target: Format, rounding: Rounding = NEAREST, moment: ArrayLike | None = None
+    weight: Float32Array, fmt: StorageFormat, rounding: Rounding = NEAREST, moment: ArrayLike | None = None
 ) -> Float32Array:
     """The weight as it will be after storing it in a format.
 
     Args:
         weight: The weight.
-        target: Any format; floating-point formats have one way of rounding only.
+        fmt: Any format; floating-point formats have one way of rounding only.
         rounding: How.
         moment: As for :func:`rounded`.
 
@@ -118,14 +119,14 @@ def restored(
     Raises:
         InvalidInputError: As for :func:`rounded`.
     """
-    if target.floating:
-        return round_trip(weight, target)
-    return rounded(weight, target, rounding, moment).dequantize()
+    if fmt.floating:
+        return round_trip(weight, fmt)
+    return rounded(weight, fmt, rounding, moment).dequantize()
 
 
 def moment_faults(
     shapes: Mapping[str, tuple[int, ...]],
-    plan: Mapping[str, Format],
+    plan: Mapping[str, StorageFormat],
     rounding: Rounding,
     moments: Moments | None,
 ) -> list[Fault]:
@@ -143,8 +144,8 @@ def moment_faults(
     given = moments or {}
     reasons = {
         layer: moment_fault(shapes[layer], rounding, given.get(layer))
-        for layer, target in plan.items()
-        if not target.floating
+        for layer, fmt in plan.items()
+        if not fmt.floating
     }
     return [Fault(pointer(("moments", layer)), reason) for layer, reason in reasons.items() if reason]
 
@@ -171,13 +172,15 @@ def moment_fault(shape: tuple[int, ...], rounding: Rounding, moment: ArrayLike |
     return shape_fault(shape, moment)
 
 
-def _one(weight: Float32Array, target: Format, rounding: Rounding, moment: NDArray[np.float64]) -> Quantized:
+def _one(
+    weight: Float32Array, fmt: StorageFormat, rounding: Rounding, moment: NDArray[np.float64]
+) -> Quantized:
     if rounding.method == "scale_search":
-        return search(weight, target, rounding.steps, np.diag(moment))
-    near = quantize(weight, target)
+        return search(weight, fmt, rounding.steps, np.diag(moment))
+    near = quantize(weight, fmt)
     made = compensate(
         weight,
-        target,
+        fmt,
         moment,
         damping=rounding.damping,
         act_order=rounding.act_order,

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
-from quantize.formats import Format, flat_shape
+from quantize.formats import StorageFormat, flat_shape
 from quantize.rounding.small_floats import scaled
 
 Float32Array: TypeAlias = NDArray[np.float32]
@@ -58,12 +58,12 @@ class Quantized:
         return values.reshape(rows, -1)[:, :row].reshape(self.shape)
 
 
-def quantize(weight: Float32Array, target: Format) -> Quantized:
+def quantize(weight: Float32Array, fmt: StorageFormat) -> Quantized:
     """Round a weight to integer codes.
 
     Args:
         weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
-        target: An integer format.
+        fmt: An integer format.
 
     Returns:
         Codes and scales.
@@ -77,43 +77,43 @@ def quantize(weight: Float32Array, target: Format) -> Quantized:
         >>> rounded.codes.tolist(), rounded.dequantize().tolist()
         ([[[1, 0, 0, 0]]], [[2.0, 0.0, 0.0, 0.0]])
     """
-    _require_storable(weight, target)
-    groups = grouped(weight, target)  # (rows, groups, size)
-    scales, zeros = full_range(groups, target)
-    least, most = code_range(target)
+    _require_storable(weight, fmt)
+    groups = grouped(weight, fmt)  # (rows, groups, size)
+    scales, zeros = full_range(groups, fmt)
+    least, most = code_range(fmt)
     inverse = np.float32(1.0) / scales
     codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
     shape = tuple(weight.shape)
     return Quantized(codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), shape)
 
 
-def full_range(groups: Float32Array, target: Format) -> tuple[Float32Array, Float32Array]:
+def full_range(groups: Float32Array, fmt: StorageFormat) -> tuple[Float32Array, Float32Array]:
     """Scales and zero points that just span each group, in single precision.
 
     Args:
         groups: (rows, groups, size) weights.
-        target: An integer format.
+        fmt: An integer format.
 
     Returns:
         (rows, groups) scales, none of them zero, and (rows, groups) whole zero points.
     """
     low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
-    least, most = code_range(target)
-    if target.symmetric:
+    least, most = code_range(fmt)
+    if fmt.symmetric:
         scales = np.maximum(-low, high) / np.float32((most - least) / 2)
     else:
         scales = (high - low) / np.float32(most - least)
     scales = np.maximum(scales, _SMALLEST)
-    zeros = np.zeros_like(scales) if target.symmetric else np.rint(-low * (np.float32(1.0) / scales))
+    zeros = np.zeros_like(scales) if fmt.symmetric else np.rint(-low * (np.float32(1.0) / scales))
     return scales, zeros
 
 
-def round_trip(weight: Float32Array, target: Format) -> Float32Array:
+def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
     """The weight as it will be after storing it in a format.
 
     Args:
         weight: The weight.
-        target: Any format.
+        fmt: Any format.
 
     Returns:
         A weight of the same shape.
@@ -126,20 +126,20 @@ def round_trip(weight: Float32Array, target: Format) -> Float32Array:
         >>> round_trip(np.array([[0.1]], dtype=np.float32), parse_format("bf16")).tolist()
         [[0.10009765625]]
     """
-    if not target.floating:
-        return quantize(weight, target).dequantize()
-    _require_storable(weight, target)
-    if not target.plain:
-        return scaled(weight, target).dequantize()
-    return weight.astype(_FLOATS[target.name]).astype(np.float32)
+    if not fmt.floating:
+        return quantize(weight, fmt).dequantize()
+    _require_storable(weight, fmt)
+    if not fmt.plain:
+        return scaled(weight, fmt).dequantize()
+    return weight.astype(_FLOATS[fmt.name]).astype(np.float32)
 
 
-def refusal(weight: Float32Array, target: Format) -> str | None:
+def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
     """Say why a weight cannot be stored in a format.
 
     Args:
         weight: The weight.
-        target: Any format.
+        fmt: Any format.
 
     Returns:
         The reason, or None where it can.
@@ -149,20 +149,22 @@ def refusal(weight: Float32Array, target: Format) -> str | None:
         >>> refusal(np.array([[1e5]], dtype=np.float32), parse_format("fp16"))
         'weights reach 100000, beyond the 65504 of fp16; use bf16 or fp32 for this layer'
     """
+    if fmt.block_size is not None:
+        return f"{fmt.name} is a type of llama.cpp, which only its own tools round to; export the plan to llama.cpp"
     if not np.isfinite(weight).all():
         return "holds NaN or infinity; it cannot be quantized"
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
-    if target.floating and not target.plain:
+    if fmt.floating and not fmt.plain:
         return None
-    if target.floating:
-        largest, most = max(-low, high), _LARGEST[target.name]
+    if fmt.floating:
+        largest, most = max(-low, high), _LARGEST[fmt.name]
         if largest > most:
-            return f"weights reach {largest:g}, beyond the {most:g} of {target.name}; use bf16 or fp32 for this layer"
+            return f"weights reach {largest:g}, beyond the {most:g} of {fmt.name}; use bf16 or fp32 for this layer"
         return None
-    least, most_code = code_range(target)
+    least, most_code = code_range(fmt)
     largest_scale = 2 * max(-low, high) / (most_code - least)
-    if largest_scale > _LARGEST["fp16"] and not target.symmetric:
-        groups = grouped(weight, target).astype(np.float64)
+    if largest_scale > _LARGEST["fp16"] and not fmt.symmetric:
+        groups = grouped(weight, fmt).astype(np.float64)
         spans = np.maximum(groups.max(axis=2), 0) - np.minimum(groups.min(axis=2), 0)
         largest_scale = float(spans.max()) / (most_code - least)
     if largest_scale > _LARGEST["fp16"]:
@@ -172,17 +174,17 @@ def refusal(weight: Float32Array, target: Format) -> str | None:
     return None
 
 
-def _require_storable(weight: Float32Array, target: Format) -> None:
-    reason = refusal(weight, target)
+def _require_storable(weight: Float32Array, fmt: StorageFormat) -> None:
+    reason = refusal(weight, fmt)
     if reason is not None:
         raise InvalidInputError(Fault("/weight", reason))
 
 
-def code_range(target: Format) -> tuple[int, int]:
+def code_range(fmt: StorageFormat) -> tuple[int, int]:
     """The least and the greatest code of an integer format.
 
     Args:
-        target: An integer format.
+        fmt: An integer format.
 
     Returns:
         Both ends, included.
@@ -192,23 +194,23 @@ def code_range(target: Format) -> tuple[int, int]:
         >>> code_range(parse_format("int4")), code_range(parse_format("uint4"))
         ((-8, 7), (0, 15))
     """
-    if target.symmetric:
-        return -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
-    return 0, 2**target.bits - 1
+    if fmt.symmetric:
+        return -(2 ** (fmt.bits - 1)), 2 ** (fmt.bits - 1) - 1
+    return 0, 2**fmt.bits - 1
 
 
-def grouped(weight: Float32Array, target: Format) -> Float32Array:
+def grouped(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
     """See a weight as groups that share a scale.
 
     Args:
         weight: The weight.
-        target: Its format.
+        fmt: Its format.
 
     Returns:
         (rows, groups, size), the last group of a row padded with zeros.
     """
     rows, row = flat_shape(weight.shape)
-    count, size = target.groups(row)
+    count, size = fmt.groups(row)
     flat = np.ascontiguousarray(weight, dtype=np.float32).reshape(rows, row)
     if count * size != row:
         flat = np.pad(flat, ((0, 0), (0, count * size - row)))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.rounding.nearest import Float32Array, Quantized, code_range, full_range, grouped, quantize
 
 #: The grid, as factors of the scale that spans the group. Codes of symmetric formats reach one further down than up, so
@@ -28,13 +28,13 @@ _LARGEST_HALF = np.float32(65504)
 
 
 def search(
-    weight: Float32Array, target: Format, steps: int, importance: NDArray[np.float64] | None = None
+    weight: Float32Array, fmt: StorageFormat, steps: int, importance: NDArray[np.float64] | None = None
 ) -> Quantized:
     """Round a weight with the best scale of a grid for each group.
 
     Args:
         weight: (rows, row) or any shape that starts with rows.
-        target: An integer format.
+        fmt: An integer format.
         steps: Points of the grid.
         importance: (row,) second moments of the inputs; all ones if absent.
 
@@ -50,15 +50,15 @@ def search(
         >>> int(search(weight, parse_format("int4"), 90).codes[0, 0, 0])
         7
     """
-    best = quantize(weight, target)
-    groups = grouped(weight, target)
-    scales, zeros = full_range(groups, target)
+    best = quantize(weight, fmt)
+    groups = grouped(weight, fmt)
+    scales, zeros = full_range(groups, fmt)
     weights = _importance(importance, groups.shape[1:])  # (groups, size)
     codes, stored = best.codes.copy(), best.scales.copy()
     least_error = _errors(groups, codes, stored, zeros, weights)
     for factor in np.linspace(*_FACTORS, steps, dtype=np.float32):
         scales_here = half(scales * factor)
-        codes_here = nearest_codes(groups, scales_here[..., None], zeros[..., None], target)
+        codes_here = nearest_codes(groups, scales_here[..., None], zeros[..., None], fmt)
         errors = _errors(groups, codes_here, scales_here, zeros, weights)
         better = errors < least_error  # (rows, groups)
         codes[better], stored[better] = codes_here[better], scales_here[better]
@@ -79,7 +79,7 @@ def half(scales: Float32Array) -> NDArray[np.float16]:
 
 
 def nearest_codes(
-    values: NDArray[np.floating], scales: NDArray[np.float16], zeros: Float32Array, target: Format
+    values: NDArray[np.floating], scales: NDArray[np.float16], zeros: Float32Array, fmt: StorageFormat
 ) -> NDArray[np.int16]:
     """The nearest codes at the scales that are stored.
 
@@ -87,12 +87,12 @@ def nearest_codes(
         values: Weights, in single or double precision.
         scales: Scales that can be broadcast against them; where one is zero, every code stands for zero.
         zeros: Zero points, likewise.
-        target: An integer format.
+        fmt: An integer format.
 
     Returns:
         Codes in the shape of ``values``.
     """
-    least, most = code_range(target)
+    least, most = code_range(fmt)
     wide = scales.astype(values.dtype)
     inverse = np.divide(1, wide, out=np.zeros_like(wide), where=wide > 0)
     codes: NDArray[np.int16] = np.clip(np.rint(values * inverse) + zeros, least, most).astype(np.int16)

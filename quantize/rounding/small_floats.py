@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from quantize.formats import Format, flat_shape
+from quantize.formats import StorageFormat, flat_shape
 
 _ELEMENTS: dict[str, Any] = {
     "fp8-e4m3": ml_dtypes.float8_e4m3fn,
@@ -72,12 +72,12 @@ class Scaled:
         return self.elements.view(np.uint8)
 
 
-def scaled(weight: NDArray[np.float32], target: Format) -> Scaled:
+def scaled(weight: NDArray[np.float32], fmt: StorageFormat) -> Scaled:
     """Round a weight to small floats.
 
     Args:
         weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
-        target: ``fp8-e4m3``, ``mxfp8`` or ``mxfp4``.
+        fmt: ``fp8-e4m3``, ``mxfp8`` or ``mxfp4``.
 
     Returns:
         Elements and scales.
@@ -88,13 +88,13 @@ def scaled(weight: NDArray[np.float32], target: Format) -> Scaled:
         [[6.0, 3.0, -0.0]]
     """
     rows, row = flat_shape(weight.shape)
-    count, size = target.groups(row)
+    count, size = fmt.groups(row)
     flat = np.pad(np.asarray(weight, dtype=np.float32).reshape(rows, row), ((0, 0), (0, count * size - row)))
     groups = flat.reshape(rows, count, size)
-    kind = _ELEMENTS[target.name]
+    kind = _ELEMENTS[fmt.name]
     largest = np.abs(groups).max(axis=2)
-    most = np.float32(_LARGEST[target.name])
-    if target.scale_bits == 8:
+    most = np.float32(_LARGEST[fmt.name])
+    if fmt.scale_bits == 8:
         top = int(np.log2(most))
         exponents = np.where(largest > 0, np.frexp(largest)[1] - 1 - top, -_BIAS)
         scales = np.ldexp(np.float32(1), np.maximum(exponents, 1 - _BIAS))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError, Layer, Profile, Provenance, ResourceTable
 from allocator.contract.errors import pointer, unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from quantize import Format, parse_format
+from quantize import StorageFormat, parse_format
 from sensitivity.checkpoints.llama_blocks import (
     EMBEDDING,
     HEAD,
@@ -31,7 +31,7 @@ from sensitivity.checkpoints.llama_blocks import (
     open_llama,
     scratch,
 )
-from sensitivity.checkpoints.weight_statistics import Inputs, Rounding, rounding, zd
+from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, rounding, zd
 from sensitivity.forward.hidden_states import HiddenStates, hidden_states
 from sensitivity.models.layers import discover
 from sensitivity.profiling.memory import free_bytes, require_memory
@@ -68,7 +68,7 @@ def profile_checkpoint(
     Args:
         folder: A Llama checkpoint: ``config.json`` and safetensors, sharded or not.
         batches: (B, T) token ids each, without padding; may be empty where ``output_mse`` is not asked for.
-        formats: Format names, the columns.
+        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
         name: Name of the model, for people.
         exclude: Names or globs of layers to leave in full precision.
@@ -94,7 +94,7 @@ def profile_checkpoint(
     if running:
         _require_tokens(batches, llama.skeleton.config.vocab_size)
     _require_room(llama, batches if running else (), spill)
-    found: dict[str, tuple[Rounding, float]] = {}
+    found: dict[str, tuple[RoundingErrors, float]] = {}
     with torch.inference_mode(), hidden_states(spill) as keep:
         inputs = _inputs(llama, batches, keep) if running else _no_inputs(llama)
         for done, (part, grams) in enumerate(inputs, start=1):
@@ -155,8 +155,8 @@ def _no_inputs(llama: Llama) -> Iterator[tuple[list[str], Mapping[str, Inputs]]]
 
 
 def _row(
-    llama: Llama, layer: str, columns: Sequence[Format], inputs: Inputs | None, shares: bool
-) -> tuple[Rounding, float]:
+    llama: Llama, layer: str, columns: Sequence[StorageFormat], inputs: Inputs | None, shares: bool
+) -> tuple[RoundingErrors, float]:
     if inputs is not None and inputs.gram is not None and not torch.isfinite(inputs.gram.diagonal()).all():
         detail = f"what goes into layer {layer!r} is not finite; is the checkpoint damaged?"
         raise InvalidInputError(Fault("/batches", detail))
@@ -168,7 +168,7 @@ def _row(
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error
 
 
-def _table(asked: str, rows: Sequence[tuple[Rounding, float]], batches: Sequence[Tensor]) -> CostTable:
+def _table(asked: str, rows: Sequence[tuple[RoundingErrors, float]], batches: Sequence[Tensor]) -> CostTable:
     tokens = sum(batch.numel() for batch in batches)
     values = []
     for row, share in rows:
@@ -179,7 +179,7 @@ def _table(asked: str, rows: Sequence[tuple[Rounding, float]], batches: Sequence
     return table(np.array(values), None, TABLES[asked])  # (L, F)
 
 
-def _stored(shapes: Sequence[tuple[int, ...]], columns: Sequence[Format]) -> ResourceTable:
+def _stored(shapes: Sequence[tuple[int, ...]], columns: Sequence[StorageFormat]) -> ResourceTable:
     values = tuple(tuple(float(item.stored_bytes(shape)) for item in columns) for shape in shapes)
     return ResourceTable(values=values, unit="byte")
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from allocator.knapsack.problem import FloatArray
-from quantize import Format, round_trip
+from quantize import StorageFormat, round_trip
 
 #: Slices of a weight, from the first row to the last; can be gone through more than once.
 Slices = Callable[[], Iterable[Tensor]]
@@ -54,7 +54,7 @@ def zd(slices: Slices) -> float:
 
 
 @dataclass(frozen=True)
-class Rounding:
+class RoundingErrors:
     """What rounding does to one weight, per format.
 
     Attributes:
@@ -100,7 +100,9 @@ def output_mse(error: Tensor, gram: Tensor) -> float:
     return float(((error @ gram) * error).sum(dtype=torch.float64))
 
 
-def rounding(slices: Slices, formats: Sequence[Format], inputs: Inputs | None = None) -> Rounding:
+def rounding(
+    slices: Slices, formats: Sequence[StorageFormat], inputs: Inputs | None = None
+) -> RoundingErrors:
     """Round a weight in every format.
 
     Args:
@@ -116,8 +118,8 @@ def rounding(slices: Slices, formats: Sequence[Format], inputs: Inputs | None = 
     for part in slices():
         norm += float(part.double().square().sum())
         plain = part.numpy()
-        for column, target in enumerate(formats):
-            error = torch.from_numpy(round_trip(plain, target) - plain).flatten(1)  # (rows, in)
+        for column, fmt in enumerate(formats):
+            error = torch.from_numpy(round_trip(plain, fmt) - plain).flatten(1)  # (rows, in)
             by_row = error.square().sum(1, dtype=torch.float64)  # (rows,)
             squared[column] += float(by_row.sum())
             if inputs is not None and inputs.gram is not None:
@@ -125,4 +127,4 @@ def rounding(slices: Slices, formats: Sequence[Format], inputs: Inputs | None = 
             if inputs is not None and inputs.counts is not None:
                 output[column] += float(by_row @ inputs.counts[row : row + len(by_row)].double())
         row += len(part)
-    return Rounding(squared, output, norm)
+    return RoundingErrors(squared, output, norm)

@@ -5,8 +5,8 @@ layers are independent of v_l and have mean zero. It costs one Hessian-vector pr
 but the blocks between layers add to its noise. With v in one layer at a time, that noise is gone for one product per
 layer, each through the later layers only.
 
-Gauss-Newton: with SSᵀ the Hessian of the metric in the outputs (see :mod:`sensitivity.curvature.output_metrics`) and signs u of
-the size of the outputs, :math:`\lVert J_l^\top S u \rVert^2` has the mean
+Gauss-Newton: with SSᵀ the Hessian of the metric in the outputs (see :mod:`sensitivity.curvature.output_metrics`) and
+signs u of the size of the outputs, :math:`\lVert J_l^\top S u \rVert^2` has the mean
 :math:`\operatorname{Tr}(J_l^\top S S^\top J_l)`. It costs one ordinary backward pass, is never negative, and has no
 noise from other layers.
 

@@ -7,23 +7,23 @@ import torch
 from torch import Tensor
 
 from allocator.knapsack.problem import FloatArray
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.models.layers import LayerRef
 from sensitivity.study.study import Study, weight_in
 
 
-def weight_change(study: Study, layer: LayerRef, target: Format) -> Tensor:
+def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
     """What rounding adds to a weight.
 
     Args:
         study: Says how to round.
         layer: The layer.
-        target: The format.
+        fmt: The format.
 
     Returns:
         ΔW = Q(W) − W, like ``layer.weight``.
     """
-    return weight_in(study, layer, target) - layer.weight.detach()
+    return weight_in(study, layer, fmt) - layer.weight.detach()
 
 
 def squared_errors(study: Study) -> FloatArray:
@@ -37,7 +37,7 @@ def squared_errors(study: Study) -> FloatArray:
     """
     return np.array(
         [
-            [_sum_of_squares(weight_change(study, layer, target)) for target in study.formats]
+            [_sum_of_squares(weight_change(study, layer, fmt)) for fmt in study.formats]
             for layer in study.layers
         ]
     )

@@ -98,7 +98,7 @@ def run_of(study: Study) -> dict[str, Any]:
         "first_losses_sha256": digest(losses),
         "rows": [row.name for row in study.rows],
         "rounding": fingerprint(study.rounding),
-        "formats": [target.name for target in study.formats],
+        "formats": [fmt.name for fmt in study.formats],
         "seed": study.seed,
         "threads": torch.get_num_threads(),
         "versions": {name: metadata.version(name) for name in _VERSIONED},

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.knapsack.problem import FloatArray
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.models.expert_stacks import SeparateExperts
 from sensitivity.models.layers import LayerRef
 from sensitivity.study.calibration import sample_losses
@@ -57,7 +57,8 @@ def expert(study: Study, *, weight_power: float = 1.5) -> CostTable:
     """Fill the table from one forward pass over the data and one run of each expert per entry on its own tokens.
 
     Args:
-        study: Model inside :func:`sensitivity.models.expert_stacks.split_experts`, data, layers and formats. Every layer must be one
+        study: Model inside :func:`sensitivity.models.expert_stacks.split_experts`, data, layers and formats. Every
+        layer must be one
             of a split expert: exclude the others, which the paper leaves at 4 bits.
         weight_power: Exponent of the routing weight.
 
@@ -110,11 +111,11 @@ def _expert(study: Study, key: Key, *, power: float) -> FloatArray:
     costs = np.zeros((len(layers), len(study.formats), len(routed.tokens)))
     with torch.no_grad():
         before = [_output(module, routed, index, batch) for batch in range(len(routed.tokens))]
-        for column, target in enumerate(study.formats):
+        for column, fmt in enumerate(study.formats):
             # All before any is put in: a rounding may look at what goes through the original model.
-            changed = [(layer, weight_in(study, layer, target)) for layer in layers]
-            joint = _errors(module, changed, target, routed, index, before)  # (K,)
-            own = np.array([_errors(module, [one], target, routed, index, before) for one in changed])
+            changed = [(layer, weight_in(study, layer, fmt)) for layer in layers]
+            joint = _errors(module, changed, fmt, routed, index, before)  # (K,)
+            own = np.array([_errors(module, [one], fmt, routed, index, before) for one in changed])
             total = own.sum(axis=0)
             parts = np.divide(own, total, out=np.zeros_like(own), where=total > 0)
             costs[:, column] = importance * joint * parts
@@ -130,7 +131,7 @@ def _output(module: nn.Module, routed: _Routed, index: int, batch: int) -> Tenso
 def _errors(
     module: nn.Module,
     changed: list[tuple[LayerRef, Tensor]],
-    target: Format,
+    fmt: StorageFormat,
     routed: _Routed,
     index: int,
     before: list[Tensor],
@@ -141,7 +142,7 @@ def _errors(
         after = [_output(module, routed, index, batch) for batch in range(len(before))]
     norms = [float((one.double() - two.double()).norm()) for one, two in zip(before, after, strict=True)]
     if not np.isfinite(norms).all():
-        where = f"layer {changed[0][0].name!r} in format {target.name!r}"
+        where = f"layer {changed[0][0].name!r} in format {fmt.name!r}"
         raise InvalidInputError(Fault("/batches", f"{where} gives an output that is not finite"))
     return np.array(norms)
 

@@ -161,6 +161,6 @@ def _sparse_squares(pairs: list[tuple[Tensor, Tensor]], error: Tensor, count: in
 def _squared_errors(study: Study) -> list[Tensor]:
     # (F, …) for each layer
     return [
-        torch.stack([weight_change(study, layer, target).square_() for target in study.formats])
+        torch.stack([weight_change(study, layer, fmt).square_() for fmt in study.formats])
         for layer in study.layers
     ]

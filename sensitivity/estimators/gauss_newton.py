@@ -4,7 +4,8 @@ r"""Second-order change of the outputs, exact for each entry.
           \qquad \delta_i = J_{i,l} \operatorname{vec}(Q_f(W_l) - W_l)
 
 δ_i is how the outputs of sample i move, to first order, when layer l is rounded: one forward-mode derivative per entry.
-H_i is the metric of the outputs (:mod:`sensitivity.curvature.output_metrics`), so that the table approximates the measured one:
+H_i is the metric of the outputs (:mod:`sensitivity.curvature.output_metrics`), so that the table approximates the
+measured one:
 ``softmax_kl`` the table ``kl``, and ``squared_error`` half the squared distance of the outputs. Unlike a trace it looks
 at the very perturbation that rounding makes, cross terms between weights included, and it has no noise of probes.
 
@@ -70,7 +71,7 @@ def gauss_newton(
 def _layer(study: Study, key: Key, *, outputs: OutputFunction, metric: str, together: bool) -> FloatArray:
     prefix, reference = once(study, "originals", partial(_originals, study, outputs))
     layer = next(item for item in study.layers if item.name == key[0])
-    changes = torch.stack([weight_change(study, layer, target) for target in study.formats])  # (F, …)
+    changes = torch.stack([weight_change(study, layer, fmt) for fmt in study.formats])  # (F, …)
     samples = []
     # Fused attention kernels have no forward-mode derivative.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):

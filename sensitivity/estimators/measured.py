@@ -1,7 +1,7 @@
 """Direct measurement: quantize one layer at a time and see how far the outputs move.
 
-What comes before the changed layer is computed once and replayed (:mod:`sensitivity.forward.prefix`). With ``together``,
-several formats of a layer go through the rest of the model at once.
+What comes before the changed layer is computed once and replayed (:mod:`sensitivity.forward.prefix`). With
+``together``, several formats of a layer go through the rest of the model at once.
 
 Source: I. Hubara et al., "CalibTIP", ICML 2021; T. Zhao et al., "MixDQ", ECCV 2024.
 """
@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.knapsack.problem import FloatArray
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.forward.prefix import Prefix
 from sensitivity.forward.weight_function import weight_function
 from sensitivity.models.layers import LayerRef
@@ -69,7 +69,7 @@ def measured(
     if together < 1:
         raise InvalidInputError(Fault("/together", f"expected at least 1 format at once, got {together}"))
     data = study.batches if batches is None else batches
-    columns = [target.name for target in study.formats]
+    columns = [fmt.name for fmt in study.formats]
     keys = [
         (row.name, *chunk)
         for row in study.rows
@@ -112,14 +112,14 @@ def _entries(
 def _one_by_one(
     study: Study,
     row: Row,
-    targets: Sequence[Format],
+    targets: Sequence[StorageFormat],
     prefix: Prefix,
     data: Sequence[Batch],
     outputs: _Outputs,
     note: _Note,
 ) -> None:
-    for place, target in enumerate(targets):
-        with applied(study, row, target):
+    for place, fmt in enumerate(targets):
+        with applied(study, row, fmt):
             for index, batch in enumerate(data):
                 with prefix.replaying(index):
                     made = outputs(study.model, batch)
@@ -129,13 +129,13 @@ def _one_by_one(
 def _at_once(
     study: Study,
     layer: LayerRef,
-    targets: Sequence[Format],
+    targets: Sequence[StorageFormat],
     prefix: Prefix,
     data: Sequence[Batch],
     outputs: _Outputs,
     note: _Note,
 ) -> None:
-    weights = torch.stack([weight_in(study, layer, target) for target in targets])  # (K, …)
+    weights = torch.stack([weight_in(study, layer, fmt) for fmt in targets])  # (K, …)
     for index, batch in enumerate(data):
         # Fused attention kernels take one batch at a time.
         with prefix.replaying(index), sdpa_kernel(SDPBackend.MATH):
@@ -160,13 +160,13 @@ def _originals(
     return prefix, reference
 
 
-def _samples(distances: list[Tensor], target: Format, row: Row) -> FloatArray:
+def _samples(distances: list[Tensor], fmt: StorageFormat, row: Row) -> FloatArray:
     if any(not isinstance(item, Tensor) or item.dim() != 1 for item in distances):
         raise InvalidInputError(
             Fault("/distance", "expected one distance per sample, a tensor of shape (B,)")
         )
     samples: FloatArray = torch.cat(distances).double().cpu().numpy()
     if not np.isfinite(samples).all():
-        detail = f"layer {row.name!r} in format {target.name!r} gives a distance that is not finite"
+        detail = f"layer {row.name!r} in format {fmt.name!r} gives a distance that is not finite"
         raise InvalidInputError(Fault("/batches", detail))
     return samples

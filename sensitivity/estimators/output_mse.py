@@ -82,7 +82,7 @@ def _batch(study: Study, key: Key) -> FloatArray:
 
 
 def _changes(study: Study) -> list[list[Tensor]]:
-    return [[weight_change(study, layer, target) for target in study.formats] for layer in study.layers]
+    return [[weight_change(study, layer, fmt) for fmt in study.formats] for layer in study.layers]
 
 
 def _check(study: Study, sums: FloatArray, seen: set[int]) -> None:

@@ -38,7 +38,8 @@ def zd(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
 
     Args:
         study: Layers and formats; the data is not looked at.
-        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`. A layer outside of all is a
+        blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`. A layer outside of
+        all is a
             block of its own.
 
     Returns:

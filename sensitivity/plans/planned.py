@@ -51,10 +51,10 @@ class Planned:
         formats = formats_of(plan)
         require_layers(formats, layers)
         weights: list[tuple[LayerRef, Tensor]] = []
-        for name, target in formats.items():
-            if (name, target.name) not in self.kept:
-                self.kept[name, target.name] = rounded(layers[name], target)
-            weights.append((layers[name], self.kept[name, target.name]))
+        for name, fmt in formats.items():
+            if (name, fmt.name) not in self.kept:
+                self.kept[name, fmt.name] = rounded(layers[name], fmt)
+            weights.append((layers[name], self.kept[name, fmt.name]))
         with ExitStack() as stack:
             for layer, weight in weights:
                 stack.enter_context(replaced(layer, weight))

@@ -12,7 +12,7 @@ import numpy as np
 
 from allocator import Fault, InvalidInputError
 from allocator.knapsack.problem import FloatArray
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.models.layers import LayerRef
 
 
@@ -20,8 +20,8 @@ def two_level_plan(
     layers: Sequence[LayerRef],
     importance: FloatArray,
     *,
-    high: Format,
-    low: Format,
+    high: StorageFormat,
+    low: StorageFormat,
     effective_bits: float,
 ) -> dict[str, str]:
     """Lower the least important layers, until the model has no more than an average number of bits.

@@ -116,7 +116,7 @@ def spent(
         Table name to table, and notes for the provenance: JSON pointer → what a table stands on and why an entry is
         null.
     """
-    notes = {pointer(("layers", row, target)): reason for (row, target), reason in rules.refused.items()}
+    notes = {pointer(("layers", row, fmt)): reason for (row, fmt), reason in rules.refused.items()}
     tables = {}
     for name, count in resources.items():
         found = count(study)
@@ -134,8 +134,8 @@ def _with_nulls(table: Table, study: Study, refused: Mapping[tuple[str, str], st
     def kept(rows: Sequence[Sequence[float | None]]) -> tuple[tuple[float | None, ...], ...]:
         return tuple(
             tuple(
-                None if (row.name, target.name) in refused else value
-                for target, value in zip(study.formats, values, strict=True)
+                None if (row.name, fmt.name) in refused else value
+                for fmt, value in zip(study.formats, values, strict=True)
             )
             for row, values in zip(study.rows, rows, strict=True)
         )

@@ -49,7 +49,7 @@ def profile_encoder(
         encoder: The encoder.
         tokenizer: Its tokenizer.
         pairs: Calibration pairs.
-        formats: Format names, the columns.
+        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         name: Name of the model, for people.

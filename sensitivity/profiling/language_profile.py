@@ -39,7 +39,7 @@ def profile_language_model(
     Args:
         model: The model.
         batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
-        formats: Format names, the columns.
+        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.rows.units`: ``vllm`` for what vLLM fuses.

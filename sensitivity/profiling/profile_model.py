@@ -52,7 +52,7 @@ def profile_model(
         model: Any module made of Linear, Conv and Embedding layers.
         batches: Calibration data, in whatever form ``loss_fn`` takes.
         loss_fn: (model, batch) → (B,) losses, one per sample.
-        formats: Format names such as ``int4-g64`` and ``fp16``; the columns.
+        formats: StorageFormat names such as ``int4-g64`` and ``fp16``; the columns.
         estimators: Names, or table name → estimator with its options bound by :func:`functools.partial`.
         name: Name of the model, for people.
         exclude: Names or globs of rows to leave in full precision.
@@ -136,7 +136,7 @@ def distinct(formats: Sequence[str]) -> Sequence[str]:
     """Make sure that there are formats, and no two columns for one.
 
     Args:
-        formats: Format names.
+        formats: StorageFormat names.
 
     Returns:
         The same names.

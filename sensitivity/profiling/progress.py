@@ -1,7 +1,7 @@
 """A bar per stage with rate and time left in a terminal, plain lines elsewhere.
 
-Anything that is called like ``sensitivity.study.study.Progress`` can take its place: in a notebook, give ``profile_model`` a
-function ``(stage, done, total)`` that moves a widget.
+Anything that is called like ``sensitivity.study.study.Progress`` can take its place: in a notebook, give
+``profile_model`` a function ``(stage, done, total)`` that moves a widget.
 """
 
 from __future__ import annotations

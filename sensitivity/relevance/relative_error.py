@@ -50,7 +50,7 @@ def _weight_errors(study: Study, key: Key) -> FloatArray:
     (layer,) = (item for item in study.layers if item.name == key[0])
     weight = layer.weight.detach().double()
     norm = float(weight.square().sum())
-    squares = [float((weight_in(study, layer, target) - weight).square().sum()) for target in study.formats]
+    squares = [float((weight_in(study, layer, fmt) - weight).square().sum()) for fmt in study.formats]
     return _ratio(np.array(squares), np.array(norm))
 
 
@@ -67,14 +67,14 @@ def output_errors(study: Study, counted: LossFunction) -> FloatArray:
     Raises:
         InvalidInputError: A layer takes no part, or its rows cannot be told apart by sample.
     """
-    keys = [(target.name,) for target in study.formats]
+    keys = [(fmt.name,) for fmt in study.formats]
     pieces = study.engine(study, "output_error", keys, partial(_output_errors, counted=counted))
     return np.stack(pieces, axis=2)
 
 
 def _output_errors(study: Study, key: Key, *, counted: LossFunction) -> FloatArray:
-    (target,) = (item for item in study.formats if item.name == key[0])
-    changes = [weight_change(study, layer, target) for layer in study.layers]
+    (fmt,) = (item for item in study.formats if item.name == key[0])
+    changes = [weight_change(study, layer, fmt) for layer in study.layers]
     samples = []
     for index, batch in enumerate(study.batches):
         with torch.inference_mode(), Comparing(study.layers, changes) as seen:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from allocator import ResourceTable
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.forward.storages import Storages, gone, reference
 from sensitivity.models.layers import LayerRef
 from sensitivity.resources.spent import Spent, filled
@@ -42,8 +42,8 @@ def activation_bytes(study: Study) -> Spent:
     """
     stretches = _followed(study)
 
-    def peak(row: Row, target: Format) -> float:
-        return max((stretch.bytes_in(row, target) for stretch in stretches.get(row.name, ())), default=0.0)
+    def peak(row: Row, fmt: StorageFormat) -> float:
+        return max((stretch.bytes_in(row, fmt) for stretch in stretches.get(row.name, ())), default=0.0)
 
     batch = "peak of one pass over the first calibration batch"
     return Spent(ResourceTable(values=filled(study, peak), unit="byte", combine="max"), batch)
@@ -69,13 +69,13 @@ class _Stretch:
         else:
             self.held = max(self.held, alive)
 
-    def bytes_in(self, row: Row, target: Format) -> float:
+    def bytes_in(self, row: Row, fmt: StorageFormat) -> float:
         if self._rows is None:  # the indices of a lookup stay as they are
             return max(self.held, self.freed)
         if isinstance(row, ActivationRef):
-            narrow: float = target.stored_bytes(self._rows)
+            narrow: float = fmt.stored_bytes(self._rows)
         else:
-            narrow = self._values * (target.describe().activation_bits or target.bits) / 8
+            narrow = self._values * (fmt.describe().activation_bits or fmt.bits) / 8
         return max(self.held - self._input_bytes + narrow, self.freed)
 
 

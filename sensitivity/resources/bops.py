@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 from allocator import Fault, InvalidInputError, ResourceTable
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import ActivationRef, LayerRef, Row
 from sensitivity.rows.forward_pass import forward_pass
@@ -50,10 +50,10 @@ def bops(study: Study, inputs: Literal["format", "tied"] = "format") -> Spent:
         raise InvalidInputError(Fault("/resources/bops", detail))
     seen = forward_pass(study)
 
-    def operations(row: Row, target: Format) -> float:
+    def operations(row: Row, fmt: StorageFormat) -> float:
         tied = inputs == "tied" and isinstance(row, LayerRef)
-        other = target.bits if tied else target.describe().activation_bits or target.bits
-        return seen.macs(row.name) * target.bits * other
+        other = fmt.bits if tied else fmt.describe().activation_bits or fmt.bits
+        return seen.macs(row.name) * fmt.bits * other
 
     note = (
         "multiply-accumulates of one sample of the first calibration batch, all pairs of tokens in attention"

@@ -10,7 +10,7 @@ scales this is the familiar 2 · B · T · H · d · bits / 8.
 from __future__ import annotations
 
 from allocator import Fault, InvalidInputError, ResourceTable
-from quantize import Format, parse_format
+from quantize import StorageFormat, parse_format
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row
 from sensitivity.rows.forward_pass import Cache, forward_pass
@@ -40,8 +40,8 @@ def kv_bytes(study: Study, context: int | None = None, batch: int = 1, rest: str
         detail = f"{type(study.model).__name__} keeps no KV cache; leave this resource out"
         raise InvalidInputError(Fault("/resources/kv_bytes", detail))
 
-    def stored(row: Row, target: Format) -> int:
-        return _bytes(caches[row.name], target, context, batch) if row.name in caches else 0
+    def stored(row: Row, fmt: StorageFormat) -> int:
+        return _bytes(caches[row.name], fmt, context, batch) if row.name in caches else 0
 
     rows = {row.name for row in study.rows}
     others = [cache for name, cache in caches.items() if name not in rows]
@@ -51,10 +51,10 @@ def kv_bytes(study: Study, context: int | None = None, batch: int = 1, rest: str
     return Spent(ResourceTable(values=filled(study, stored), unit="byte", constant=constant), note)
 
 
-def _bytes(cache: Cache, target: Format, context: int | None, batch: int) -> int:
+def _bytes(cache: Cache, fmt: StorageFormat, context: int | None, batch: int) -> int:
     tokens = cache.tokens if context is None else context
     kept = tokens if cache.window is None else min(tokens, cache.window)
     return sum(
-        target.stored_bytes((batch * kept * heads, width))
+        fmt.stored_bytes((batch * kept * heads, width))
         for heads, width in zip(cache.heads, cache.widths, strict=True)
     )

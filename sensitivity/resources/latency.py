@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.rows.forward_pass import Call
 
 
 @dataclass(frozen=True)
-class Work:
+class RowWork:
     """What one row does in one pass.
 
     Attributes:
@@ -56,6 +56,6 @@ class Latencies:
 class LatencySource(Protocol):
     """A source is a function in a module of its own."""
 
-    def __call__(self, works: Sequence[Work], formats: Sequence[Format]) -> Latencies:
+    def __call__(self, works: Sequence[RowWork], formats: Sequence[StorageFormat]) -> Latencies:
         """Say how long every row takes in every format."""
         ...

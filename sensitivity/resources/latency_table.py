@@ -19,15 +19,17 @@ from pathlib import Path
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import unknown
-from quantize import Format
-from sensitivity.resources.latency import Latencies, Timing, Work
+from quantize import StorageFormat
+from sensitivity.resources.latency import Latencies, RowWork, Timing
 
 _CONSTANT = "*constant"
 _REQUIRED = ("layer", "format", "latency_us")
 _OPTIONAL = ("spread_us",)
 
 
-def latency_table(works: Sequence[Work], formats: Sequence[Format], *, path: str | Path) -> Latencies:
+def latency_table(
+    works: Sequence[RowWork], formats: Sequence[StorageFormat], *, path: str | Path
+) -> Latencies:
     """Look latencies up in a CSV file.
 
     Args:
@@ -44,9 +46,7 @@ def latency_table(works: Sequence[Work], formats: Sequence[Format], *, path: str
     """
     found = _read(Path(path), {work.name for work in works})
     entries = tuple(
-        tuple(
-            found.get((work.name, target.name), f"{os.fspath(path)} has no line for it") for target in formats
-        )
+        tuple(found.get((work.name, fmt.name), f"{os.fspath(path)} has no line for it") for fmt in formats)
         for work in works
     )
     if not any(isinstance(item, Timing) for row in entries for item in row):

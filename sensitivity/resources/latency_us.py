@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from allocator import Fault, InvalidInputError, ResourceTable
-from sensitivity.resources.latency import Latencies, LatencySource, Timing, Work
+from sensitivity.resources.latency import Latencies, LatencySource, RowWork, Timing
 from sensitivity.resources.onnxruntime_kernels import onnxruntime_kernels
 from sensitivity.resources.spent import Spent
 from sensitivity.rows import Row, weight_shape
@@ -70,15 +70,15 @@ def latency_us(
     """
     answer = latencies(study, source, Load(batch, tokens, context))
     named = [
-        (row.name, target.name, item)
+        (row.name, fmt.name, item)
         for row, found in zip(study.rows, answer.entries, strict=True)
-        for target, item in zip(study.formats, found, strict=True)
+        for fmt, item in zip(study.formats, found, strict=True)
     ]
     values = tuple(
         tuple(item.median_us if isinstance(item, Timing) else None for item in found)
         for found in answer.entries
     )
-    reasons = {(row, target): item for row, target, item in named if isinstance(item, str)}
+    reasons = {(row, fmt): item for row, fmt, item in named if isinstance(item, str)}
     note = f"{answer.note}; batch {batch}" + _spread(answer)
     return Spent(ResourceTable(values=values, unit="us", constant=answer.constant_us), note, reasons)
 
@@ -103,9 +103,9 @@ def latencies(study: Study, source: LatencySource, load: Load) -> Latencies:
     return replace(answer, entries=tuple(entries.get(work.name, idle) for work in works))
 
 
-def _work(row: Row, seen: ForwardPass, load: Load) -> Work:
+def _work(row: Row, seen: ForwardPass, load: Load) -> RowWork:
     calls = tuple(_scaled(call, seen.samples, load) for call in seen.calls[row.name] if call.m)
-    return Work(row.name, weight_shape(row), calls)
+    return RowWork(row.name, weight_shape(row), calls)
 
 
 def _scaled(call: Call, samples: int, load: Load) -> Call:

@@ -9,7 +9,7 @@ its size, this table with its use, which differs by orders of magnitude between 
 from __future__ import annotations
 
 from allocator import Fault, InvalidInputError, ResourceTable
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.resources.spent import Spent, filled
 from sensitivity.rows import Row, kind_of
 from sensitivity.rows.forward_pass import forward_pass
@@ -34,7 +34,7 @@ def mac_bits(study: Study) -> Spent:
     if not total:
         raise InvalidInputError(Fault("/resources/mac_bits", "no weight row multiplies anything in a pass"))
 
-    def share(row: Row, target: Format) -> float:
-        return macs[row.name] / total * target.bits
+    def share(row: Row, fmt: StorageFormat) -> float:
+        return macs[row.name] / total * fmt.bits
 
     return Spent(ResourceTable(values=filled(study, share), unit="bit"), "bits per multiply-accumulate")

@@ -1,7 +1,8 @@
 """Latency measured here: one ONNX file per shape and format, made by the backend that ships the plan.
 
 A file holds as many ``MatMul`` (or ``Gather``) nodes as the model has layers of that shape, each with a weight of its
-own, and :mod:`quantize.backends.onnxruntime.apply` replaces them by its packed kernels. A layer's figure is the time of the
+own, and :mod:`quantize.backends.onnxruntime.apply` replaces them by its packed kernels. A layer's figure is the time
+of the
 file divided by their number, so that a weight is found in the processor's cache, or not, as in the model. The formats
 of a shape run in turn, so that a machine that slows down slows all of them. What a file without work costs is measured
 too: it is taken off, and is the constant of the table, since a real file pays it once.
@@ -22,10 +23,10 @@ import numpy as np
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import require
-from quantize import Format
+from quantize import StorageFormat
 from quantize.backends.onnxruntime.apply import apply, require_supported
 from quantize.backends.onnxruntime.export import LAYERS_KEY
-from sensitivity.resources.latency import Latencies, Timing, Work
+from sensitivity.resources.latency import Latencies, RowWork, Timing
 from sensitivity.rows.forward_pass import Call
 
 _LAYER = "layer"
@@ -37,7 +38,7 @@ _Shape: TypeAlias = tuple[str, int, tuple[int, int]]  # operation, rows of the i
 
 
 def onnxruntime_kernels(
-    works: Sequence[Work], formats: Sequence[Format], *, runs: int = 25, threads: int = 1
+    works: Sequence[RowWork], formats: Sequence[StorageFormat], *, runs: int = 25, threads: int = 1
 ) -> Latencies:
     """Measure every distinct shape in every format.
 
@@ -61,8 +62,8 @@ def onnxruntime_kernels(
             )
     require("onnx", "onnx")
     runtime = require("onnxruntime", "onnx")
-    refused = {target.name: _refusal(target) for target in formats}
-    runnable = [target for target in formats if refused[target.name] is None]
+    refused = {fmt.name: _refusal(fmt) for fmt in formats}
+    runnable = [fmt for fmt in formats if refused[fmt.name] is None]
     constant = _timed([_idle(threads)], runs)[0].median_us
     shapes = [[_shape(call, work) for call in work.calls] for work in works]
     known = {
@@ -70,22 +71,20 @@ def onnxruntime_kernels(
         for shape, count in Counter(shape for used in shapes for shape in used).items()
         if shape is not None
     }
-    entries = tuple(
-        tuple(_entry(used, known, target, refused[target.name]) for target in formats) for used in shapes
-    )
+    entries = tuple(tuple(_entry(used, known, fmt, refused[fmt.name]) for fmt in formats) for used in shapes)
     where = f"ONNX Runtime {runtime.__version__} on the CPU, {threads} thread{'s' * (threads > 1)}"
     return Latencies(entries, constant, f"{where}, median of {runs} runs")
 
 
-def _refusal(target: Format) -> str | None:
+def _refusal(fmt: StorageFormat) -> str | None:
     try:
-        require_supported({_LAYER: target})
+        require_supported({_LAYER: fmt})
     except InvalidInputError as error:
         return error.faults[0].detail
     return None
 
 
-def _shape(call: Call, work: Work) -> _Shape | None:
+def _shape(call: Call, work: RowWork) -> _Shape | None:
     if call.operation not in ("matmul", "lookup") or work.shape is None:
         return None
     rows, columns = work.shape
@@ -95,31 +94,34 @@ def _shape(call: Call, work: Work) -> _Shape | None:
 
 
 def _entry(
-    shapes: list[_Shape | None], known: dict[_Shape, dict[str, Timing]], target: Format, refused: str | None
+    shapes: list[_Shape | None],
+    known: dict[_Shape, dict[str, Timing]],
+    fmt: StorageFormat,
+    refused: str | None,
 ) -> Timing | str:
     if refused is not None:
         return refused
-    timings = [known[shape][target.name] for shape in shapes if shape is not None]
+    timings = [known[shape][fmt.name] for shape in shapes if shape is not None]
     if len(timings) < len(shapes):
         return "timed are Linear and Embedding below 2 GiB; take a roofline or a table for other rows"
     return Timing(sum(item.median_us for item in timings), sum(item.spread_us for item in timings))
 
 
 def _measured(
-    shape: _Shape, count: int, formats: Sequence[Format], runs: int, threads: int, constant: float
+    shape: _Shape, count: int, formats: Sequence[StorageFormat], runs: int, threads: int, constant: float
 ) -> dict[str, Timing]:
     copies = max(1, min(count, _MOST_WEIGHTS // (shape[2][0] * shape[2][1])))
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "original.onnx"
         feed = _write(shape, copies, original)
         sessions = []
-        for target in formats:
-            path = apply(original, {_LAYER: target}, path=Path(folder) / f"{target.name}.onnx")
+        for fmt in formats:
+            path = apply(original, {_LAYER: fmt}, path=Path(folder) / f"{fmt.name}.onnx")
             sessions.append(_session(path, feed, threads))
     timings = _timed(sessions, runs)
     return {
-        target.name: Timing(max(timing.median_us - constant, 0.0) / copies, timing.spread_us / copies)
-        for target, timing in zip(formats, timings, strict=True)
+        fmt.name: Timing(max(timing.median_us - constant, 0.0) / copies, timing.spread_us / copies)
+        for fmt, timing in zip(formats, timings, strict=True)
     }
 
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
-from quantize import Format
-from sensitivity.resources.latency import Latencies, Timing, Work
+from quantize import StorageFormat
+from sensitivity.resources.latency import Latencies, RowWork, Timing
 from sensitivity.rows.forward_pass import Call
 
 _FIGURES = ("bandwidth_gb_per_s", "launch_us", "peak_tera_ops")
@@ -52,8 +52,8 @@ class Device:
 
 
 def roofline(
-    works: Sequence[Work],
-    formats: Sequence[Format],
+    works: Sequence[RowWork],
+    formats: Sequence[StorageFormat],
     *,
     device: str | Path | Device,
     inputs: str | None = None,
@@ -77,7 +77,7 @@ def roofline(
     if inputs is not None and inputs not in found.peak_tera_ops:
         detail = unknown(inputs, found.peak_tera_ops, f"precision of {found.name}")
         raise InvalidInputError(Fault("/resources/latency_us/inputs", detail))
-    entries = tuple(tuple(_entry(work, target, found, inputs) for target in formats) for work in works)
+    entries = tuple(tuple(_entry(work, fmt, found, inputs) for fmt in formats) for work in works)
     return Latencies(entries, 0.0, f"roofline of {found.name}, not measured")
 
 
@@ -130,15 +130,15 @@ def load_device(device: str | Path) -> Device:
     return Device(described["name"], bandwidth, launch, described["weight_only"], peaks, described["sources"])
 
 
-def _entry(work: Work, target: Format, device: Device, inputs: str | None) -> Timing | str:
-    precision = target.name if target.floating else inputs or device.weight_only
+def _entry(work: RowWork, fmt: StorageFormat, device: Device, inputs: str | None) -> Timing | str:
+    precision = fmt.name if fmt.floating else inputs or device.weight_only
     if precision not in device.peak_tera_ops:
         return f"{device.name} has no peak for {precision}"
-    return Timing(sum(_call_us(call, target, device, precision) for call in work.calls))
+    return Timing(sum(_call_us(call, fmt, device, precision) for call in work.calls))
 
 
-def _call_us(call: Call, target: Format, device: Device, precision: str) -> float:
-    moved = call.moved * _BYTES[precision] + sum(target.stored_bytes(shape) for shape in call.reads)
+def _call_us(call: Call, fmt: StorageFormat, device: Device, precision: str) -> float:
+    moved = call.moved * _BYTES[precision] + sum(fmt.stored_bytes(shape) for shape in call.reads)
     computing_us = 2 * call.macs / (device.peak_tera_ops[precision] * 1e6)
     moving_us = moved / (device.bandwidth_gb_per_s * 1e3)
     return max(computing_us, moving_us) + device.launch_us

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from allocator import ResourceTable
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.rows import Row
 from sensitivity.study.study import Study
 
@@ -35,7 +35,7 @@ class Resource(Protocol):
         ...
 
 
-def filled(study: Study, entry: Callable[[Row, Format], float]) -> tuple[tuple[float, ...], ...]:
+def filled(study: Study, entry: Callable[[Row, StorageFormat], float]) -> tuple[tuple[float, ...], ...]:
     """Ask for every entry of a table.
 
     Args:
@@ -45,4 +45,4 @@ def filled(study: Study, entry: Callable[[Row, Format], float]) -> tuple[tuple[f
     Returns:
         (L, F) values.
     """
-    return tuple(tuple(float(entry(row, target)) for target in study.formats) for row in study.rows)
+    return tuple(tuple(float(entry(row, fmt)) for fmt in study.formats) for row in study.rows)

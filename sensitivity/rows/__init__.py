@@ -15,7 +15,7 @@ from torch import nn
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
 from allocator.contract.patterns import matching
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.models.layers import LayerRef, discover, quantizable
 from sensitivity.rows.activations import ActivationRef, find_activations, rounding_input
 from sensitivity.rows.experts import ExpertRef, find_experts, replacing_expert
@@ -42,25 +42,25 @@ Row: TypeAlias = LayerRef | ExpertRef | ActivationRef | CacheRef
 KINDS = ("weight", "expert", "activation", "kv_cache")
 
 
-def applied(study: Study, row: Row, target: Format) -> AbstractContextManager[None]:
+def applied(study: Study, row: Row, fmt: StorageFormat) -> AbstractContextManager[None]:
     """Let one row have a format for a while.
 
     Args:
         study: Says how to round the weights of layers; whatever else is rounded goes to nearest.
         row: The row.
-        target: The format.
+        fmt: The format.
 
     Returns:
         A context manager; the model is as it was, bit for bit, at the end.
     """
     if isinstance(row, LayerRef):
-        return replaced(row, weight_in(study, row, target))
+        return replaced(row, weight_in(study, row, fmt))
     if isinstance(row, ExpertRef):
-        return replacing_expert(row, target)
+        return replacing_expert(row, fmt)
     if isinstance(row, ActivationRef):
-        return rounding_input(row, target)
+        return rounding_input(row, fmt)
     if isinstance(row, CacheRef):
-        return rounding_cache(row, target)
+        return rounding_cache(row, fmt)
     assert_never(row)
 
 

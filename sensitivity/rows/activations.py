@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows.fake_quantize import fake_quantized
 
@@ -59,19 +59,19 @@ def find_activations(model: nn.Module, layers: Sequence[LayerRef]) -> tuple[Acti
 
 
 @contextmanager
-def rounding_input(row: ActivationRef, target: Format) -> Iterator[None]:
+def rounding_input(row: ActivationRef, fmt: StorageFormat) -> Iterator[None]:
     """Round what flows into a module for a while.
 
     Args:
         row: The module.
-        target: The format.
+        fmt: The format.
 
     Yields:
         Nothing; the hook is gone at the end.
     """
 
     def narrow(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (fake_quantized(inputs[0], rows_of(module, inputs[0]), target, row.name), *inputs[1:])
+        return (fake_quantized(inputs[0], rows_of(module, inputs[0]), fmt, row.name), *inputs[1:])
 
     handle = row.module.register_forward_pre_hook(narrow)
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.rows.fake_quantize import fake_quantized
 
 #: The stacks that transformers 5 gives every mixture.
@@ -59,12 +59,12 @@ def find_experts(model: nn.Module) -> tuple[ExpertRef, ...]:
 
 
 @contextmanager
-def replacing_expert(row: ExpertRef, target: Format) -> Iterator[None]:
+def replacing_expert(row: ExpertRef, fmt: StorageFormat) -> Iterator[None]:
     """Round one expert for a while.
 
     Args:
         row: The expert.
-        target: The format.
+        fmt: The format.
 
     Yields:
         Nothing; the original weight is back, bit for bit, at the end.
@@ -72,7 +72,7 @@ def replacing_expert(row: ExpertRef, target: Format) -> Iterator[None]:
     weight = _stack(row).data[row.index]
     original = weight.clone()
     as_rows = original.T if _transposed(row.module) else original  # (out, in)
-    rounded = fake_quantized(as_rows.contiguous(), row.shape, target, row.name)
+    rounded = fake_quantized(as_rows.contiguous(), row.shape, fmt, row.name)
     weight.copy_(rounded.T if _transposed(row.module) else rounded)
     try:
         yield

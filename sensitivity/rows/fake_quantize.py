@@ -7,16 +7,16 @@ from torch import Tensor
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize import Format, round_trip
+from quantize import StorageFormat, round_trip
 
 
-def fake_quantized(values: Tensor, rows: tuple[int, int], target: Format, name: str) -> Tensor:
+def fake_quantized(values: Tensor, rows: tuple[int, int], fmt: StorageFormat, name: str) -> Tensor:
     """Round a tensor to a format and back.
 
     Args:
         values: Any floating-point tensor.
         rows: Number of rows and values per row; each row has scales of its own.
-        target: The format.
+        fmt: The format.
         name: Row of the profile, for errors.
 
     Returns:
@@ -34,10 +34,8 @@ def fake_quantized(values: Tensor, rows: tuple[int, int], target: Format, name: 
         return values
     plain = values.detach().to(torch.float32).cpu().reshape(rows).numpy()
     try:
-        return torch.from_numpy(round_trip(plain, target)).reshape(values.shape).to(values)
+        return torch.from_numpy(round_trip(plain, fmt)).reshape(values.shape).to(values)
     except InvalidInputError as error:
         where = pointer(("layers", name))
-        details = (
-            f"what flows here cannot be stored in {target.name}: {item.detail}" for item in error.faults
-        )
+        details = (f"what flows here cannot be stored in {fmt.name}: {item.detail}" for item in error.faults)
         raise InvalidInputError(*(Fault(where, detail) for detail in details)) from error

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from quantize import Format
+from quantize import StorageFormat
 from sensitivity.rows.fake_quantize import fake_quantized
 
 _ARGUMENT = "past_key_values"
@@ -56,12 +56,12 @@ def find_caches(model: nn.Module) -> tuple[CacheRef, ...]:
 
 
 @contextmanager
-def rounding_cache(row: CacheRef, target: Format) -> Iterator[None]:
+def rounding_cache(row: CacheRef, fmt: StorageFormat) -> Iterator[None]:
     """Round what enters a cache for a while.
 
     Args:
         row: The cache.
-        target: The format.
+        fmt: The format.
 
     Yields:
         Nothing; the hook is gone at the end.
@@ -69,7 +69,7 @@ def rounding_cache(row: CacheRef, target: Format) -> Iterator[None]:
 
     def rounded(values: Tensor) -> Tensor:
         width = values.shape[-1]
-        return fake_quantized(values, (values.numel() // width, width), target, row.name)
+        return fake_quantized(values, (values.numel() // width, width), fmt, row.name)
 
     with intercepted(row, lambda keys, values: (rounded(keys), rounded(values))):
         yield

@@ -15,7 +15,7 @@ from torch import nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize import Format
+from quantize import StorageFormat
 from quantize.formats import flat_shape
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
 from sensitivity.rows.forward_pass import forward_pass
@@ -41,17 +41,17 @@ class Shape:
 class ShapeRule(Protocol):
     """Says why a format does not fit."""
 
-    def __call__(self, shape: Shape, target: Format) -> str | None:
+    def __call__(self, shape: Shape, fmt: StorageFormat) -> str | None:
         """Give the reason, or None where the format fits."""
         ...
 
 
-def group_divides(shape: Shape, target: Format) -> str | None:
+def group_divides(shape: Shape, fmt: StorageFormat) -> str | None:
     """Refuse groups that do not divide what they run along, as vLLM's loaders and torchao do.
 
     Args:
         shape: Shape of the row.
-        target: The format.
+        fmt: The format.
 
     Returns:
         The reason, or None.
@@ -61,7 +61,7 @@ def group_divides(shape: Shape, target: Format) -> str | None:
         >>> group_divides(Shape("fc", (100,), 10), parse_format("int4-g64"))
         'groups of 64 do not divide 100'
     """
-    size = target.group_size
+    size = fmt.group_size
     wrong = [width for width in shape.widths if size is not None and width % size]
     return f"groups of {size} do not divide {wrong[0]}" if wrong else None
 
@@ -81,8 +81,8 @@ def at_least(elements: int) -> ShapeRule:
     if elements < 1:
         raise InvalidInputError(Fault("/shape_rules", f"expected at least 1 element, got {elements}"))
 
-    def rule(shape: Shape, target: Format) -> str | None:
-        if target.floating or shape.outputs is None:
+    def rule(shape: Shape, fmt: StorageFormat) -> str | None:
+        if fmt.floating or shape.outputs is None:
             return None
         held = shape.outputs * shape.widths[0]
         return f"has {held} weights, fewer than {elements}" if held < elements else None
@@ -107,8 +107,8 @@ def multiples_of(inputs: int, outputs: int) -> ShapeRule:
         detail = f"expected multiples of at least 1, got {inputs} and {outputs}"
         raise InvalidInputError(Fault("/shape_rules", detail))
 
-    def rule(shape: Shape, target: Format) -> str | None:
-        if target.floating or shape.outputs is None:
+    def rule(shape: Shape, fmt: StorageFormat) -> str | None:
+        if fmt.floating or shape.outputs is None:
             return None
         for what, size, step in (("inputs", shape.widths[0], inputs), ("outputs", shape.outputs, outputs)):
             if size % step:
@@ -139,7 +139,7 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
     faults = []
     for row in study.rows if rules else ():
         shape = _shape(row, study)
-        reasons = {target.name: _first(rules, shape, target) for target in study.formats}
+        reasons = {fmt.name: _first(rules, shape, fmt) for fmt in study.formats}
         if None not in reasons.values():
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             detail = f"no format fits: {told}; add one that does, such as fp16, or exclude the row"
@@ -150,8 +150,8 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
     return refused
 
 
-def _first(rules: Sequence[ShapeRule], shape: Shape, target: Format) -> str | None:
-    return next((reason for rule in rules if (reason := rule(shape, target)) is not None), None)
+def _first(rules: Sequence[ShapeRule], shape: Shape, fmt: StorageFormat) -> str | None:
+    return next((reason for rule in rules if (reason := rule(shape, fmt)) is not None), None)
 
 
 def _shape(row: Row, study: Study) -> Shape:

@@ -31,7 +31,8 @@ def input_moments(
         layers: The layers.
 
     Returns:
-        Layer name to (G, in, in), or (entries,) counts of lookups; as :mod:`quantize.rounding.moments` takes them. A weight that
+        Layer name to (G, in, in), or (entries,) counts of lookups; as :mod:`quantize.rounding.moments` takes them. A
+        weight that
         is both looked up and multiplied with has those of the product. Layers that take no part are left out.
 
     Example:
@@ -41,8 +42,8 @@ def input_moments(
         >>> model = nn.Sequential(nn.Linear(8, 2))
         >>> layers = discover(model)
         >>> moments = input_moments(model, [torch.randn(16, 8)], lambda model, batch: model(batch)[:, 0], layers)
-        >>> weight, target = layers[0].weight.detach().numpy(), parse_format("int3")
-        >>> restored(weight, target, Rounding("gptq"), moments["0"]).shape
+        >>> weight, fmt = layers[0].weight.detach().numpy(), parse_format("int3")
+        >>> restored(weight, fmt, Rounding("gptq"), moments["0"]).shape
         (2, 8)
     """
     moments: dict[str, Tensor] = {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.knapsack.problem import FloatArray
-from quantize import NEAREST, Format, Rounding, restored, round_trip
+from quantize import NEAREST, Rounding, StorageFormat, restored, round_trip
 from quantize.rounding.nearest import Float32Array
 from sensitivity.models.layers import LayerRef
 from sensitivity.study.calibration import Batch, LossFunction
@@ -69,7 +69,7 @@ class Study:
     batches: Sequence[Batch]
     loss_fn: LossFunction
     layers: tuple[LayerRef, ...]
-    formats: tuple[Format, ...]
+    formats: tuple[StorageFormat, ...]
     seed: int
     progress: Progress
     engine: Engine = serial
@@ -126,17 +126,17 @@ def require_layers_only(study: Study, name: str) -> None:
         raise InvalidInputError(Fault("/rows", detail))
 
 
-def rounded(layer: LayerRef, target: Format) -> Tensor:
+def rounded(layer: LayerRef, fmt: StorageFormat) -> Tensor:
     """The weight of a layer rounded to nearest, as the backends do by themselves.
 
     Args:
         layer: The layer.
-        target: The format.
+        fmt: The format.
 
     Returns:
         A tensor like ``layer.weight``.
     """
-    return changed_weight(layer, lambda plain: round_trip(plain, target))
+    return changed_weight(layer, lambda plain: round_trip(plain, fmt))
 
 
 def changed_weight(layer: LayerRef, change: Callable[[Float32Array], Float32Array]) -> Tensor:
@@ -161,23 +161,23 @@ def changed_weight(layer: LayerRef, change: Callable[[Float32Array], Float32Arra
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error
 
 
-def weight_in(study: Study, layer: LayerRef, target: Format) -> Tensor:
+def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
     """The weight of a layer as it will be in a format, with the rounding of the study.
 
     Args:
         study: Says how to round. Roundings that look at the data get the second moments of what goes into the layer in
             the original model, so that no weight may be replaced at the time of the call.
         layer: The layer.
-        target: The format.
+        fmt: The format.
 
     Returns:
         A tensor like ``layer.weight``.
     """
     if study.rounding == NEAREST:
-        return rounded(layer, target)
+        return rounded(layer, fmt)
     gather = partial(input_moments, study.model, study.batches, study.loss_fn, study.layers)
     moment = once(study, "input moments", gather).get(layer.name)
-    return changed_weight(layer, lambda plain: restored(plain, target, study.rounding, moment))
+    return changed_weight(layer, lambda plain: restored(plain, fmt, study.rounding, moment))
 
 
 @contextmanager

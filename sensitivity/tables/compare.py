@@ -14,14 +14,14 @@ from allocator import Fault, InvalidInputError, Profile, Status, solve, total
 from allocator.analysis.rank_agreement import Agreement, agreement
 from allocator.contract.errors import unknown
 
-__all__ = ["Agreement", "Comparison", "Plan", "compare"]
+__all__ = ["Agreement", "Comparison", "TablePlan", "compare"]
 
 #: Budgets of one plan, as :func:`allocator.solve` takes them.
 Budgets = Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TablePlan:
     """The plan that a table leads to.
 
     Attributes:
@@ -54,7 +54,7 @@ class Comparison:
 
     reference: str
     agreements: tuple[Agreement, ...]
-    plans: tuple[Plan, ...]
+    plans: tuple[TablePlan, ...]
 
 
 def compare(
@@ -111,8 +111,8 @@ def compare(
 
 def _plans(
     profile: Profile, tables: Sequence[str], budgets: Budgets, time_limit_s: float | None
-) -> list[Plan]:
-    made: list[Plan] = []
+) -> list[TablePlan]:
+    made: list[TablePlan] = []
     for name in tables:
         answer = solve(profile, objective=name, budgets=dict(budgets), time_limit_s=time_limit_s)
         best = made[0] if made else None
@@ -120,7 +120,7 @@ def _plans(
         least = cost if best is None else best.reference_cost
         proved = answer.status is Status.OPTIMAL and (best is None or best.proved)
         made.append(
-            Plan(
+            TablePlan(
                 name, dict(budgets), answer.assignment, cost, _excess(profile, tables[0], cost, least), proved
             )
         )

@@ -40,14 +40,15 @@ def best_plan(profile: Document, request: Document) -> Answer | None:
         }
         valid = np.ones(len(kept), dtype=bool)
         for name, amount in request.get("budgets", {}).items():
-            valid &= _total(tables[name]) <= amount
+            valid &= _combined(profile, name, tables[name], whole=True) <= amount
         for limit in request.get("limits", []):
             rows = [at for at, name in enumerate(layers) if _fits(name, limit.get("layers", ["*"]))]
             columns = [at for at, name in enumerate(formats) if _fits(name, limit.get("formats", ["*"]))]
             inside = np.isin(kept, columns)
             inside &= np.isin(np.arange(len(layers)), rows)
             table = np.ones(kept.shape) if limit.get("table") is None else tables[limit["table"]]
-            amount = np.where(inside, table, 0.0).sum(axis=1)
+            whole = len(rows) == len(layers) and len(columns) == len(formats)
+            amount = _combined(profile, limit.get("table"), np.where(inside, table, 0.0), whole=whole)
             valid &= (amount <= limit.get("max", np.inf)) & (amount >= limit.get("min", -np.inf))
         objective = sum(weight * _total(tables[name]) for name, weight in request["objective"].items())
         valid &= ~np.isnan(objective)
@@ -99,6 +100,16 @@ def _entries(
 def _total(entries: NDArray[np.float64]) -> NDArray[np.float64]:
     total: NDArray[np.float64] = entries.sum(axis=1)
     return total
+
+
+def _combined(
+    profile: Document, name: str | None, entries: NDArray[np.float64], *, whole: bool
+) -> NDArray[np.float64]:
+    """(N,) what a table adds up to; its constant counts where the whole table is in scope."""
+    table = profile["resources"].get(name, {})
+    peak = table.get("combine") == "max"
+    amount: NDArray[np.float64] = entries.max(axis=1) if peak else entries.sum(axis=1)
+    return amount + (table.get("constant", 0.0) if whole else 0.0)
 
 
 def _fits(name: str, globs: Sequence[str]) -> bool:

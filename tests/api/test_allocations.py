@@ -110,7 +110,7 @@ BROKEN_JSON = {
 def test_broken_json_is_refused_with_the_place_where_it_breaks(http: httpx2.Client, name: str) -> None:
     body = problem_of(http.post(PATH, content=BROKEN_JSON[name], headers=JSON), 400)
     assert body["type"] == "urn:bitalloc:problem:invalid-json"
-    assert body["detail"].startswith("JSON breaks at character ")
+    assert body["detail"].startswith("JSON breaks at line ")
 
 
 UNREADABLE = {

@@ -138,22 +138,22 @@ def test_llamacpp_says_what_the_rounded_model_says(tmp_path: Path) -> None:
     tokens = np.array([[3, 14, 15, 9, 26, 5, 35, 8]])
     original = outputs(model, tokens)[0]
     # llama.cpp keeps keys and values in half precision, and rounds the inputs of quantized weights to 8 bits itself.
-    for target, tolerance in (
+    for fmt, tolerance in (
         ("fp32", 1e-3),
         ("fp16", 1e-3),
         ("int8-g32", 0.02),
         ("mxfp4", 0.02),
         ("int4-g32", 0.02),
     ):
-        plan = dict.fromkeys(names, target)
-        path = apply(tmp_path / "in", plan, "gguf", path=tmp_path / f"{target}.gguf")
+        plan = dict.fromkeys(names, fmt)
+        path = apply(tmp_path / "in", plan, "gguf", path=tmp_path / f"{fmt}.gguf")
         found = logits(runtime, path, tokens[0].tolist(), 50)
         expected = dequantized(model, plan, tokens)[0]
         off, moved = (
             float(np.linalg.norm(said - expected) / np.linalg.norm(expected)) for said in (found, original)
         )
         assert off <= tolerance
-        if target in ("mxfp4", "int4-g32"):
+        if fmt in ("mxfp4", "int4-g32"):
             assert moved > 5 * off  # what is compared is the rounding, bit by bit, and not the noise
     times = us_per_token(runtime, [path, path], tokens[0].tolist(), 4)
     assert times.shape == (4, 2)

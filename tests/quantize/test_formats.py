@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from allocator import InvalidInputError
-from quantize import Format, Quantized, parse_format, quantize
+from quantize import Quantized, StorageFormat, parse_format, quantize
 from quantize.formats import flat_shape
 
 LINEAR = (2, 128)
@@ -78,20 +78,20 @@ def test_effective_bits_of_an_encoder_layer(name: str, bits: float) -> None:
     "name", [f"{sign}int{bits}-g{size}" for sign in ("", "u") for bits in (1, 3, 8) for size in (5, 16)]
 )
 def test_stored_bytes_equal_what_quantize_hands_out_when_packed(name: str) -> None:
-    target = parse_format(name)
+    fmt = parse_format(name)
     weight = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
-    rounded = quantize(weight, target)
-    assert target.stored_bytes(weight.shape) == _packed_bytes(rounded, target)
+    rounded = quantize(weight, fmt)
+    assert fmt.stored_bytes(weight.shape) == _packed_bytes(rounded, fmt)
 
 
-def _packed_bytes(rounded: Quantized, target: Format) -> int:
+def _packed_bytes(rounded: Quantized, fmt: StorageFormat) -> int:
     total = rounded.scales.nbytes
-    offset = 2 ** (target.bits - 1) if target.symmetric else 0
+    offset = 2 ** (fmt.bits - 1) if fmt.symmetric else 0
     for row_codes, row_zeros in zip(rounded.codes, rounded.zeros, strict=True):
         for group in row_codes:
-            total += len(_packed("".join(f"{code + offset:0{target.bits}b}" for code in group)))
-        if not target.symmetric:
-            total += len(_packed("".join(f"{zero:0{target.bits}b}" for zero in row_zeros)))
+            total += len(_packed("".join(f"{code + offset:0{fmt.bits}b}" for code in group)))
+        if not fmt.symmetric:
+            total += len(_packed("".join(f"{zero:0{fmt.bits}b}" for zero in row_zeros)))
     return total
 
 
@@ -114,9 +114,9 @@ def _packed(bits: str) -> bytes:
     ],
 )
 def test_names_are_read(name: str, bits: int, symmetric: bool, group: int | None, floating: bool) -> None:
-    target = parse_format(name)
-    assert (target.name, target.bits, target.symmetric) == (name, bits, symmetric)
-    assert (target.group_size, target.floating) == (group, floating)
+    fmt = parse_format(name)
+    assert (fmt.name, fmt.bits, fmt.symmetric) == (name, bits, symmetric)
+    assert (fmt.group_size, fmt.floating) == (group, floating)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ BLOCKS = Recipe("tests.sensitivity.recipes:blocks", {"order": [0, 1, 2]})
 
 
 def _entries(study: Study, name: str, measure: object) -> CostTable:
-    keys = [(layer.name, target.name) for layer in study.layers for target in study.formats]
+    keys = [(layer.name, fmt.name) for layer in study.layers for fmt in study.formats]
     pieces = study.engine(study, name, keys, measure)  # type: ignore[arg-type]
     return table(np.array(pieces).reshape(len(study.layers), -1), None, name)
 

@@ -23,8 +23,13 @@ def repair(problem: Problem, choice: IntArray, reduced: FloatArray, deadline: De
     choice = choice.copy()
     units = np.arange(problem.units)
     size = np.maximum(np.abs(problem.limit), 1e-300)[:, None, None]
+    before = np.inf
     while not problem.feasible(choice) and not deadline.passed():
         over = (problem.used(choice) - problem.limit)[:, None, None] / size  # (R, 1, 1)
+        excess = float(np.maximum(over, 0).sum())
+        if not excess < before:  # rounding gave back what the last move removed
+            break
+        before = excess
         step = (problem.spend - problem.spend[:, units, choice][:, :, None]) / size  # (R, U, F)
         removed = (np.maximum(over, 0) - np.maximum(over + step, 0)).sum(axis=0)  # (U, F)
         removed[~problem.available] = 0.0
@@ -56,7 +61,7 @@ def improve(problem: Problem, choice: IntArray, deadline: Deadline = NEVER) -> I
         fits = problem.available & (used + step <= problem.limit[:, None, None]).all(axis=0)
         saved = np.where(fits, problem.cost[units, choice][:, None] - problem.cost, 0.0)
         unit, option = np.unravel_index(int(saved.argmax()), saved.shape)
-        if saved[unit, option] <= 0:
+        if not saved[unit, option] > 0:
             break
         before = choice[unit]
         choice[unit] = option

@@ -1,22 +1,21 @@
-"""Reduced-cost fixing, then a MIP with gap 0 on what is left: for cores with too many states to enumerate.
+"""Reduced-cost fixing, then a MIP on what is left: finds better plans in cores with too many states to enumerate.
 
 An option whose reduced cost exceeds incumbent - bound is in no better plan. The rest is the core: first only the units
-that are cheapest to move, to find a better incumbent and so fix more, then all of it, which is the proof.
+that are cheapest to move, to find a better incumbent and so fix more, then all of it. The MIP's tolerances are not
+ours, so what it says of its plan is not taken over: the bound stays the Lagrangian one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import numpy as np
 
 from allocator.bounds.dual import Dual
-from allocator.contract.status import Status
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem, lagrangian_cost
 from allocator.knapsack.reductions import fix_single_options
-from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+from allocator.solvers.exact.core import Expansion
+from allocator.solvers.narrowing import better
+from allocator.solvers.outcome import Effort
 
 #: Units in the first core; later ones are four times as large.
 _FIRST_CORE = 40
@@ -25,19 +24,19 @@ _MARGIN = 1e-12
 
 
 def solve_core(
-    problem: Problem, dual: Dual, incumbent: IntArray | None, effort: Effort, work: Mapping[str, int]
-) -> Outcome:
-    """Solve a problem to proved optimality by MIPs on growing cores.
+    problem: Problem, dual: Dual, incumbent: IntArray | None, effort: Effort, most_nodes: int | None
+) -> Expansion:
+    """Look for a better plan by MIPs on growing cores.
 
     Args:
         problem: The problem.
         dual: Its maximised dual.
         incumbent: (U,) a plan that keeps the limits, if one is known.
-        effort: Gap, time and node limit; when one is reached the incumbent comes with the bound reached.
-        work: What was done before.
+        effort: Gap and time limit.
+        most_nodes: Branch-and-bound nodes to spend on each MIP; None for as many as it takes.
 
     Returns:
-        The plan, with the number of free units and of branch-and-bound nodes.
+        The best plan, the bound of the dual, and the number of free units and of branch-and-bound nodes.
     """
     deadline = Deadline(effort.time_limit_s)
     from allocator.solvers.mip import highs  # scipy.optimize takes longer to import than most plans to solve
@@ -49,29 +48,17 @@ def solve_core(
         alive = problem.available & (reduced <= excess + _MARGIN * abs(dual.bound))
         kept, whole = _cheapest_to_move(alive, reduced, dual.choice if incumbent is None else incumbent, core)
         smaller = fix_single_options(problem, kept)
-        outcome = highs.solve(smaller.problem, replace(effort, time_limit_s=deadline.left_s()))
-        nodes += outcome.work.get("nodes", 0)
-        if outcome.choice is not None:
-            candidate = smaller.undo(outcome.choice)
-            if incumbent is None or problem.objective(candidate) < problem.objective(incumbent):
-                incumbent = candidate
+        answer = highs.find(smaller.problem, Effort(effort.gap, deadline.left_s(), most_nodes))
+        nodes += answer.work["nodes"]
+        if answer.choice is not None:
+            candidate = smaller.undo(answer.choice)
+            if problem.feasible(candidate):  # the limits of the core are rounded
+                incumbent = better(problem, incumbent, candidate)
                 effort.tell(problem, incumbent, dual.bound)
-        unfinished = outcome.status not in {Status.OPTIMAL, Status.INFEASIBLE} and effort.gap == 0
-        if whole or unfinished or deadline.passed():
-            proved = whole and outcome.status in {Status.OPTIMAL, Status.INFEASIBLE}
-            bound = max(dual.bound, outcome.bound + smaller.fixed_cost) if whole else dual.bound
-            done = dict(work) | {"mip_units": smaller.problem.units, "nodes": nodes}
-            return _settle(problem, incumbent, bound, proved, done)
+        if whole or not (answer.finished or effort.gap) or deadline.passed():
+            work = {"mip_units": smaller.problem.units, "nodes": nodes}
+            return Expansion(incumbent, dual.bound, canonical=False, work=work)
         core *= 4
-
-
-def _settle(
-    problem: Problem, incumbent: IntArray | None, bound: float, proved: bool, work: dict[str, int]
-) -> Outcome:
-    if incumbent is None:
-        return infeasible(work) if proved else Outcome(Status.NO_SOLUTION, None, bound, work)
-    objective = problem.objective(incumbent)
-    return found(problem, incumbent, objective if proved else bound, work)
 
 
 def _reduced_costs(problem: Problem, dual: Dual) -> FloatArray:

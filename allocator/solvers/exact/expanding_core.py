@@ -3,12 +3,14 @@ r"""The expanding core: exact for any number of limits, on arrays.
 At the optimal multipliers every option has a reduced cost :math:`\rho \ge 0`, and a plan costs at least
 :math:`L + \sum_u \rho_{u,x_u}`. Units enter a dynamic program in the order of their smallest reduced cost of leaving
 the base option. A state is (spends, cost) relative to the base plan. It dies when its reduced cost, with what the
-units still to come must add (:mod:`allocator.solvers.exact.completion_bound`), reaches the incumbent; under one limit also when
+units still to come must add (:mod:`allocator.solvers.exact.completion_bound`), reaches the incumbent; under one
+limit also when
 another state beats it in spend and cost. The incumbent is proved as soon as the next unit alone would cost more than
 the incumbent lies above the bound.
 
 The work depends on how close the incumbent is to the bound, so narrow passes that keep only the most promising states
-improve it first; :mod:`allocator.solvers.exact.search` chooses the widths. A pass that had to drop nothing is the proof.
+improve it first; :mod:`allocator.solvers.exact.search` chooses the widths. A pass that had to drop nothing is the
+proof.
 
 Source: D. Pisinger, "A minimal algorithm for the multiple-choice knapsack problem", EJOR 83 (1995), here with several
 limits, several multipliers and arrays of states.

@@ -1,7 +1,11 @@
-"""The proved optimum: the dual, a start, and the expanding core; a MIP on the core where too many states are alive."""
+"""The proved optimum: the dual, a start, and lists of all plans within reach; branch and bound where they are too many.
+
+A MIP on the core may find a better plan in between; what it says of the plan proves nothing here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -11,21 +15,22 @@ from allocator.bounds.dual import Dual, maximise_dual
 from allocator.bounds.hull import Hull, build_hull
 from allocator.contract.status import Status
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import FloatArray, IntArray, Problem, lagrangian_cost, masked_cost
+from allocator.knapsack.problem import FloatArray, IntArray, Problem, masked_cost
 from allocator.knapsack.reductions import Spread, fitting_options
-from allocator.solvers.baselines.local_search import improve, repair
+from allocator.solvers.exact.branching import branch_and_bound
 from allocator.solvers.exact.core import Expansion
 from allocator.solvers.exact.core_mip import solve_core
 from allocator.solvers.exact.expanding_core import expand_core
 from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
 from allocator.solvers.exact.ties import canonical_plan
+from allocator.solvers.narrowing import Narrowed, drowned, in_full, narrow, started
 from allocator.solvers.outcome import Effort, Outcome, found, infeasible, relative_gap
 
 #: How the search goes on until the plan is proved: halves of so many states that meet in the middle, passes of the
-#: expanding core that keep so many, MIPs on the core with so many nodes, and rounding a bound up where costs are
-#: integers, which proves a plan but not that no other costs the same. Mostly few plans are within reach of the
-#: bound. Where they are too many, dominance keeps the states few under one limit, and a MIP may need few nodes under
-#: several.
+#: expanding core that keep so many, MIPs on the core with so many nodes, branch and bound with so many, and rounding a
+#: bound up where costs are integers, which proves a plan but not that no other costs the same. Mostly few plans are
+#: within reach of the bound. Where they are too many, dominance keeps the states few under one limit; under several a
+#: MIP finds a better plan, and branching proves it.
 _Steps: TypeAlias = tuple[tuple[str, int | None], ...]
 _ONE_LIMIT: _Steps = (
     ("halves", 2_000),
@@ -33,19 +38,28 @@ _ONE_LIMIT: _Steps = (
     ("integers", None),
     ("halves", 20_000),
     ("states", 3_000_000),
-    ("nodes", None),
+    ("nodes", 500),
+    ("branches", None),
 )
 _SEVERAL_LIMITS: _Steps = (
     ("halves", 1_000_000),
     ("states", 500),
     ("nodes", 500),
-    ("halves", 3_000_000),
-    ("states", 50_000),
-    ("states", 1_000_000),
-    ("nodes", None),
+    ("branches", None),
 )
+#: The same for a plan that a solver of MIPs found.
+_PROOF_UNDER_ONE_LIMIT: _Steps = tuple(step for step in _ONE_LIMIT if step[0] != "nodes")
+_PROOF_UNDER_SEVERAL: _Steps = (("halves", 20_000), ("branches", None))
+_SEARCHES: dict[str, Callable[..., Expansion]] = {
+    "states": expand_core,
+    "halves": meet_in_the_middle,
+    "nodes": solve_core,
+    "branches": branch_and_bound,
+}
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
+#: Rounding of a sum of doubles, relative to the sum.
+_SHARED_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +134,64 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         plan = _thriftiest_of_the_cheapest(problem)
         if problem.feasible(plan):
             return found(problem, plan, dual.bound, work, canonical=True)
-    outcome = Outcome(Status.NO_SOLUTION, _start(problem, dual, deadline), dual.bound, work)
-    for kind, size in _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS:
+    plan = started(problem, dual, deadline) if problem.limits > 1 else dual.choice
+    known = Narrowed(problem, dual, plan)
+    if problem.limits > 1 or drowned(problem, dual, dual.choice):
+        known = narrow(known, deadline)
+    steps = _ONE_LIMIT if problem.limits == 1 else _SEVERAL_LIMITS
+    start = Outcome(Status.NO_SOLUTION, known.plan, known.dual.bound, work)
+    outcome = _settle(known.problem, known.dual, start, steps, in_full(effort, known), deadline)
+    return with_shared(known, problem, outcome)
+
+
+def with_shared(known: Narrowed, problem: Problem, outcome: Outcome) -> Outcome:
+    """Turn an outcome of a narrowed problem into one of the problem.
+
+    Args:
+        known: The narrowed problem.
+        problem: What it was made of.
+        outcome: Of the narrowed problem.
+
+    Returns:
+        The same plan, with a bound on the problem's own costs.
+    """
+    if known.shared == 0.0 or not np.isfinite(outcome.bound):
+        return outcome
+    bound = outcome.bound + known.shared - _SHARED_ROUNDING * abs(known.shared)
+    if outcome.choice is not None:
+        objective = problem.objective(outcome.choice)
+        bound = objective if outcome.status is Status.OPTIMAL else min(bound, objective)
+    return replace(outcome, bound=bound)
+
+
+def prove(problem: Problem, dual: Dual, plan: IntArray | None, effort: Effort) -> Outcome:
+    """Say what is known of a plan without its solver's word, and look for a better one until it is proved.
+
+    Args:
+        problem: The problem.
+        dual: Its maximised dual.
+        plan: (U,) a plan that keeps every limit; None where a solver found none.
+        effort: Gap and time limit.
+
+    Returns:
+        Optimal or infeasible where that is proved here; else feasible with the bound that is.
+    """
+    if plan is not None and (problem.limits == 0 or dual.bound >= problem.objective(plan)):
+        return found(problem, plan, dual.bound)
+    if np.isposinf(dual.bound):
+        return infeasible()
+    steps = _PROOF_UNDER_ONE_LIMIT if problem.limits == 1 else _PROOF_UNDER_SEVERAL
+    start = Outcome(Status.NO_SOLUTION, plan, dual.bound)
+    if plan is not None:
+        start = found(problem, plan, dual.bound)
+    return _settle(problem, dual, start, steps, effort, Deadline(effort.time_limit_s))
+
+
+def _settle(
+    problem: Problem, dual: Dual, outcome: Outcome, steps: _Steps, effort: Effort, deadline: Deadline
+) -> Outcome:
+    work = outcome.work
+    for kind, size in steps:
         effort.tell(problem, outcome.choice, outcome.bound)
         if _settled(problem, outcome, effort.gap) or deadline.passed():
             break
@@ -129,25 +199,12 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline) -> 
         if kind == "integers":
             outcome = _rounded_up(problem, outcome)
             continue
-        if kind == "nodes":
-            if asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
-                break
-            core = solve_core(problem, dual, outcome.choice, replace(asked, node_limit=size), outcome.work)
-            outcome = _with_bound(problem, core, outcome.bound)
-            continue
-        assert size is not None
-        search = expand_core if kind == "states" else meet_in_the_middle
-        outcome = _extended(problem, outcome, search(problem, dual, outcome.choice, asked, size))
+        if kind == "nodes" and asked.time_limit_s is not None and asked.time_limit_s < _LEAST_FOR_NODES_S:
+            break
+        outcome = _extended(problem, outcome, _SEARCHES[kind](problem, dual, outcome.choice, asked, size))
     if outcome.work is work and outcome.choice is not None:  # no time for any of them
-        outcome = found(problem, outcome.choice, dual.bound, work)
+        outcome = found(problem, outcome.choice, outcome.bound, work)
     return _break_ties(problem, dual, _rounded_up(problem, outcome), deadline)
-
-
-def _with_bound(problem: Problem, outcome: Outcome, bound: float) -> Outcome:
-    # What an earlier step proved still holds.
-    if outcome.status is not Status.FEASIBLE or outcome.choice is None or bound <= outcome.bound:
-        return outcome
-    return found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
 
 
 def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outcome:
@@ -201,12 +258,3 @@ def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
         kept = least <= least.min(axis=1, keepdims=True)
     first: IntArray = kept.argmax(axis=1)
     return first
-
-
-def _start(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None:
-    if problem.limits == 1:
-        return dual.choice
-    lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
-    reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
-    plan = repair(problem, dual.choice, reduced, deadline)
-    return improve(problem, plan, deadline) if problem.feasible(plan) else None

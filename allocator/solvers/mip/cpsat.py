@@ -7,20 +7,19 @@ from collections.abc import Callable
 import numpy as np
 from ortools.sat.python import cp_model
 
-from allocator.contract.status import Status
 from allocator.knapsack.problem import FloatArray, Problem
+from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.scaling import ScaledProblem
-from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+from allocator.solvers.outcome import Effort, Outcome
 
 #: Sums of scaled coefficients stay below this; CP-SAT's own arithmetic needs headroom up to 2⁶².
 _LARGEST_SUM = 2**53
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
-    """Solve the whole model with CP-SAT.
+    """Solve the whole model with CP-SAT, and prove the plan that it finds.
 
-    Tables that hold integers stay exact; others are rounded to a grid of 2⁻⁵³ of their sum, and the bound allows for
-    that rounding.
+    Tables that hold integers stay exact; others are rounded to a grid of 2⁻⁵³ of their sum.
 
     Args:
         problem: The problem.
@@ -29,6 +28,19 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Returns:
         The outcome, with the number of branches.
     """
+    return solve_whole(problem, effort, find)
+
+
+def find(problem: Problem, effort: Effort) -> Answer:
+    """Ask CP-SAT for a plan.
+
+    Args:
+        problem: The problem.
+        effort: Gap and time limit.
+
+    Returns:
+        What CP-SAT says.
+    """
     scaled = ScaledProblem(problem, problem.limit)
     model = cp_model.CpModel()
     taken = [model.new_bool_var("") for _ in range(scaled.unit.size)]
@@ -36,15 +48,13 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
         model.add_exactly_one(taken[index] for index in np.flatnonzero(scaled.unit == unit))
     for row, limit in zip(scaled.spend, scaled.limit, strict=True):
         grid = _grid(row, scaled)
-        # Rounded spends leave more room, never less, so that infeasible stays a proof; plans are checked afterwards.
+        # Rounded spends leave more room, never less; plans are checked afterwards.
         spare = 0 if grid == 1.0 else 1
         weights = np.floor(row / grid).astype(np.int64) - spare
         most = int(np.floor(limit / grid)) + spare
         model.add(cp_model.LinearExpr.weighted_sum(taken, weights.tolist()) <= most)
     grid = _grid(scaled.cost, scaled)
     prices = np.rint(scaled.cost / grid).astype(np.int64)
-    rounding = np.zeros(scaled.units)
-    np.maximum.at(rounding, scaled.unit, np.abs(scaled.cost / grid - prices))
     model.minimize(cp_model.LinearExpr.weighted_sum(taken, prices.tolist()))
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = 0
@@ -52,35 +62,25 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     solver.parameters.relative_gap_limit = effort.gap
     if effort.time_limit_s is not None:
         solver.parameters.max_time_in_seconds = effort.time_limit_s
-    watching = None if effort.progress is None else _Watching(scaled, grid, rounding.sum(), effort.progress)
+    watching = None if effort.progress is None else _Watching(scaled, grid, effort.progress)
     status = solver.solve(model, watching)
-    work = {"branches": int(solver.num_branches)}
-    if status == cp_model.INFEASIBLE:
-        return infeasible(work)
-    bound = scaled.unscale((solver.best_objective_bound - rounding.sum()) * grid)
+    work = {"cpsat_branches": int(solver.num_branches)}
     if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
-        return Outcome(Status.NO_SOLUTION, None, -np.inf, work)
+        return Answer(None, status == cp_model.INFEASIBLE, work)
     choice = scaled.choice(np.array([solver.value(variable) for variable in taken], dtype=float))
-    if choice is None or not problem.feasible(choice):
-        return Outcome(Status.NO_SOLUTION, None, bound, work)
-    return found(problem, choice, bound, work)
+    kept = choice is not None and problem.feasible(choice)
+    return Answer(choice if kept else None, status == cp_model.OPTIMAL, work)
 
 
 class _Watching(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]  # ortools has no types
     def __init__(
-        self,
-        scaled: ScaledProblem,
-        grid: float,
-        rounding: float,
-        progress: Callable[[float | None, float], None],
+        self, scaled: ScaledProblem, grid: float, progress: Callable[[float | None, float], None]
     ) -> None:
         super().__init__()
-        self._report: Callable[[float, float], None] = lambda cost, bound: progress(
-            scaled.unscale(cost * grid), scaled.unscale((bound - rounding) * grid)
-        )
+        self._report: Callable[[float], None] = lambda cost: progress(scaled.unscale(cost * grid), -np.inf)
 
     def on_solution_callback(self) -> None:
-        self._report(self.objective_value, self.best_objective_bound)
+        self._report(self.objective_value)
 
 
 def _grid(row: FloatArray, scaled: ScaledProblem) -> float:

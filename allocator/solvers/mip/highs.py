@@ -1,4 +1,4 @@
-"""The whole model as a MIP through HiGHS (scipy): a cross-check, and what solves the core under several limits."""
+"""The whole model as a MIP through HiGHS (scipy): what finds plans under many limits, and in hard cores."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allocator.contract.status import Status
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import Problem
+from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.quiet import printing_to_stderr
 from allocator.solvers.mip.scaling import ScaledProblem
-from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+from allocator.solvers.outcome import Effort, Outcome
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
 _ATTEMPTS = 4
-_INFEASIBLE = 2  # status of scipy.optimize.milp
+_DONE = {0, 2}  # statuses of scipy.optimize.milp: optimal, infeasible
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
-    """Hand a problem to HiGHS as one binary per option.
-
-    HiGHS may overstep a limit by its feasibility tolerance. Such an answer is refused: the limit is tightened by
-    the overstep and the problem solved again, while the first, looser bound is kept.
+    """Hand a problem to HiGHS as one binary per option, and prove the plan that it finds.
 
     Args:
         problem: The problem.
@@ -33,25 +30,33 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Returns:
         The outcome, with the number of branch-and-bound nodes.
     """
+    return solve_whole(problem, effort, find)
+
+
+def find(problem: Problem, effort: Effort) -> Answer:
+    """Ask HiGHS for a plan.
+
+    HiGHS may overstep a limit by its feasibility tolerance. Such an answer is refused: the limit is tightened by the
+    overstep and the problem solved again.
+
+    Args:
+        problem: The problem.
+        effort: Gap, time and node limit.
+
+    Returns:
+        What HiGHS says, with the number of branch-and-bound nodes.
+    """
     deadline = Deadline(effort.time_limit_s)
-    limit, bound, nodes = problem.limit.copy(), -np.inf, 0
+    limit, nodes = problem.limit.copy(), 0
     for _ in range(_ATTEMPTS):
         scaled = ScaledProblem(problem, limit)
         result = _run(scaled, effort, deadline)
         nodes += int(result.get("mip_node_count") or 0)
-        if result.status == _INFEASIBLE and bound == -np.inf:
-            return infeasible({"nodes": nodes})
-        if result.get("mip_dual_bound") is not None:
-            bound = max(bound, scaled.unscale(result.mip_dual_bound))
-        if result.x is None:
-            break
-        choice = scaled.choice(result.x)
-        if choice is not None and problem.feasible(choice):
-            return found(problem, choice, bound, {"nodes": nodes})
-        if choice is None:
-            break
+        choice = None if result.x is None else scaled.choice(result.x)
+        if choice is None or problem.feasible(choice):
+            return Answer(choice, result.status in _DONE, {"nodes": nodes})
         limit -= 2 * np.maximum(problem.used(choice) - problem.limit, 0)
-    return Outcome(Status.NO_SOLUTION, None, bound, {"nodes": nodes})
+    return Answer(None, False, {"nodes": nodes})
 
 
 def _run(scaled: ScaledProblem, effort: Effort, deadline: Deadline) -> OptimizeResult:

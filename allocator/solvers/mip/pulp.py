@@ -10,19 +10,17 @@ import math
 import numpy as np
 import pulp
 
-from allocator.bounds.dual import maximise_dual
 from allocator.contract.errors import require
-from allocator.contract.status import Status
 from allocator.knapsack.problem import Problem
+from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.scaling import ScaledProblem
-from allocator.solvers.outcome import Effort, Outcome, found, infeasible
+from allocator.solvers.outcome import Effort, Outcome
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
-    """Solve the whole model with CBC.
+    """Solve the whole model with CBC, and prove the plan that it finds.
 
-    CBC reports no bound, so a plan without a proof comes with the Lagrangian bound. Its time limit is checked between
-    nodes only and may be overrun.
+    CBC's time limit is checked between nodes only and may be overrun.
 
     Args:
         problem: The problem.
@@ -33,6 +31,19 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
     Raises:
         MissingPackageError: CBC is not installed.
+    """
+    return solve_whole(problem, effort, find)
+
+
+def find(problem: Problem, effort: Effort) -> Answer:
+    """Ask CBC for a plan.
+
+    Args:
+        problem: The problem.
+        effort: Gap and time limit.
+
+    Returns:
+        What CBC says.
     """
     scaled = ScaledProblem(problem, problem.limit)
     model = pulp.LpProblem("allocation", pulp.LpMinimize)
@@ -46,23 +57,9 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     # PuLP looks for CBC on the PATH, where a virtual environment that is not activated does not stand.
     cbc = require("cbcbox", "solvers").cbc_bin_path()
     model.solve(pulp.COIN_CMD(path=cbc, msg=False, gapRel=effort.gap, gapAbs=0, timeLimit=limit_s))
-    return _outcome(problem, scaled, model, taken, effort)
-
-
-def _outcome(
-    problem: Problem,
-    scaled: ScaledProblem,
-    model: pulp.LpProblem,
-    taken: list[pulp.LpVariable],
-    effort: Effort,
-) -> Outcome:
     if model.status == pulp.LpStatusInfeasible:
-        return infeasible()
-    bound = maximise_dual(problem).bound
+        return Answer(None, finished=True)
     values = np.array([np.nan if variable.varValue is None else variable.varValue for variable in taken])
     choice = scaled.choice(values)
-    if choice is None or not problem.feasible(choice):
-        return Outcome(Status.NO_SOLUTION, None, bound)
-    objective = problem.objective(choice)
-    proved = model.sol_status == pulp.LpSolutionOptimal and effort.gap == 0
-    return found(problem, choice, objective if proved else bound)
+    kept = choice is not None and problem.feasible(choice)
+    return Answer(choice if kept else None, model.sol_status == pulp.LpSolutionOptimal)

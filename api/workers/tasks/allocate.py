@@ -15,7 +15,7 @@ from allocator.solvers import Deadline
 from api.operations.body import in_body
 from api.workers.cache import Work
 from api.workers.numbering import numbered
-from api.workers.recognise import parsed_about_profile
+from api.workers.parsing import parsed
 from api.workers.tasks import Answer
 from bitalloc.wire import AllocationRequest, ProfileRequest, StoredAllocation
 
@@ -28,13 +28,14 @@ def run(work: Work) -> Answer:
     """Parse, solve and write.
 
     Args:
-        work: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first answer, and
+        work: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first
+        answer, and
             ``max_time_limit_s``.
 
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
     """
-    asked = parsed_about_profile(AllocationRequest, work)
+    asked = parsed(AllocationRequest, work.body, work.limits)
     profile = wanted_profile(work, asked)
     request = limited(asked, work.options["max_time_limit_s"])
     budgets = [{}] if asked.batch is None else list(asked.batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allocator.solvers import find_solver
 from api.workers.cache import Work
-from api.workers.recognise import parsed_about_profile
+from api.workers.parsing import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import wanted_profile
 from bitalloc.wire import AllocationRequest
@@ -19,7 +19,7 @@ def run(work: Work) -> Answer:
     Returns:
         Nothing.
     """
-    asked = parsed_about_profile(AllocationRequest, work)
+    asked = parsed(AllocationRequest, work.body, work.limits)
     find_solver(asked.solver)
     wanted_profile(work, asked)
     return {}, []

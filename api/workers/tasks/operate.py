@@ -16,7 +16,6 @@ from api.operations.lint import LintRequest, linted
 from api.operations.stored import with_stored
 from api.workers.cache import Work
 from api.workers.parsing import parsed
-from api.workers.recognise import parsed_about_profile
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import limited, wanted_profile
 from bitalloc.wire import ProfileRequest
@@ -53,7 +52,7 @@ def run(work: Work) -> Answer:
         answer = operation(with_stored(parsed(model, work.body, work.limits), stored))
     else:
         about, operation = ABOUT_PROFILES[name]
-        asked: Any = with_stored(parsed_about_profile(about, work), stored)
+        asked: Any = with_stored(parsed(about, work.body, work.limits), stored)
         request = limited(asked, work.options["max_time_limit_s"])
         answer = operation(wanted_profile(work, asked), request, asked)
     return {}, [answer.model_dump_json().encode()]

@@ -1,8 +1,8 @@
 """compressed-tensors: a packed checkpoint that vLLM, SGLang and transformers load.
 
 Codes are packed without gaps into 32-bit words, 1 to 8 bits each, next to the half-precision scales of
-:mod:`quantize.rounding.nearest`; 8-bit floats, MX formats and ``int8-dynamic`` are stored as vLLM's kernels for them want
-(:mod:`quantize.backends.compressed_tensors.layers`). ``config.json`` gets the ``quantization_config`` that
+:mod:`quantize.rounding.nearest`; 8-bit floats, MX formats and ``int8-dynamic`` are stored as vLLM's kernels for them
+want (:mod:`quantize.backends.compressed_tensors.layers`). ``config.json`` gets the ``quantization_config`` that
 :mod:`quantize.exports.compressed_tensors` writes. Files are worked through one by one, so that memory holds one of
 them, and neither torch nor a model is needed.
 
@@ -29,7 +29,7 @@ from quantize.checkpoints.safetensors import (
     write_tensors,
 )
 from quantize.exports import export
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
@@ -38,7 +38,7 @@ from quantize.storage.files import replacing_folder, require_free
 
 def apply(
     model: str | Path,
-    plan: Mapping[str, Format],
+    plan: Mapping[str, StorageFormat],
     *,
     path: str | Path,
     rounding: Rounding = NEAREST,
@@ -102,7 +102,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _require_storable(
-    plan: Mapping[str, Format],
+    plan: Mapping[str, StorageFormat],
     weights: Mapping[str, Stored],
     rounding: Rounding,
     moments: Moments | None,
@@ -110,9 +110,9 @@ def _require_storable(
 ) -> None:
     faults = [
         fault
-        for layer, target in plan.items()
+        for layer, fmt in plan.items()
         for fault in faults_at(
-            layer, load_weight(weights[layer]), target, _unsupported(weights[layer].shape, target)
+            layer, load_weight(weights[layer]), fmt, _unsupported(weights[layer].shape, fmt)
         )
     ]
     shapes = {layer: weights[layer].shape for layer in plan}
@@ -121,22 +121,24 @@ def _require_storable(
         raise InvalidInputError(*faults)
 
 
-def _unsupported(shape: tuple[int, ...], target: Format) -> str | None:
-    if target.plain:
+def _unsupported(shape: tuple[int, ...], fmt: StorageFormat) -> str | None:
+    if fmt.plain:
         return None
     if len(shape) != 2:
-        return f"compressed-tensors packs matrices; this weight has the shape {shape}, so {target.name!r} cannot be"
-    if shape[1] % (target.group_size or 1):
-        return f"compressed-tensors needs groups that divide the row; that of {target.name} does not divide {shape[1]}"
+        return (
+            f"compressed-tensors packs matrices; this weight has the shape {shape}, so {fmt.name!r} cannot be"
+        )
+    if shape[1] % (fmt.group_size or 1):
+        return f"compressed-tensors needs groups that divide the row; that of {fmt.name} does not divide {shape[1]}"
     return None
 
 
-def _quantization(plan: Mapping[str, Format], weights: Mapping[str, Stored]) -> dict[str, Any]:
-    if all(target.plain for target in plan.values()):
+def _quantization(plan: Mapping[str, StorageFormat], weights: Mapping[str, Stored]) -> dict[str, Any]:
+    if all(fmt.plain for fmt in plan.values()):
         return {}
     # vLLM refuses layers that no rule is about, and a tied output has no weight of its own in the file.
     others = [layer for layer, weight in weights.items() if len(weight.shape) == 2] + ["lm_head"]
-    names = {layer: target.name for layer, target in plan.items()}
+    names = {layer: fmt.name for layer, fmt in plan.items()}
     (text,) = export(names, "compressed-tensors", others=others).files.values()
     content: dict[str, Any] = json.loads(text)
     return content
@@ -156,7 +158,7 @@ def _by_file(source: Path) -> dict[Path, dict[str, Stored]]:
 
 
 def _packed_file(
-    tensors: Mapping[str, Stored], plan: Mapping[str, Format], rounding: Rounding, moments: Moments
+    tensors: Mapping[str, Stored], plan: Mapping[str, StorageFormat], rounding: Rounding, moments: Moments
 ) -> dict[str, Tensor]:
     made: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quantize.checkpoints.safetensors import Tensor
-from quantize.formats import DYNAMIC, Format
+from quantize.formats import DYNAMIC, StorageFormat
 from quantize.rounding.methods import Rounding, rounded
 from quantize.rounding.nearest import Float32Array, Quantized, round_trip
 from quantize.rounding.packing import packed
@@ -23,14 +23,14 @@ _PLAIN: dict[str, tuple[str, Any]] = {
 
 
 def compressed_layer(
-    layer: str, weight: Float32Array, target: Format, rounding: Rounding, moment: ArrayLike | None
+    layer: str, weight: Float32Array, fmt: StorageFormat, rounding: Rounding, moment: ArrayLike | None
 ) -> dict[str, Tensor]:
     """Store one layer.
 
     Args:
         layer: Its name.
         weight: (rows, row); plain formats take any shape.
-        target: Its format, with groups that divide the row.
+        fmt: Its format, with groups that divide the row.
         rounding: How codes are chosen.
         moment: Second moment of the inputs, for roundings that use it.
 
@@ -39,20 +39,20 @@ def compressed_layer(
         ``int8-dynamic`` one byte each; for ``fp8-e4m3`` one byte each beside scales in single precision; for ``mxfp8``
         and ``mxfp4`` one byte or half of one beside exponents, offset by 127.
     """
-    if target.plain:
-        kind, dtype = _PLAIN[target.name]
-        return {f"{layer}.weight": _tensor(round_trip(weight, target).astype(dtype), kind)}
-    if target.floating:
-        return _small_floats(layer, scaled(weight, target), target)
-    made = rounded(weight, target, rounding, moment)
-    return _whole_bytes(layer, made) if target.name == DYNAMIC else _packed(layer, made, target)
+    if fmt.plain:
+        kind, dtype = _PLAIN[fmt.name]
+        return {f"{layer}.weight": _tensor(round_trip(weight, fmt).astype(dtype), kind)}
+    if fmt.floating:
+        return _small_floats(layer, scaled(weight, fmt), fmt)
+    made = rounded(weight, fmt, rounding, moment)
+    return _whole_bytes(layer, made) if fmt.name == DYNAMIC else _packed(layer, made, fmt)
 
 
-def _small_floats(layer: str, made: Scaled, target: Format) -> dict[str, Tensor]:
+def _small_floats(layer: str, made: Scaled, fmt: StorageFormat) -> dict[str, Tensor]:
     codes = made.bits().reshape(made.shape)
-    exponents = target.scale_bits == 8
+    exponents = fmt.scale_bits == 8
     scales = _tensor(made.exponents(), "U8") if exponents else _tensor(made.scales, "F32")
-    if target.bits == 4:
+    if fmt.bits == 4:
         weight = {f"{layer}.weight_packed": _tensor(packed(codes, 4), "U8")}
     else:
         weight = {f"{layer}.weight": _tensor(codes, "F8_E4M3")}
@@ -67,17 +67,17 @@ def _whole_bytes(layer: str, made: Quantized) -> dict[str, Tensor]:
     }
 
 
-def _packed(layer: str, made: Quantized, target: Format) -> dict[str, Tensor]:
+def _packed(layer: str, made: Quantized, fmt: StorageFormat) -> dict[str, Tensor]:
     rows, row = made.shape
-    middle = 0 if not target.symmetric else 2 ** (target.bits - 1)
+    middle = 0 if not fmt.symmetric else 2 ** (fmt.bits - 1)
     codes = made.codes.reshape(rows, -1)[:, :row] + middle
     tensors = {
-        f"{layer}.weight_packed": _tensor(_words(codes, target.bits), "I32"),
+        f"{layer}.weight_packed": _tensor(_words(codes, fmt.bits), "I32"),
         f"{layer}.weight_scale": _tensor(made.scales, "F16"),
         f"{layer}.weight_shape": _tensor(np.array(made.shape, dtype=np.int64), "I64"),
     }
-    if not target.symmetric:  # zero points are packed along the rows
-        zeros = np.ascontiguousarray(_words(made.zeros.T, target.bits).T)
+    if not fmt.symmetric:  # zero points are packed along the rows
+        zeros = np.ascontiguousarray(_words(made.zeros.T, fmt.bits).T)
         tensors[f"{layer}.weight_zero_point"] = _tensor(zeros, "I32")
     return tensors
 

@@ -1,7 +1,8 @@
 """GGUF: one file for llama.cpp, each tensor in a type of its own.
 
 ``int4-g32``, ``int5-g32`` and ``int8-g32`` have exactly the layout of Q4_0, Q5_0 and Q8_0: signed codes and one
-half-precision scale per 32 weights. The file holds the codes of :mod:`quantize.rounding.nearest`, or of any other rounding, bit
+half-precision scale per 32 weights. The file holds the codes of :mod:`quantize.rounding.nearest`, or of any other
+rounding, bit
 for bit, and not those that ``llama-quantize`` would choose; ``mxfp4`` is MXFP4, likewise. K-quants are made by
 ``llama-quantize`` itself: see :mod:`quantize.exports.llama_cpp`. Types with a minimum (Q4_1, Q5_1) store it in half
 precision, which our zero points are finer than; so the backend has no asymmetric formats.
@@ -23,7 +24,7 @@ from allocator import InvalidInputError, Profile
 from allocator.contract.errors import require
 from quantize.backends.gguf.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
 from quantize.backends.gguf.rotary_positions import divisors_of
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
@@ -39,13 +40,13 @@ _FLOATS: dict[str, tuple[str, Any]] = {
     "fp16": ("F16", np.float16), "bf16": ("BF16", ml_dtypes.bfloat16), "fp32": ("F32", np.float32),
 }  # fmt: skip
 _STORED = {"F16": "fp16", "BF16": "bf16"}
-#: Format → type of a tensor.
+#: StorageFormat → type of a tensor.
 TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind for name, (kind, _) in _FLOATS.items()}}
 
 
 def apply(
     model: str | Path,
-    plan: Mapping[str, Format],
+    plan: Mapping[str, StorageFormat],
     *,
     path: str | Path,
     rounding: Rounding = NEAREST,
@@ -84,8 +85,8 @@ def apply(
     require_layers(plan, weights)
     faults = [
         fault
-        for layer, target in plan.items()
-        for fault in faults_at(layer, weights[layer].load(), target, _unsupported(weights[layer], target))
+        for layer, fmt in plan.items()
+        for fault in faults_at(layer, weights[layer].load(), fmt, _unsupported(weights[layer], fmt))
     ]
     shapes = {layer: weights[layer].stored.shape for layer in plan}
     faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
@@ -100,8 +101,8 @@ def apply(
                 writer.add_tensor("rope_freqs.weight", divisors)
             for name, source in found.items():
                 layer = name.removesuffix(".weight")
-                target = plan.get(layer) if len(source.stored.shape) == 2 else None
-                data, kind = _stored(source, target, rounding, (moments or {}).get(layer))
+                fmt = plan.get(layer) if len(source.stored.shape) == 2 else None
+                data, kind = _stored(source, fmt, rounding, (moments or {}).get(layer))
                 writer.add_tensor(source.name, data, raw_dtype=gguf.GGMLQuantizationType[kind])
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
@@ -111,34 +112,32 @@ def apply(
     return Path(path)
 
 
-def _unsupported(source: Source, target: Format) -> str | None:
-    if target.name not in TYPES:
-        return f"the gguf backend has {', '.join(TYPES)}; {target.name!r} is not one of them"
+def _unsupported(source: Source, fmt: StorageFormat) -> str | None:
+    if fmt.name not in TYPES:
+        return f"the gguf backend has {', '.join(TYPES)}; {fmt.name!r} is not one of them"
     row = source.stored.shape[1]
-    if not target.plain and row % _BLOCK:
-        return (
-            f"llama.cpp needs rows of whole blocks of {_BLOCK}, which {row} is not; {target.name!r} cannot be"
-        )
+    if not fmt.plain and row % _BLOCK:
+        return f"llama.cpp needs rows of whole blocks of {_BLOCK}, which {row} is not; {fmt.name!r} cannot be"
     return None
 
 
 def _stored(
     source: Source,
-    target: Format | None,
+    fmt: StorageFormat | None,
     rounding: Rounding,
     moment: Any,  # noqa: ANN401 - anything numpy reads
 ) -> tuple[NDArray[Any], str]:
     weight = source.load()
-    if target is None:
+    if fmt is None:
         # llama.cpp computes norms in single precision and asserts that they are stored so.
         name = _STORED.get(source.stored.dtype, "fp32") if weight.ndim > 1 else "fp32"
         return _plain(weight, name)
-    if target.plain:
-        return _plain(round_trip(weight, target), target.name)
-    if target.floating:
-        return _microscaled(weight, target), TYPES[target.name]
-    made = rounded(weight, target, rounding, moment)
-    return _BLOCKS[target.bits](made).reshape(len(weight), -1), TYPES[target.name]
+    if fmt.plain:
+        return _plain(round_trip(weight, fmt), fmt.name)
+    if fmt.floating:
+        return _microscaled(weight, fmt), TYPES[fmt.name]
+    made = rounded(weight, fmt, rounding, moment)
+    return _BLOCKS[fmt.bits](made).reshape(len(weight), -1), TYPES[fmt.name]
 
 
 def _plain(weight: Float32Array, name: str) -> tuple[NDArray[Any], str]:
@@ -173,7 +172,7 @@ def _q8_0(made: Quantized) -> _Bytes:
 _BLOCKS: dict[int, Callable[[Quantized], _Bytes]] = {4: _q4_0, 5: _q5_0, 8: _q8_0}
 
 
-def _microscaled(weight: Float32Array, target: Format) -> _Bytes:
-    made = scaled(weight, target)
+def _microscaled(weight: Float32Array, fmt: StorageFormat) -> _Bytes:
+    made = scaled(weight, fmt)
     blocks = np.concatenate([made.exponents()[..., None], _halves(made.bits())], axis=-1)
     return blocks.reshape(len(weight), -1)

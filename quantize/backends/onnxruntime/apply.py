@@ -2,8 +2,8 @@
 
 ``MatMul`` and ``Gemm`` become ``MatMulNBits``, ``Gather`` becomes ``GatherBlockQuantized``, and ``Conv`` gets 8-bit
 weights, and inputs and outputs where their spans are known, between QDQ nodes. Codes and scales are those
-of :mod:`quantize.rounding.nearest`, packed here, so that the file runs exactly what the tables were measured with. Scales are
-stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
+of :mod:`quantize.rounding.nearest`, packed here, so that the file runs exactly what the tables were measured with.
+Scales are stored in half precision and widened by a ``Cast`` that ONNX Runtime folds when it loads the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from allocator.contract.errors import pointer, require
 from quantize.backends.onnxruntime.convolutions import Span, convolution
 from quantize.backends.onnxruntime.export import LAYERS_KEY, WEIGHT_INPUT
 from quantize.backends.onnxruntime.graph import add_initializer, add_widened, attribute, drop_unused
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
@@ -35,12 +35,12 @@ _WIDTHS = (2, 4, 8)
 _MICROSOFT = "com.microsoft"
 #: Accuracy level 4 computes with 8-bit activations; level 0 has no fast kernel for 2 and 8 bits.
 _ACCURACY_LEVEL = 4
-_RoundTo: TypeAlias = Callable[[Float32Array, Format], Quantized]
+_RoundTo: TypeAlias = Callable[[Float32Array, StorageFormat], Quantized]
 
 
 def apply(
     model: str | Path,
-    plan: Mapping[str, Format],
+    plan: Mapping[str, StorageFormat],
     *,
     path: str | Path,
     rounding: Rounding = NEAREST,
@@ -59,7 +59,8 @@ def apply(
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
-        spans: Convolution to what its inputs and outputs span, from :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
+        spans: Convolution to what its inputs and outputs span, from
+        :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
             them it computes in 8 bits, without them only its weights are stored in 8.
         force: Whether an earlier file may be replaced.
 
@@ -78,22 +79,20 @@ def apply(
     require_layers(plan, layers)
     nodes = {node.name: node for node in graph.graph.node}
     uses = [
-        (layer, _use(graph.graph, nodes[name]), target)
-        for layer, target in plan.items()
-        for name in layers[layer]
+        (layer, _use(graph.graph, nodes[name]), fmt) for layer, fmt in plan.items() for name in layers[layer]
     ]
     faults = [
         fault
-        for layer, use, target in uses
-        for fault in faults_at(layer, use.weight, target, _unsupported(target, convolves=use.convolves))
+        for layer, use, fmt in uses
+        for fault in faults_at(layer, use.weight, fmt, _unsupported(fmt, convolves=use.convolves))
     ]
     shapes = {layer: use.weight.shape for layer, use, _ in uses}
     faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*dict.fromkeys(faults))
-    for layer, use, target in uses:
+    for layer, use, fmt in uses:
         round_to = partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
-        _replace(graph.graph, use, target, round_to, (spans or {}).get(layer))
+        _replace(graph.graph, use, fmt, round_to, (spans or {}).get(layer))
     drop_unused(graph.graph)
     if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
         graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
@@ -102,7 +101,7 @@ def apply(
     return Path(path)
 
 
-def require_supported(plan: Mapping[str, Format]) -> None:
+def require_supported(plan: Mapping[str, StorageFormat]) -> None:
     """Refuse formats that ONNX Runtime cannot run, before any model is loaded.
 
     Args:
@@ -113,8 +112,8 @@ def require_supported(plan: Mapping[str, Format]) -> None:
     """
     faults = [
         Fault(pointer(("assignment", layer)), reason)
-        for layer, target in plan.items()
-        if (reason := _unsupported(target)) and _unsupported(target, convolves=True)
+        for layer, fmt in plan.items()
+        if (reason := _unsupported(fmt)) and _unsupported(fmt, convolves=True)
     ]
     if faults:
         raise InvalidInputError(*faults)
@@ -141,23 +140,28 @@ def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
         if entry.key == LAYERS_KEY:
             names: dict[str, list[str]] = json.loads(entry.value)
             return names
-    detail = "the file does not say which nodes belong to which layer; export it with quantize.backends.onnxruntime.export.export_onnx"
+    export = "quantize.backends.onnxruntime.export.export_onnx"
+    detail = f"the file does not say which nodes belong to which layer; export it with {export}"
     raise InvalidInputError(Fault("/model", detail))
 
 
-def _unsupported(target: Format, *, convolves: bool = False) -> str | None:
-    if target.floating:
-        return None if target.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {target.name}"
-    if target.activation_bits < 16:
-        return f"the onnxruntime backend has no {target.name}"
+def _unsupported(fmt: StorageFormat, *, convolves: bool = False) -> str | None:
+    if fmt.floating:
+        return None if fmt.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {fmt.name}"
+    if fmt.activation_bits < 16:
+        return f"the onnxruntime backend has no {fmt.name}"
     if convolves:
-        only = f"ONNX Runtime runs convolutions with int8 (one scale per output), fp16 or fp32, not {target.name!r}"
-        return None if target.name == "int8" else only
-    group = target.group_size or 0
-    if target.bits not in _WIDTHS or not target.symmetric:
-        return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {target.name!r} is not one of them"
+        only = (
+            f"ONNX Runtime runs convolutions with int8 (one scale per output), fp16 or fp32, not {fmt.name!r}"
+        )
+        return None if fmt.name == "int8" else only
+    group = fmt.group_size or 0
+    if fmt.bits not in _WIDTHS or not fmt.symmetric:
+        return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {fmt.name!r} is not one of them"
     if group < 16 or group & (group - 1):
-        return f"ONNX Runtime needs groups of a power of two of at least 16; {target.name!r} has {group or 'none'}"
+        return (
+            f"ONNX Runtime needs groups of a power of two of at least 16; {fmt.name!r} has {group or 'none'}"
+        )
     return None
 
 
@@ -173,29 +177,29 @@ def _use(graph: Any, node: Any) -> _Use:  # noqa: ANN401
 def _replace(
     graph: Any,  # noqa: ANN401
     use: _Use,
-    target: Format,
+    fmt: StorageFormat,
     round_to: _RoundTo,
     span: Span | None,
 ) -> None:
-    if target.name == "fp32":
+    if fmt.name == "fp32":
         return
-    if target.floating:
-        made = [_narrowed(graph, use, target)]
+    if fmt.floating:
+        made = [_narrowed(graph, use, fmt)]
     elif use.convolves:
-        made = convolution(graph, use.node, round_to(use.weight, target), span)
+        made = convolution(graph, use.node, round_to(use.weight, fmt), span)
     else:
-        made = [_quantized(graph, use, target, round_to(use.weight, target))]
+        made = [_quantized(graph, use, fmt, round_to(use.weight, fmt))]
     position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
     del graph.node[position]
     for node in reversed(made):
         graph.node.insert(position, node)
 
 
-def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
+def _narrowed(graph: Any, use: _Use, fmt: StorageFormat) -> Any:  # noqa: ANN401
     from onnx import NodeProto
 
-    half, single = f"{use.name}.{target.name}", f"{use.name}.{target.name}.widened"
-    stored = round_trip(use.weight, target)
+    half, single = f"{use.name}.{fmt.name}", f"{use.name}.{fmt.name}.widened"
+    stored = round_trip(use.weight, fmt)
     as_before = np.ascontiguousarray(stored.T) if use.transposed else stored
     add_widened(graph, as_before.astype(np.float16), half, single)
     node = NodeProto()
@@ -204,23 +208,21 @@ def _narrowed(graph: Any, use: _Use, target: Format) -> Any:  # noqa: ANN401
     return node
 
 
-def _quantized(graph: Any, use: _Use, target: Format, rounded: Quantized) -> Any:  # noqa: ANN401
+def _quantized(graph: Any, use: _Use, fmt: StorageFormat, rounded: Quantized) -> Any:  # noqa: ANN401
     from onnx import helper
 
     # Two layers may share one initializer and still differ in format, so the format is part of the names.
-    stem = f"{use.name}.{target.name}{'.gather' if use.gathers else ''}"
+    stem = f"{use.name}.{fmt.name}{'.gather' if use.gathers else ''}"
     codes, scales = f"{stem}.codes", f"{stem}.scales"
     rows, width = use.weight.shape
     # ONNX Runtime reads unsigned codes around 2^(bits - 1).
-    blocks = packed(rounded.codes + 2 ** (target.bits - 1), target.bits)  # (rows, groups, bytes)
+    blocks = packed(rounded.codes + 2 ** (fmt.bits - 1), fmt.bits)  # (rows, groups, bytes)
     if use.gathers:
-        blocks = blocks.reshape(rows, -1)[
-            :, : -(-width * target.bits // 8)
-        ]  # Gather wants rows without padding
+        blocks = blocks.reshape(rows, -1)[:, : -(-width * fmt.bits // 8)]  # Gather wants rows without padding
     add_initializer(graph, blocks, codes)
     add_widened(graph, rounded.scales, f"{stem}.half", scales)
     name, outputs = use.node.name, list(use.node.output)
-    attributes = {"domain": _MICROSOFT, "bits": target.bits, "block_size": rounded.codes.shape[2]}
+    attributes = {"domain": _MICROSOFT, "bits": fmt.bits, "block_size": rounded.codes.shape[2]}
     if use.gathers:
         inputs = [codes, use.node.input[1], scales]
         axes = {"gather_axis": 0, "quantize_axis": 1}

@@ -1,7 +1,8 @@
 """torchao: weights with real codes, run by PyTorch.
 
 On a CPU torchao keeps every width in one byte per code, so quality is real while stored bytes are taken from the
-format. Codes and scales equal those of :mod:`quantize.rounding.nearest` bit for bit. ``int8-dynamic`` also rounds the inputs of
+format. Codes and scales equal those of :mod:`quantize.rounding.nearest` bit for bit. ``int8-dynamic`` also rounds
+the inputs of
 a layer to 8 bits, token by token. ``mxfp8`` and ``mxfp4`` round them to the same format and are emulated; they need a
 model in bfloat16. 8-bit floats are for weights only: rounding inputs to them needs a GPU of compute capability 8.9.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import pointer, require
 from quantize.backends.torchao.weights import MICROSCALED, config, narrow, store
-from quantize.formats import Format, flat_shape
+from quantize.formats import StorageFormat, flat_shape
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def apply(
     model: nn.Module,
-    plan: Mapping[str, Format],
+    plan: Mapping[str, StorageFormat],
     *,
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
@@ -54,7 +55,7 @@ def apply(
     quantization = require("torchao.quantization", "torchao")
     modules = dict(model.named_modules())
     require_layers(plan, modules)
-    faults = [fault for name, target in plan.items() for fault in _faults(name, modules[name], target)]
+    faults = [fault for name, fmt in plan.items() for fault in _faults(name, modules[name], fmt)]
     faults += _split_ties(modules, plan)
     if not faults:
         shapes = {name: tuple(modules[name].weight.shape) for name in plan}
@@ -63,21 +64,21 @@ def apply(
         raise InvalidInputError(*faults)
     changed = copy.deepcopy(model)
     tied = {name: _users(changed, name) for name in plan}
-    configs = {name: config(target) for name, target in plan.items() if not target.plain}
+    configs = {name: config(fmt) for name, fmt in plan.items() if not fmt.plain}
     quantization.quantize_(changed, quantization.FqnToConfig(configs), filter_fn=None)
-    for name, target in plan.items():
+    for name, fmt in plan.items():
         module: Any = changed.get_submodule(name)
-        if target.plain:
-            narrow(module.weight, target)
+        if fmt.plain:
+            narrow(module.weight, fmt)
         else:
             weight = modules[name].weight.detach().float().cpu().numpy()
-            store(module.weight, weight, target, rounding, (moments or {}).get(name))
+            store(module.weight, weight, fmt, rounding, (moments or {}).get(name))
         for user in tied[name]:
             user.weight = module.weight
     return changed
 
 
-def _faults(name: str, module: nn.Module, target: Format) -> list[Fault]:
+def _faults(name: str, module: nn.Module, fmt: StorageFormat) -> list[Fault]:
     from torch import Tensor
 
     weight = getattr(module, "weight", None)
@@ -85,30 +86,28 @@ def _faults(name: str, module: nn.Module, target: Format) -> list[Fault]:
         reason = f"{type(module).__name__} has no weight to quantize"
         return [Fault(pointer(("assignment", name)), reason)]
     plain = weight.detach().float().cpu().numpy()
-    return faults_at(name, plain, target, _unsupported(module, plain.shape, target))
+    return faults_at(name, plain, fmt, _unsupported(module, plain.shape, fmt))
 
 
-def _unsupported(module: nn.Module, shape: tuple[int, ...], target: Format) -> str | None:
+def _unsupported(module: nn.Module, shape: tuple[int, ...], fmt: StorageFormat) -> str | None:
     import torch
     from torch import nn
 
-    if target.plain:
+    if fmt.plain:
         return None
-    known = (
-        (nn.Linear,)
-        if target.activation_bits < 16 or target.name in MICROSCALED
-        else (nn.Linear, nn.Embedding)
-    )
+    known = (nn.Linear,) if fmt.activation_bits < 16 or fmt.name in MICROSCALED else (nn.Linear, nn.Embedding)
     if not isinstance(module, known):
         names = " and ".join(kind.__name__ for kind in known)
-        return f"the torchao backend quantizes {names} to {target.name}, not {type(module).__name__}"
-    if not target.floating and not target.symmetric:
-        return f"the torchao backend runs symmetric formats; {target.name!r} is not"
-    if target.name in MICROSCALED and module.weight.dtype != torch.bfloat16:
+        return f"the torchao backend quantizes {names} to {fmt.name}, not {type(module).__name__}"
+    if not fmt.floating and not fmt.symmetric:
+        return f"the torchao backend runs symmetric formats; {fmt.name!r} is not"
+    if fmt.name in MICROSCALED and module.weight.dtype != torch.bfloat16:
         kind = module.weight.dtype
-        return f"torchao computes {target.name} in bfloat16 only, and this layer is in {kind}; use model.bfloat16()"
+        return (
+            f"torchao computes {fmt.name} in bfloat16 only, and this layer is in {kind}; use model.bfloat16()"
+        )
     _, row = flat_shape(shape)
-    size = target.group_size or row
+    size = fmt.group_size or row
     if row % size:
         return f"torchao needs groups that divide the row; {size} does not divide {row}"
     if size == 1:
@@ -116,13 +115,15 @@ def _unsupported(module: nn.Module, shape: tuple[int, ...], target: Format) -> s
     return None
 
 
-def _split_ties(modules: Mapping[str, Any], plan: Mapping[str, Format]) -> list[Fault]:
+def _split_ties(modules: Mapping[str, Any], plan: Mapping[str, StorageFormat]) -> list[Fault]:
     first: dict[int, str] = {}
     faults = []
-    for name, target in plan.items():
+    for name, fmt in plan.items():
         other = first.setdefault(id(getattr(modules[name], "weight", name)), name)
-        if plan[other] != target:
-            detail = f"shares its weight with {other!r}, which has {plan[other].name}; {target.name} would split it"
+        if plan[other] != fmt:
+            detail = (
+                f"shares its weight with {other!r}, which has {plan[other].name}; {fmt.name} would split it"
+            )
             faults.append(Fault(pointer(("assignment", name)), detail))
     return faults
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from quantize.formats import DYNAMIC, Format
+from quantize.formats import DYNAMIC, StorageFormat
 from quantize.rounding.methods import Rounding, rounded
 from quantize.rounding.nearest import Float32Array
 from quantize.rounding.small_floats import Scaled, scaled
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 MICROSCALED = ("mxfp8", "mxfp4")
 
 
-def config(target: Format) -> object:
+def config(fmt: StorageFormat) -> object:
     """What ``quantize_`` is told for a format.
 
     Args:
-        target: Any format but the plain ones.
+        fmt: Any format but the plain ones.
 
     Returns:
         A configuration of torchao.
@@ -31,25 +31,25 @@ def config(target: Format) -> object:
     from torchao import quantization
     from torchao.quantization.granularity import PerAxis, PerGroup
 
-    if target.name == DYNAMIC:
+    if fmt.name == DYNAMIC:
         return quantization.Int8DynamicActivationInt8WeightConfig()
-    if target.name == "fp8-e4m3":
+    if fmt.name == "fp8-e4m3":
         return quantization.Float8WeightOnlyConfig()
-    if target.name in MICROSCALED:
-        return _microscaled(target)
+    if fmt.name in MICROSCALED:
+        return _microscaled(fmt)
     return quantization.IntxWeightOnlyConfig(
-        weight_dtype=getattr(torch, f"int{target.bits}"),
-        granularity=PerGroup(target.group_size) if target.group_size else PerAxis(0),
+        weight_dtype=getattr(torch, f"int{fmt.bits}"),
+        granularity=PerGroup(fmt.group_size) if fmt.group_size else PerAxis(0),
     )
 
 
-def _microscaled(target: Format) -> object:
+def _microscaled(fmt: StorageFormat) -> object:
     import torch
     from torchao.prototype.mx_formats.config import ScaleCalculationMode
     from torchao.prototype.mx_formats.inference_workflow import MXDynamicActivationMXWeightConfig
     from torchao.quantization.quantize_.common import KernelPreference
 
-    kind = torch.float8_e4m3fn if target.bits == 8 else torch.float4_e2m1fn_x2
+    kind = torch.float8_e4m3fn if fmt.bits == 8 else torch.float4_e2m1fn_x2
     return MXDynamicActivationMXWeightConfig(
         activation_dtype=kind,
         weight_dtype=kind,
@@ -58,16 +58,16 @@ def _microscaled(target: Format) -> object:
     )
 
 
-def narrow(weight: Tensor, target: Format) -> None:
+def narrow(weight: Tensor, fmt: StorageFormat) -> None:
     """Give a weight the numbers of a narrow float; the arithmetic stays in the model's own precision.
 
     Args:
         weight: Changed in place.
-        target: A plain format.
+        fmt: A plain format.
     """
     import torch
 
-    kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[target.name]
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[fmt.name]
     with torch.no_grad():
         weight.copy_(weight.to(kind))
 
@@ -75,7 +75,7 @@ def narrow(weight: Tensor, target: Format) -> None:
 def store(
     weight: Any,  # noqa: ANN401 - one of torchao's tensors
     original: Float32Array,
-    target: Format,
+    fmt: StorageFormat,
     rounding: Rounding,
     moment: ArrayLike | None,
 ) -> None:
@@ -88,22 +88,22 @@ def store(
     Args:
         weight: Changed in place.
         original: The weight before.
-        target: Its format.
+        fmt: Its format.
         rounding: How codes are chosen.
         moment: Second moment of the inputs, if any.
     """
     import torch
 
-    if target.name in MICROSCALED:
+    if fmt.name in MICROSCALED:
         return  # torchao's own are the reference's; its scales lie in an order of their own
-    if target.floating:
-        _store_floats(weight, scaled(original, target))
+    if fmt.floating:
+        _store_floats(weight, scaled(original, fmt))
         return
-    if target.name != DYNAMIC and rounding.method == "nearest":
+    if fmt.name != DYNAMIC and rounding.method == "nearest":
         weight.scale = weight.scale.to(torch.float16)
         return
-    made = rounded(original, target, rounding, moment)
-    kind = torch.float32 if target.name == DYNAMIC else torch.float16  # dynamic kernels want it wide
+    made = rounded(original, fmt, rounding, moment)
+    kind = torch.float32 if fmt.name == DYNAMIC else torch.float16  # dynamic kernels want it wide
     weight.qdata = _like(weight.qdata, made.codes.astype(np.int8))
     weight.scale = _like(weight.scale, made.scales).to(kind)
 

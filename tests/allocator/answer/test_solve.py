@@ -134,7 +134,7 @@ def test_what_an_infeasible_request_could_reach_is_searched_in_the_time_that_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[float] = []
-    module = import_module("allocator.solve")
+    module = import_module("allocator.answer.solve")
 
     def nothing(_: object, time_limit_s: float) -> dict[str, object]:
         asked.append(time_limit_s)

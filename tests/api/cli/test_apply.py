@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from allocator import Allocation, InvalidInputError, solve
-from api.cli.apply import read_allocation
+from api.cli.plans import read_allocation
 from quantize import Rounding, apply
 from quantize.rounding.moments import write_moments
 from sensitivity.models.text_encoder import load_text_encoder

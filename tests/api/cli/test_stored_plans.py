@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.apply import read_allocation
+from api.cli.plans import read_allocation
 from api.cli.server import HERE, Server, stored_plan
 from bitalloc.client import Client
 from bitalloc.wire import StoredAllocation

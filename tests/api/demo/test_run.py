@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from allocator import MissingPackageError, Profile, Request, certify, load_profile, total
-from api.cli.apply import read_allocation
+from api.cli.plans import read_allocation
 from api.demo import check_packages
 from api.demo.report import Report, as_markdown, findings
 from api.demo.run import BUDGETS_BITS, METHODS, OBJECTIVE, PACKED

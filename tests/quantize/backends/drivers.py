@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from quantize import Format, apply
+from quantize import StorageFormat, apply
 from quantize.backends.onnxruntime.export import LAYERS_KEY
 from tests.quantize.models import TOKENS, Tokens, outputs, tiny_llama
 from tests.quantize.onnx_reading import initializers, plain_weight, quantized_nodes
@@ -52,9 +52,9 @@ class Backend(ABC):
     def stored_bytes(self, layer: str) -> int:
         """Bytes of what was made of a weight."""
 
-    def beyond_the_format(self, shape: tuple[int, ...], target: Format) -> int:
+    def beyond_the_format(self, shape: tuple[int, ...], fmt: StorageFormat) -> int:
         """Bytes that a backend is known to store beyond those of the format."""
-        del shape, target
+        del shape, fmt
         return 0
 
     def nothing_was_made(self) -> bool:
@@ -113,12 +113,12 @@ class TorchAo(Backend):
             return weight.nbytes
         return sum(getattr(weight, name).nbytes for name in weight.tensor_data_names)
 
-    def beyond_the_format(self, shape: tuple[int, ...], target: Format) -> int:
+    def beyond_the_format(self, shape: tuple[int, ...], fmt: StorageFormat) -> int:
         # On a CPU torchao keeps one byte per code, a zero point per scale, and narrow floats in single precision.
-        if target.plain:
-            return shape[0] * shape[1] * (32 - target.bits) // 8
-        codes = shape[0] * shape[1] * (8 - target.bits) // 8
-        return codes + shape[0] * target.groups(shape[1])[0]
+        if fmt.plain:
+            return shape[0] * shape[1] * (32 - fmt.bits) // 8
+        codes = shape[0] * shape[1] * (8 - fmt.bits) // 8
+        return codes + shape[0] * fmt.groups(shape[1])[0]
 
     def nothing_was_made(self) -> bool:
         return self.changed is None
@@ -250,7 +250,7 @@ class CompressedTensors(Checkpoint):
         (scheme,) = (
             group
             for group in config.config_groups.values()
-            if any(match_name(layer, target) for target in group.targets)
+            if any(match_name(layer, fmt) for fmt in group.targets)
         )
         # The package multiplies in the precision of the scale, where what it is given in half precision would round.
         if own["weight_scale"].is_floating_point():
@@ -263,16 +263,16 @@ class CompressedTensors(Checkpoint):
         tensors = self._tensors()
         return sum(tensors[f"{layer}.{kind}"].nbytes for kind in kinds if f"{layer}.{kind}" in tensors)
 
-    def beyond_the_format(self, shape: tuple[int, ...], target: Format) -> int:
+    def beyond_the_format(self, shape: tuple[int, ...], fmt: StorageFormat) -> int:
         # The shape as two 64-bit numbers; rows, and zero points down each column, end on 32-bit words.
-        if target.floating or target.activation_bits < 16:
+        if fmt.floating or fmt.activation_bits < 16:
             return 0
         rows, row = shape
-        groups, size = target.groups(row)
-        codes = rows * (-(-row * target.bits // 32) * 4 - groups * -(-size * target.bits // 8))
-        if target.symmetric:
+        groups, size = fmt.groups(row)
+        codes = rows * (-(-row * fmt.bits // 32) * 4 - groups * -(-size * fmt.bits // 8))
+        if fmt.symmetric:
             return 16 + codes
-        return 16 + codes + groups * -(-rows * target.bits // 32) * 4 - rows * -(-groups * target.bits // 8)
+        return 16 + codes + groups * -(-rows * fmt.bits // 32) * 4 - rows * -(-groups * fmt.bits // 8)
 
 
 class Gguf(Checkpoint):

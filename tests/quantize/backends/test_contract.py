@@ -112,9 +112,9 @@ def test_bytes_are_those_of_the_format_but_for_what_the_backend_names(backend: B
     for plan in backend.plans():
         backend.apply(plan, **overwriting(backend))
         for layer, name in plan.items():
-            shape, target = backend.original_weight(layer).shape, parse_format(name)
-            beyond = backend.beyond_the_format(shape, target)
-            assert backend.stored_bytes(layer) == target.stored_bytes(shape) + beyond, (layer, name)
+            shape, fmt = backend.original_weight(layer).shape, parse_format(name)
+            beyond = backend.beyond_the_format(shape, fmt)
+            assert backend.stored_bytes(layer) == fmt.stored_bytes(shape) + beyond, (layer, name)
 
 
 def test_layers_that_the_plan_does_not_name_are_untouched(backend: Backend) -> None:

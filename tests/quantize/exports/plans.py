@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quantize.exports import EXPORTS, load_target
 from quantize.exports.documents import integer
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 
 #: Targets whose files name every layer; the others state the most common format once.
 SPELLED_OUT = ("torchao", "compressed-tensors", "llm-compressor", "auto-round", "onnxruntime", "nncf", "modelopt",
@@ -63,8 +63,8 @@ def quantizes(plan: dict[str, str]) -> bool:
 
 
 def by_definition(
-    rules: list[tuple[object, Format | None]], name: str, default: Format | None
-) -> Format | None:
+    rules: list[tuple[object, StorageFormat | None]], name: str, default: StorageFormat | None
+) -> StorageFormat | None:
     """The slow twin of resolving: try one rule after the other."""
     for rule, found in rules:
         if rule.matches(name):  # type: ignore[attr-defined]

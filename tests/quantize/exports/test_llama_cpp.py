@@ -22,7 +22,7 @@ from quantize.formats import parse_format
         ("backbone.embeddings.word_embeddings", "token_embd.weight"),
         ("lm_head", "output.weight"),
         ("blk.0.ffn_up_exps", "blk.0.ffn_up_exps.weight"),
-        ("model.layers.3.mlp.router", None),
+        ("model.layers.3.mlp.router", "blk.3.ffn_gate_inp.weight"),
         ("conv1", None),
     ],
 )

@@ -78,5 +78,7 @@ def test_a_checkpoint_of_one_algorithm_is_read() -> None:
 
 
 def test_an_unknown_algorithm_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match=r"/quant_algo: unknown algorithm 'W3A3'; known: FP8, NVFP4"):
+    with pytest.raises(
+        InvalidInputError, match=r"/quant_algo: unknown algorithm 'W3A3'; known: FP8, FP8_PER_CHANNEL"
+    ):
         reading("modelopt", {"quantization": {"quant_algo": "W3A3"}})

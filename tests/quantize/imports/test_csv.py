@@ -8,6 +8,7 @@ import pytest
 
 from allocator import InvalidInputError, Profile
 from quantize.imports import import_scores
+from quantize.llama_types import OWN, TWINS
 
 
 def _read(folder: Path, text: str) -> Profile:
@@ -65,7 +66,9 @@ def test_every_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         "/scores.csv: line 4: expected a number as cost, got 'one'",
         "/scores.csv: line 5: expected a finite number as cost, got 'inf'",
         "/scores.csv: line 6: unknown format 'q7'; known: int1 … int8 and uint1 … uint8, each with -g<size> for groups "
-        "(int4-g64), fp16, bf16, fp32, fp8-e4m3, mxfp8, mxfp4, int8-dynamic; or give its bits in a column of that name",
+        "(int4-g64), fp16, bf16, fp32, fp8-e4m3, mxfp8, mxfp4, int8-dynamic; and the types of llama.cpp, "
+        + ", ".join([*TWINS, *OWN])
+        + "; or give its bits in a column of that name",
         "/scores.csv: line 7: expected more than 0 and at most 64 bits, got 99.0",
         "/scores.csv: line 8: expected a layer and a format, got an empty field",
         "/scores.csv: line 9: expected a size of at least 0 bytes, got -2.0",
@@ -83,3 +86,27 @@ def test_columns_that_are_missing_or_strange_are_named(tmp_path: Path, header: s
         InvalidInputError, match=r"/scores.csv: line 1: expected the columns layer, format, cost, bytes"
     ):
         _read(tmp_path, f"{header}\na,int4\n")
+
+
+def test_types_of_llama_cpp_are_formats_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("layer,format,cost\nup,Q4_K,2\nup,iq4_ks,3\nup,q8_0,1\n")
+    formats = import_scores("csv", [path]).formats
+    assert {name: found.weight_bits for name, found in formats.items()} == {"Q4_K": 4, "iq4_ks": 4, "q8_0": 8}
+
+
+def test_a_field_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(f"layer,format,cost\nup,int4,1\n{'x' * 200_000},int4,1\n")
+    with pytest.raises(InvalidInputError, match=r"/scores.csv: after line 2: field larger than field limit"):
+        import_scores("csv", [path])
+
+
+def test_an_unknown_format_is_said_once_for_all_of_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("layer,format,cost\n" + "".join(f"l{index},q9,1\n" for index in range(50)))
+    with pytest.raises(
+        InvalidInputError, match=r"line 2 \(and 49 more lines\): unknown format 'q9'"
+    ) as caught:
+        import_scores("csv", [path])
+    assert len(caught.value.faults) == 1

@@ -51,7 +51,7 @@ def test_shards_that_differ_are_errors_where_they_fuse(runtime: str, other: str)
 
 @pytest.mark.parametrize(
     ("runtime", "severity"),
-    [("vllm", "error"), ("sglang", "error"), ("torchao", "error"), ("llama.cpp", "warning")],
+    [("vllm", "error"), ("sglang", "error"), ("torchao", "error"), ("llama.cpp", "error")],
 )
 def test_groups_that_do_not_divide_the_row_are_found(runtime: str, severity: str) -> None:
     model = Model({"down": (64, 80), "up": (64, 96)})

@@ -9,7 +9,7 @@ import pytest
 
 from allocator import InvalidInputError
 from quantize import parse_format, quantize
-from quantize.formats import Format
+from quantize.formats import StorageFormat
 from quantize.rounding.gptq import compensate
 from quantize.rounding.methods import METHODS, Rounding, moment_faults, restored, rounded
 from quantize.rounding.moments import output_errors
@@ -39,7 +39,7 @@ def moment(seed: int, row: int = 48, *, correlated: bool = True) -> np.ndarray:
 
 
 def slow_gptq(
-    weight: np.ndarray, target: Format, second: np.ndarray, damping: float, order: list[int]
+    weight: np.ndarray, fmt: StorageFormat, second: np.ndarray, damping: float, order: list[int]
 ) -> np.ndarray:
     """Optimal brain quantization in a fixed order: after each column, the inverse of what is left of H, anew.
 
@@ -49,17 +49,17 @@ def slow_gptq(
     rows, row = weight.shape
     h = second + damping * np.diag(second).mean() * np.eye(row)
     left = weight.astype(np.float64)
-    size = target.group_size or row
+    size = fmt.group_size or row
     static = order != list(range(row))
     codes = np.zeros((rows, row), dtype=np.int64)
-    least, most = code_range(target)
+    least, most = code_range(fmt)
     spans = {}
     for position, column in enumerate(order):
         group = column // size
         if group not in spans:
             source = weight if static else left
             part = source[:, group * size : (group + 1) * size].astype(np.float32)
-            scales, zeros = full_range(part[:, None, :], target)
+            scales, zeros = full_range(part[:, None, :], fmt)
             spans[group] = scales[:, 0].astype(np.float16).astype(np.float64), zeros[:, 0]
         scale, zero = spans[group]
         free = order[position:]
@@ -77,29 +77,29 @@ def slow_gptq(
 @pytest.mark.parametrize("act_order", [False, True])
 @by_format
 def test_compensation_is_optimal_brain_quantization_in_order(name: str, act_order: bool) -> None:
-    weight, second, target = weights(0, rows=6), moment(0), parse_format(name)
+    weight, second, fmt = weights(0, rows=6), moment(0), parse_format(name)
     order = list(np.argsort(-np.diag(second), kind="stable")) if act_order else list(range(48))
-    expected = slow_gptq(weight, target, second, 0.01, order)
-    made = compensate(weight, target, second, act_order=act_order)
+    expected = slow_gptq(weight, fmt, second, 0.01, order)
+    made = compensate(weight, fmt, second, act_order=act_order)
     assert np.array_equal(made.codes.reshape(6, -1)[:, :48], expected)
 
 
 def test_rows_longer_than_a_block_are_compensated_as_one() -> None:
-    weight, second, target = weights(1, rows=2, row=160), moment(1, row=160), parse_format("int3-g32")
-    expected = slow_gptq(weight, target, second, 0.01, list(range(160)))
-    assert np.array_equal(compensate(weight, target, second).codes.reshape(2, -1), expected)
+    weight, second, fmt = weights(1, rows=2, row=160), moment(1, row=160), parse_format("int3-g32")
+    expected = slow_gptq(weight, fmt, second, 0.01, list(range(160)))
+    assert np.array_equal(compensate(weight, fmt, second).codes.reshape(2, -1), expected)
 
 
 @by_format
 @pytest.mark.parametrize("steps", [0, 20])
 def test_compensation_never_errs_more_than_the_nearest_codes(name: str, steps: int) -> None:
-    target = parse_format(name)
+    fmt = parse_format(name)
     for seed, correlated in itertools.product(range(4), [True, False]):
         weight, second = weights(seed), moment(seed, correlated=correlated)
         ours = output_errors(
-            rounded(weight, target, Rounding("gptq", steps=steps), second).dequantize() - weight, second
+            rounded(weight, fmt, Rounding("gptq", steps=steps), second).dequantize() - weight, second
         )
-        plain = output_errors(quantize(weight, target).dequantize() - weight, second)
+        plain = output_errors(quantize(weight, fmt).dequantize() - weight, second)
         assert (ours <= plain * (1 + 1e-12)).all()
 
 
@@ -107,25 +107,25 @@ def test_compensation_never_errs_more_than_the_nearest_codes(name: str, steps: i
     ("name", "share"), [("int2-g16", 0.45), ("int3-g16", 0.35), ("int4-g16", 0.3), ("uint4-g16", 0.3)]
 )
 def test_compensation_is_clearly_better_where_inputs_are_correlated(name: str, share: float) -> None:
-    target = parse_format(name)
+    fmt = parse_format(name)
     ratios = []
     for seed in range(5):
         weight, second = weights(seed, rows=64), moment(seed)
-        ours = output_errors(rounded(weight, target, PLAIN_GPTQ, second).dequantize() - weight, second).sum()
-        ratios.append(ours / output_errors(quantize(weight, target).dequantize() - weight, second).sum())
+        ours = output_errors(rounded(weight, fmt, PLAIN_GPTQ, second).dequantize() - weight, second).sum()
+        ratios.append(ours / output_errors(quantize(weight, fmt).dequantize() - weight, second).sum())
     assert max(ratios) < share
 
 
 def test_what_compensation_finds_is_near_the_true_optimum() -> None:
     # Every one of the 4^6 rows of codes at the scale of the group, by enumeration.
-    target, second = parse_format("int2"), moment(3, row=6)
+    fmt, second = parse_format("int2"), moment(3, row=6)
     for seed in range(5):
         weight = weights(seed, rows=1, row=6)
-        scale = float(full_range(weight[:, None, :], target)[0][0, 0].astype(np.float16))
+        scale = float(full_range(weight[:, None, :], fmt)[0][0, 0].astype(np.float16))
         every = np.array(list(itertools.product(range(-2, 2), repeat=6))) * scale
         best = output_errors(every - weight, second).min()
-        ours = output_errors(rounded(weight, target, PLAIN_GPTQ, second).dequantize() - weight, second)[0]
-        plain = output_errors(quantize(weight, target).dequantize() - weight, second)[0]
+        ours = output_errors(rounded(weight, fmt, PLAIN_GPTQ, second).dequantize() - weight, second)[0]
+        plain = output_errors(quantize(weight, fmt).dequantize() - weight, second)[0]
         assert best * (1 - 1e-3) <= ours <= plain
 
 
@@ -162,15 +162,15 @@ def test_entries_of_a_table_have_nothing_to_make_up_for_each_other() -> None:
 # Scale search
 
 
-def slow_search(weight: np.ndarray, target: Format, steps: int, importance: np.ndarray) -> np.ndarray:
+def slow_search(weight: np.ndarray, fmt: StorageFormat, steps: int, importance: np.ndarray) -> np.ndarray:
     """Row by row, group by group, weight by weight; plain rounding first."""
-    size = target.group_size or weight.shape[1]
-    least, most = code_range(target)
-    plain = quantize(weight, target)
+    size = fmt.group_size or weight.shape[1]
+    least, most = code_range(fmt)
+    plain = quantize(weight, fmt)
     result = plain.dequantize().copy()
     for r, start in itertools.product(range(len(weight)), range(0, weight.shape[1], size)):
         part, h = weight[r, start : start + size], importance[start : start + size]
-        scales, zeros = full_range(part[None, None], target)
+        scales, zeros = full_range(part[None, None], fmt)
         best = result[r, start : start + size].copy()
         error = float((h * (part.astype(float) - best) ** 2).sum())
         for factor in np.linspace(0.3, 1.2, steps, dtype=np.float32):
@@ -190,19 +190,19 @@ def slow_search(weight: np.ndarray, target: Format, steps: int, importance: np.n
 @by_format
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_search_is_that_of_a_slow_twin(name: str, weighted: bool) -> None:
-    weight, target = weights(9, rows=4), parse_format(name)
+    weight, fmt = weights(9, rows=4), parse_format(name)
     importance = np.random.default_rng(9).uniform(0.1, 5, size=48) if weighted else np.ones(48)
-    ours = search(weight, target, 17, importance if weighted else None).dequantize()
-    assert np.array_equal(ours, slow_search(weight, target, 17, importance))
+    ours = search(weight, fmt, 17, importance if weighted else None).dequantize()
+    assert np.array_equal(ours, slow_search(weight, fmt, 17, importance))
 
 
 @by_format
 def test_searched_scales_never_err_more_and_help_at_few_bits(name: str) -> None:
-    weight, target = weights(10, rows=64), parse_format(name)
-    plain = np.square(quantize(weight, target).dequantize() - weight).sum(axis=1)
-    ours = np.square(restored(weight, target, Rounding("scale_search")) - weight).sum(axis=1)
+    weight, fmt = weights(10, rows=64), parse_format(name)
+    plain = np.square(quantize(weight, fmt).dequantize() - weight).sum(axis=1)
+    ours = np.square(restored(weight, fmt, Rounding("scale_search")) - weight).sum(axis=1)
     assert (ours <= plain * (1 + 1e-6)).all()
-    if target.bits <= 4:
+    if fmt.bits <= 4:
         assert ours.sum() < 0.97 * plain.sum()
 
 
@@ -221,12 +221,12 @@ def test_moments_weigh_the_search() -> None:
 @by_format
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_keeps_to_the_format(name: str, method: str) -> None:
-    weight, target = weights(11), parse_format(name)
-    made = rounded(weight, target, Rounding(method, act_order=True), moment(11))
-    plain = quantize(weight, target)
+    weight, fmt = weights(11), parse_format(name)
+    made = rounded(weight, fmt, Rounding(method, act_order=True), moment(11))
+    plain = quantize(weight, fmt)
     assert made.codes.shape == plain.codes.shape
     assert made.scales.dtype == np.float16
-    least, most = code_range(target)
+    least, most = code_range(fmt)
     assert made.codes.min() >= least
     assert made.codes.max() <= most
     assert np.isfinite(made.dequantize()).all()

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import ArrayLike
 
 from allocator import InvalidInputError
-from quantize import Format, parse_format, quantize, round_trip
+from quantize import StorageFormat, parse_format, quantize, round_trip
 from quantize.rounding.nearest import Float32Array
 
 INTEGERS = st.builds(
@@ -241,23 +241,23 @@ def half(value: float) -> float:
     return float(rounded)
 
 
-def slow_round_trip(values: list[float], target: Format) -> list[float]:
+def slow_round_trip(values: list[float], fmt: StorageFormat) -> list[float]:
     """One row, weight by weight, from the formula in the docstring of quantize.rounding.nearest."""
-    size = target.group_size or len(values)
+    size = fmt.group_size or len(values)
     restored = []
     for start in range(0, len(values), size):
         group = values[start : start + size]
         low, high = min(0.0, *group), max(0.0, *group)
-        if target.symmetric:
-            least, most = -(2 ** (target.bits - 1)), 2 ** (target.bits - 1) - 1
-            scale = single(max(abs(w) for w in group) / ((2**target.bits - 1) / 2))
+        if fmt.symmetric:
+            least, most = -(2 ** (fmt.bits - 1)), 2 ** (fmt.bits - 1) - 1
+            scale = single(max(abs(w) for w in group) / ((2**fmt.bits - 1) / 2))
         else:
-            least, most = 0, 2**target.bits - 1
+            least, most = 0, 2**fmt.bits - 1
             scale = single(single(high - low) / most)
         # Groups of zeros have no scale of their own; any positive one gives code zero.
         scale = max(scale, 2.0**-126)
         inverse = single(1 / scale)
-        zero = 0 if target.symmetric else round(single(-low * inverse))
+        zero = 0 if fmt.symmetric else round(single(-low * inverse))
         for w in group:
             code = min(max(round(single(w * inverse)) + zero, least), most)
             restored.append(single((code - zero) * half(scale)))
@@ -266,51 +266,51 @@ def slow_round_trip(values: list[float], target: Format) -> list[float]:
 
 @EXAMPLES
 @given(WEIGHTS, INTEGERS)
-def test_a_slow_scalar_twin_agrees_bit_for_bit(values: Float32Array, target: Format) -> None:
+def test_a_slow_scalar_twin_agrees_bit_for_bit(values: Float32Array, fmt: StorageFormat) -> None:
     rows = values.reshape(values.shape[0], -1).tolist()
-    expected = weight([slow_round_trip(row, target) for row in rows]).reshape(values.shape)
-    assert np.array_equal(round_trip(values, target), expected)
+    expected = weight([slow_round_trip(row, fmt) for row in rows]).reshape(values.shape)
+    assert np.array_equal(round_trip(values, fmt), expected)
 
 
 @EXAMPLES
 @given(WEIGHTS, INTEGERS)
 def test_the_error_of_a_weight_is_at_most_one_step_unless_it_is_clipped(
-    values: Float32Array, target: Format
+    values: Float32Array, fmt: StorageFormat
 ) -> None:
-    rounded = quantize(values, target)
+    rounded = quantize(values, fmt)
     _, groups, size = rounded.codes.shape
     flat = np.pad(
         values.reshape(values.shape[0], -1).astype(float), ((0, 0), (0, groups * size - values[0].size))
     ).reshape(rounded.codes.shape)
     span = np.maximum(flat.max(2), 0) - np.minimum(flat.min(2), 0)
-    step = (2 * np.abs(flat).max(2) if target.symmetric else span) / (2**target.bits - 1)
+    step = (2 * np.abs(flat).max(2) if fmt.symmetric else span) / (2**fmt.bits - 1)
     # Storing the scale in half precision moves it by 2⁻¹¹ of itself, or by 2⁻²⁵ where it is subnormal.
     allowed = step + np.where(step < 2**-14, 255 * 2.0**-25, 0)
     restored = (rounded.codes - rounded.zeros[..., None]) * rounded.scales.astype(float)[..., None]
     error = np.abs(restored - flat)
-    most = 2 ** (target.bits - 1) - 1 if target.symmetric else 2**target.bits - 1
+    most = 2 ** (fmt.bits - 1) - 1 if fmt.symmetric else 2**fmt.bits - 1
     clipped = rounded.codes == most
     assert (error <= np.where(clipped, 1.5, 1.0) * allowed[..., None]).all()
 
 
 @EXAMPLES
 @given(WEIGHTS, INTEGERS)
-def test_codes_stay_within_their_bits(values: Float32Array, target: Format) -> None:
-    rounded = quantize(values, target)
-    least = -(2 ** (target.bits - 1)) if target.symmetric else 0
+def test_codes_stay_within_their_bits(values: Float32Array, fmt: StorageFormat) -> None:
+    rounded = quantize(values, fmt)
+    least = -(2 ** (fmt.bits - 1)) if fmt.symmetric else 0
     assert rounded.codes.min() >= least
-    assert rounded.codes.max() <= least + 2**target.bits - 1
+    assert rounded.codes.max() <= least + 2**fmt.bits - 1
     assert rounded.zeros.min() >= 0
-    assert rounded.zeros.max() <= (0 if target.symmetric else 2**target.bits - 1)
+    assert rounded.zeros.max() <= (0 if fmt.symmetric else 2**fmt.bits - 1)
 
 
 @EXAMPLES
 @given(
     WEIGHTS, st.one_of(INTEGERS, st.sampled_from([parse_format(name) for name in ("fp16", "bf16", "fp32")]))
 )
-def test_a_round_trip_keeps_shape_and_kind_however_often(values: Float32Array, target: Format) -> None:
-    once = round_trip(values, target)
-    twice = round_trip(once, target)
+def test_a_round_trip_keeps_shape_and_kind_however_often(values: Float32Array, fmt: StorageFormat) -> None:
+    once = round_trip(values, fmt)
+    twice = round_trip(once, fmt)
     assert once.shape == twice.shape == values.shape
     assert once.dtype == twice.dtype == np.float32
 

@@ -22,8 +22,8 @@ def slow(values: list[float], elements: list[float], scale: float) -> list[float
     """Each weight to the nearest element; between two as near, to the one whose last bit is even."""
     result = []
     for value in values:
-        target = abs(value) / scale
-        near = min(range(len(elements)), key=lambda k: (abs(elements[k] - target), k % 2))
+        fmt = abs(value) / scale
+        near = min(range(len(elements)), key=lambda k: (abs(elements[k] - fmt), k % 2))
         result.append(math.copysign(elements[near] * scale, value))
     return result
 
@@ -65,14 +65,14 @@ def test_four_bits_are_those_of_gguf_but_for_ties() -> None:
 
 @pytest.mark.parametrize("name", ["fp8-e4m3", "mxfp4", "mxfp8"])
 def test_zeros_shapes_and_the_ends_of_single_precision_survive(name: str) -> None:
-    target = parse_format(name)
-    assert not round_trip(np.zeros((2, 33), np.float32), target).any()
+    fmt = parse_format(name)
+    assert not round_trip(np.zeros((2, 33), np.float32), fmt).any()
     for size in (3e38, 1e-38, 1e-45):
         kernel = np.full((2, 3, 5, 5), size, dtype=np.float32)
-        restored = round_trip(kernel, target)
+        restored = round_trip(kernel, fmt)
         assert restored.shape == kernel.shape
         assert np.isfinite(restored).all()
-    assert round_trip(np.full((1, 3), 3e38, np.float32), target)[0, 0] == pytest.approx(3e38, rel=0.25)
+    assert round_trip(np.full((1, 3), 3e38, np.float32), fmt)[0, 0] == pytest.approx(3e38, rel=0.25)
 
 
 @pytest.mark.parametrize(

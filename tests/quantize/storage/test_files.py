@@ -96,11 +96,11 @@ def test_an_earlier_folder_comes_back_when_its_place_cannot_be_taken(
     _filled(path, b"first")
     rename, calls = Path.rename, []
 
-    def second_fails(self: Path, target: Path) -> Path:
+    def second_fails(self: Path, fmt: Path) -> Path:
         calls.append(self)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return rename(self, target)
+        return rename(self, fmt)
 
     monkeypatch.setattr(Path, "rename", second_fails)
     with pytest.raises(KeyboardInterrupt):

@@ -52,8 +52,8 @@ def test_rounding_a_weight_in_slices(shape: tuple[int, ...], rows: int) -> None:
     counts = torch.tensor([3, 0, 1, 7, 2])
     found = rounding(lambda: slices_of(weight, rows), FORMATS, Inputs((inputs.T @ inputs).float(), counts))
     assert found.norm == pytest.approx(float(weight.double().square().sum()), rel=1e-12)
-    for column, target in enumerate(FORMATS):
-        error = torch.from_numpy(round_trip(weight.numpy(), target) - weight.numpy()).double().flatten(1)
+    for column, fmt in enumerate(FORMATS):
+        error = torch.from_numpy(round_trip(weight.numpy(), fmt) - weight.numpy()).double().flatten(1)
         change = sum(float((error @ row).square().sum()) for row in inputs)  # token by token
         looked_up = sum(
             float(error[token].square().sum()) for token in range(5) for _ in range(counts[token])

@@ -173,7 +173,7 @@ def test_a_recipe_that_gives_every_process_another_model_is_refused(pool: Proces
 
 
 def test_copies_that_do_not_fit_are_refused_before_any_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["sensitivity.profile_recipe"], "free_bytes", lambda: 1000)
+    monkeypatch.setattr(sys.modules["sensitivity.profiling.profile_recipe"], "free_bytes", lambda: 1000)
     message = r"^/workers: needs about 0\.0 MiB \(2 copies of the model 0\.0\), .* use fewer workers"
     with pytest.raises(InvalidInputError, match=message):
         profile_recipe(BLOCKS, FORMATS, ["fisher"], executor="process", workers=2)

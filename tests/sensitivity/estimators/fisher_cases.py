@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from quantize import round_trip
 
 
-def weighted(gradient: Tensor, weight: Tensor, target: Any) -> float:
+def weighted(gradient: Tensor, weight: Tensor, fmt: Any) -> float:
     plain = weight.detach().numpy()
-    error = round_trip(plain.astype(np.float32), target) - plain
+    error = round_trip(plain.astype(np.float32), fmt) - plain
     return float((np.square(gradient.numpy()) * np.square(error)).sum())
 
 

@@ -25,7 +25,7 @@ def slow_samples(study: Study, rows: int = 1) -> np.ndarray:
             gradients = torch.autograd.grad(loss, [layer.weight for layer in study.layers])
             samples.append(
                 [
-                    [weighted(gradient, layer.weight, target) for target in study.formats]
+                    [weighted(gradient, layer.weight, fmt) for fmt in study.formats]
                     for gradient, layer in zip(gradients, study.layers, strict=True)
                 ]
             )

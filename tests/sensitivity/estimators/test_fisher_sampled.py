@@ -37,7 +37,7 @@ def test_sampled_labels_give_what_a_loop_over_samples_gives_for_the_same_draws(
             gradients = torch.autograd.grad(loss, [layer.weight for layer in study.layers], retain_graph=True)
             samples.append(
                 [
-                    [weighted(gradient, layer.weight, target) for target in study.formats]
+                    [weighted(gradient, layer.weight, fmt) for fmt in study.formats]
                     for gradient, layer in zip(gradients, study.layers, strict=True)
                 ]
             )

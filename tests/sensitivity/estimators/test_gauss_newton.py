@@ -77,9 +77,9 @@ def study_of(name: str, **options: Any) -> Study:
     return make_study(make().double(), batches, squares, **options)
 
 
-def change_of(layer: Any, target: Any) -> Tensor:
+def change_of(layer: Any, fmt: Any) -> Tensor:
     plain = layer.weight.detach().numpy()
-    return torch.from_numpy(round_trip(plain.astype(np.float32), target) - plain)
+    return torch.from_numpy(round_trip(plain.astype(np.float32), fmt) - plain)
 
 
 def dense(study: Study, metric: str) -> np.ndarray:
@@ -90,16 +90,13 @@ def dense(study: Study, metric: str) -> np.ndarray:
             outputs = logits(study.model, batch[index : index + 1])[0]
             rows = outputs.reshape(-1, outputs.shape[-1])
             samples.append(
-                [
-                    [_quadratic(rows, layer, target, metric) for target in study.formats]
-                    for layer in study.layers
-                ]
+                [[_quadratic(rows, layer, fmt, metric) for fmt in study.formats] for layer in study.layers]
             )
     return np.array(samples)
 
 
-def _quadratic(rows: Tensor, layer: Any, target: Any, metric: str) -> float:
-    change, total = change_of(layer, target).flatten(), 0.0
+def _quadratic(rows: Tensor, layer: Any, fmt: Any, metric: str) -> float:
+    change, total = change_of(layer, fmt).flatten(), 0.0
     for row in rows:
         jacobian = torch.stack(
             [torch.autograd.grad(value, layer.weight, retain_graph=True)[0].flatten() for value in row]

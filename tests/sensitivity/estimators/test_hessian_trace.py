@@ -90,7 +90,7 @@ def test_the_mean_trace_multiplies_the_summed_squares() -> None:
     # Tr(H) / n = 2 · mean(b) = 4, whatever n is; the squares are not divided by n.
     study = make_study(one_layer(), [torch.tensor([1.0, 3.0])], diagonal)
     values = hessian_trace(study, probes=1).values
-    expected = [4 * squared_error(study.layers[0].weight, target) for target in study.formats]
+    expected = [4 * squared_error(study.layers[0].weight, fmt) for fmt in study.formats]
     np.testing.assert_allclose(values, [expected], rtol=1e-12)
 
 

@@ -40,8 +40,8 @@ def naive(study: Study, distance: Any, outputs: Any) -> np.ndarray:
         before = [outputs(study.model, batch) for batch in study.batches]
         for layer in study.layers:
             original = layer.weight.clone()
-            for target in study.formats:
-                layer.weight.copy_(torch.from_numpy(round_trip(original.numpy(), target)))
+            for fmt in study.formats:
+                layer.weight.copy_(torch.from_numpy(round_trip(original.numpy(), fmt)))
                 pairs = [
                     (one, outputs(study.model, batch))
                     for one, batch in zip(before, study.batches, strict=True)

@@ -34,8 +34,8 @@ def increases(study: Study) -> np.ndarray:
         before = [next_token(study.model, batch) for batch in study.batches]
         for layer in study.layers:
             original = layer.weight.clone()
-            for target in study.formats:
-                layer.weight.copy_(torch.from_numpy(round_trip(original.numpy(), target)))
+            for fmt in study.formats:
+                layer.weight.copy_(torch.from_numpy(round_trip(original.numpy(), fmt)))
                 after = [next_token(study.model, batch) for batch in study.batches]
                 gaps = [two.double() - one.double() for one, two in zip(before, after, strict=True)]
                 table.append(float(torch.cat(gaps).mean()))

@@ -48,10 +48,8 @@ def relative_errors(study: Study) -> np.ndarray:
     made = np.empty((len(study.layers), len(study.formats)))
     for row, layer in enumerate(study.layers):
         weight = layer.weight.detach().numpy()
-        for column, target in enumerate(study.formats):
-            pairs = list(
-                zip(weight.ravel().tolist(), round_trip(weight, target).ravel().tolist(), strict=True)
-            )
+        for column, fmt in enumerate(study.formats):
+            pairs = list(zip(weight.ravel().tolist(), round_trip(weight, fmt).ravel().tolist(), strict=True))
             made[row, column] = sum((one - other) ** 2 for one, other in pairs) / sum(
                 one**2 for one, _ in pairs
             )

@@ -115,13 +115,13 @@ def test_a_model_that_is_called_twice_for_a_loss() -> None:
 def test_calls_of_the_model_without_gradients_do_not_count() -> None:
     def centred(model: nn.Module, batch: Tensor) -> Tensor:
         with torch.no_grad():
-            target = model(0.5 * batch)
-        return (model(batch) - target).square().sum(1)
+            fmt = model(0.5 * batch)
+        return (model(batch) - fmt).square().sum(1)
 
     model, inputs = small(), random(3, 5)
-    target = model(0.5 * inputs).detach()
+    fmt = model(0.5 * inputs).detach()
     expected = relevance(
-        make_study(model, [inputs], lambda model, batch: (model(batch) - target).square().sum(1))
+        make_study(model, [inputs], lambda model, batch: (model(batch) - fmt).square().sum(1))
     )
     found = relevance(make_study(model, [inputs], centred))
     np.testing.assert_allclose(found.samples, expected.samples, rtol=1e-12)
@@ -146,8 +146,8 @@ def test_the_table_is_the_mean_of_share_times_error(error: Any) -> None:
         for index, (layer, given) in enumerate(zip((model[0], model[3]), inputs, strict=True)):
             weight = layer.weight.detach()
             call = functional.conv1d if index == 0 else functional.linear
-            for column, target in enumerate(study.formats):
-                change = torch.from_numpy(round_trip(weight.numpy().astype(np.float32), target)) - weight
+            for column, fmt in enumerate(study.formats):
+                change = torch.from_numpy(round_trip(weight.numpy().astype(np.float32), fmt)) - weight
                 pair = (change, weight) if error == "weight" else (call(given, change), call(given, weight))
                 ratio = pair[0].square().sum().detach() / pair[1].square().sum().detach()
                 samples[row, index, column] = shares[row, index] * float(ratio)

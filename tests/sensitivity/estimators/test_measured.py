@@ -41,8 +41,8 @@ def slow_samples(study: Study) -> np.ndarray:
         reference = [study.model(batch) for batch in study.batches]
         for layer in study.layers:
             original = layer.weight.clone()
-            for target in study.formats:
-                layer.weight.copy_(torch.from_numpy(round_trip(original.numpy(), target)))
+            for fmt in study.formats:
+                layer.weight.copy_(torch.from_numpy(round_trip(original.numpy(), fmt)))
                 gaps = [
                     distance(before, study.model(batch)).double()
                     for before, batch in zip(reference, study.batches, strict=True)

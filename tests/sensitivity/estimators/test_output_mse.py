@@ -41,9 +41,9 @@ def _errors(study: Study, layer: Any, sample: Tensor) -> list[float]:
     for hook in hooks:
         hook.remove()
     errors = []
-    for target in study.formats:
+    for fmt in study.formats:
         plain = layer.weight.detach().numpy()
-        change = torch.from_numpy(round_trip(plain.astype(np.float32), target) - plain)
+        change = torch.from_numpy(round_trip(plain.astype(np.float32), fmt) - plain)
         total = 0.0
         for module, given in seen:
             zero = (

@@ -26,9 +26,7 @@ def test_errors_are_those_of_the_rounding() -> None:
     study = make_study(Blocks(), [], squares)
     before = state(study.model)
     plain = [layer.weight.detach().numpy() for layer in study.layers]
-    expected = [
-        [np.square(round_trip(item, target) - item).sum() for target in study.formats] for item in plain
-    ]
+    expected = [[np.square(round_trip(item, fmt) - item).sum() for fmt in study.formats] for item in plain]
     np.testing.assert_allclose(weight_error(study).values, expected, rtol=1e-6)
     shares = np.array(expected) / [[np.square(item).sum()] for item in plain]
     np.testing.assert_allclose(weight_error(study, relative=True).values, shares, rtol=1e-6)

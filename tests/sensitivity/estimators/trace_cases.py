@@ -86,10 +86,7 @@ def exact(study: Study) -> np.ndarray:
     traces = [block.diagonal().sum() for block in diagonal_blocks(study)]
     return np.array(
         [
-            [
-                float(trace) / layer.weight.numel() * squared_error(layer.weight, target)
-                for target in study.formats
-            ]
+            [float(trace) / layer.weight.numel() * squared_error(layer.weight, fmt) for fmt in study.formats]
             for trace, layer in zip(traces, study.layers, strict=True)
         ]
     )
@@ -104,9 +101,9 @@ def diagonal_blocks(study: Study) -> list[Tensor]:
     return blocks
 
 
-def squared_error(weight: Tensor, target: Any) -> float:
+def squared_error(weight: Tensor, fmt: Any) -> float:
     plain = weight.detach().numpy()
-    return float(np.square(round_trip(plain.astype(np.float32), target) - plain).sum())
+    return float(np.square(round_trip(plain.astype(np.float32), fmt) - plain).sum())
 
 
 def diagonal(model: nn.Module, batch: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ def test_the_quantized_file_is_smaller_by_what_the_formats_say_and_finds_the_sam
     layers = discover(encoder, EXCLUDED)
     plan = {layer.name: "int8-g64" for layer in layers}
     path = apply(encoder_file, plan, "onnxruntime", path=tmp_path / "int8.onnx")
-    target = parse_format("int8-g64")
-    saved = sum(4 * layer.weight.numel() - target.stored_bytes(layer.weight.shape) for layer in layers)
+    fmt = parse_format("int8-g64")
+    saved = sum(4 * layer.weight.numel() - fmt.stored_bytes(layer.weight.shape) for layer in layers)
     assert payload(encoder_file) - payload(path) == saved
     task = RetrievalTask.of(pairs, tokenizer, lambda batch: encode(encoder, batch))
     original, quantized = (

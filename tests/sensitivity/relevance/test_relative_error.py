@@ -48,8 +48,8 @@ def slow_samples(study: Study) -> np.ndarray:
         rows = np.zeros((len(study.layers), len(study.formats)))
         for row, layer in enumerate(study.layers):
             original = layer.weight.detach().clone()
-            for column, target in enumerate(study.formats):
-                change = torch.from_numpy(round_trip(original.numpy().astype(np.float32), target)) - original
+            for column, fmt in enumerate(study.formats):
+                change = torch.from_numpy(round_trip(original.numpy().astype(np.float32), fmt)) - original
                 sums = [0.0, 0.0]
                 for module in layer.modules:
                     for given in inputs.get(id(module), []):

@@ -45,7 +45,7 @@ def test_weights_are_stored_as_their_format_says() -> None:
     # all experts of a block together take what the stack (4 · 96, 32) would
     experts = [found[f"model.layers.0.mlp.experts.{index}.gate_up_proj"] for index in range(4)]
     assert [sum(column) for column in zip(*experts, strict=True)] == [
-        target.stored_bytes((4 * 96, 32)) for target in study.formats
+        fmt.stored_bytes((4 * 96, 32)) for fmt in study.formats
     ]
     assert found["model.layers.0.self_attn.k_proj.input"] == found[CACHES[0]] == (0,) * 5
     assert weight_bytes(study).table.unit == "byte"

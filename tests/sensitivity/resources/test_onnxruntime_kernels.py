@@ -12,7 +12,7 @@ from torch import nn
 from allocator import InvalidInputError, MissingPackageError
 from quantize import parse_format
 from sensitivity.resources import latency_us, onnxruntime_kernels
-from sensitivity.resources.latency import Timing, Work
+from sensitivity.resources.latency import RowWork, Timing
 from sensitivity.resources.latency_us import Load, latencies
 from sensitivity.rows.forward_pass import Call
 from tests.sensitivity.decoders import decoder_study, llama
@@ -21,8 +21,8 @@ from tests.sensitivity.studies import make_study, squares
 QUICK = partial(onnxruntime_kernels, runs=5)
 
 
-def matmul(name: str, m: int, k: int, n: int) -> Work:
-    return Work(name, (n, k), (Call("matmul", m, k, n, m, m * (k + n), ((n, k),)),))
+def matmul(name: str, m: int, k: int, n: int) -> RowWork:
+    return RowWork(name, (n, k), (Call("matmul", m, k, n, m, m * (k + n), ((n, k),)),))
 
 
 def test_kernels_take_time_and_larger_ones_take_more() -> None:
@@ -67,7 +67,7 @@ def test_what_the_backend_does_not_run_has_a_reason() -> None:
     assert "timed are Linear and Embedding below 2 GiB" in spent.reasons["0", "int4-g32"]
     assert "symmetric 2, 4 and 8 bits" in spent.reasons["2", "int3-g32"]
     assert "has no bf16" in spent.reasons["2", "bf16"]
-    assert set(spent.reasons) == {(name, target.name) for name in "02" for target in study.formats} - {
+    assert set(spent.reasons) == {(name, fmt.name) for name in "02" for fmt in study.formats} - {
         ("2", "int4-g32")
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from quantize import parse_format
 from sensitivity import measured
 from sensitivity.resources import RESOURCES, device_names, latency_table, load_device
-from sensitivity.resources.latency import Timing, Work
+from sensitivity.resources.latency import RowWork, Timing
 from sensitivity.rows import KINDS
 from sensitivity.rows.units import UNITS
 from tests.sensitivity.decoders import TOKENS, llama, logits_of, next_token_loss
@@ -52,7 +52,7 @@ def test_the_description_and_the_table_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(block("toml"))
     assert load_device(tmp_path / "mine.toml").name == "my board"
     (tmp_path / "mine.csv").write_text(block("csv"))
-    work = Work("model.layers.0.mlp.down_proj", (8, 8), ())
+    work = RowWork("model.layers.0.mlp.down_proj", (8, 8), ())
     answer = latency_table([work], [parse_format("int4-g64")], path=tmp_path / "mine.csv")
     assert answer.entries == ((Timing(41.0, 0.8),),)
     assert answer.constant_us == 120.0

@@ -16,7 +16,7 @@ from torch import nn
 from allocator import InvalidInputError
 from quantize import parse_format
 from sensitivity.resources import device_names, latency_us, load_device, roofline
-from sensitivity.resources.latency import Timing, Work
+from sensitivity.resources.latency import RowWork, Timing
 from sensitivity.resources.roofline import Device
 from sensitivity.rows.forward_pass import Call
 from tests.sensitivity.decoders import decoder_study, llama
@@ -26,11 +26,11 @@ SLOW = Device("slow", 1.0, 3.0, "fp16", {"fp16": 0.05, "fp32": 0.025, "int8": 0.
 INT4 = parse_format("int4")
 
 
-def matmul(m: int, k: int, n: int) -> Work:
-    return Work("fc", (n, k), (Call("matmul", m, k, n, m, m * (k + n), ((n, k),)),))
+def matmul(m: int, k: int, n: int) -> RowWork:
+    return RowWork("fc", (n, k), (Call("matmul", m, k, n, m, m * (k + n), ((n, k),)),))
 
 
-def microseconds(work: Work, name: str, device: Device = SLOW, inputs: str | None = None) -> float:
+def microseconds(work: RowWork, name: str, device: Device = SLOW, inputs: str | None = None) -> float:
     ((entry,),) = roofline([work], [parse_format(name)], device=device, inputs=inputs).entries
     assert isinstance(entry, Timing)
     assert entry.spread_us == 0
@@ -60,20 +60,20 @@ def test_integer_arithmetic_is_asked_for() -> None:
 
 def test_several_uses_add_up_and_attention_reads_its_cache() -> None:
     call = matmul(1, 64, 64).calls[0]
-    once = microseconds(Work("fc", (64, 64), (call,)), "int4")
-    assert microseconds(Work("fc", (64, 64), (call, call)), "int4") == pytest.approx(2 * once)
+    once = microseconds(RowWork("fc", (64, 64), (call,)), "int4")
+    assert microseconds(RowWork("fc", (64, 64), (call, call)), "int4") == pytest.approx(2 * once)
     attention = Call("attention", 4, 16, 500, 1, 64, ((1000, 8), (1000, 8)))
     # 2 · 1000 heads of 4 B of codes and 2 B of scale, 64 numbers of 2 B
-    assert microseconds(Work("kv", None, (attention,)), "int4") == pytest.approx((12_000 + 128) / 1000 + 3)
+    assert microseconds(RowWork("kv", None, (attention,)), "int4") == pytest.approx((12_000 + 128) / 1000 + 3)
 
 
 @given(st.integers(1, 4096), st.integers(1, 512), st.integers(1, 512), st.sampled_from(device_names()))
 def test_no_figure_beats_the_memory_or_the_arithmetic(m: int, k: int, n: int, name: str) -> None:
     device = load_device(name)
-    for target in ("int2", "int8", "fp16", "fp32"):
-        made = microseconds(matmul(m, k, n), target, device)
-        precision = target if target.startswith("fp") else device.weight_only
-        assert made >= parse_format(target).stored_bytes((n, k)) / (device.bandwidth_gb_per_s * 1e3)
+    for fmt in ("int2", "int8", "fp16", "fp32"):
+        made = microseconds(matmul(m, k, n), fmt, device)
+        precision = fmt if fmt.startswith("fp") else device.weight_only
+        assert made >= parse_format(fmt).stored_bytes((n, k)) / (device.bandwidth_gb_per_s * 1e3)
         assert made >= 2 * m * k * n / (device.peak_tera_ops[precision] * 1e6)
         assert made >= device.launch_us
 

@@ -53,12 +53,12 @@ def test_inputs_are_rounded_row_by_row(
     model = nn.Sequential(module)
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     (row,) = rows(model)
-    target = parse_format(name)
-    by_hand = torch.from_numpy(round_trip(inputs.reshape(flat).numpy(), target)).reshape(shape)
+    fmt = parse_format(name)
+    by_hand = torch.from_numpy(round_trip(inputs.reshape(flat).numpy(), fmt)).reshape(shape)
     assert rows_of(module, inputs) == flat
     with torch.no_grad():
         before = inputs.clone()
-        with rounding_input(row, target):
+        with rounding_input(row, fmt):
             assert torch.equal(
                 model(inputs), module(by_hand) if name == "fp32" else model_of(module)(by_hand)
             )

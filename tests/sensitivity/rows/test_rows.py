@@ -109,8 +109,8 @@ def test_measured_tables_have_all_rows_and_reuse_changes_no_bit() -> None:
     with torch.inference_mode():
         original = logits_of(study.model, TOKENS)
         for row, values in zip(study.rows, table.values, strict=True):
-            for target, value in zip(study.formats, values, strict=True):
-                with applied(study, row, target):
+            for fmt, value in zip(study.formats, values, strict=True):
+                with applied(study, row, fmt):
                     slow = gap(original, logits_of(study.model, TOKENS)).double().mean().item()
                 assert value == slow
                 assert value > 0

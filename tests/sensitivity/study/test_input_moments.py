@@ -84,11 +84,11 @@ def test_weights_are_those_that_backends_restore(rounding: Rounding) -> None:
     moments = moments_of(study.model, BATCHES)
     differ = 0
     for layer in study.layers:
-        for target in study.formats:
+        for fmt in study.formats:
             plain = layer.weight.detach().numpy()
-            made = weight_in(study, layer, target)
-            assert np.array_equal(made.numpy(), restored(plain, target, rounding, moments[layer.name]))
-            differ += not torch.equal(made, rounded(layer, target))
+            made = weight_in(study, layer, fmt)
+            assert np.array_equal(made.numpy(), restored(plain, fmt, rounding, moments[layer.name]))
+            differ += not torch.equal(made, rounded(layer, fmt))
     assert differ >= 5
 
 
@@ -141,12 +141,12 @@ def test_every_table_is_one_of_the_rounding_that_was_asked_for() -> None:
 def test_measured_tables_are_those_of_the_module_that_a_backend_makes() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4)).eval()
-    batches, target = [torch.randn(9, 8), torch.randn(5, 8)], "int4-g8"
-    study = Study(model, batches, squares, discover(model), (parse_format(target),), 0, silent, rounding=GPTQ)
+    batches, fmt = [torch.randn(9, 8), torch.randn(5, 8)], "int4-g8"
+    study = Study(model, batches, squares, discover(model), (parse_format(fmt),), 0, silent, rounding=GPTQ)
     table = measured(study, name="gap", outputs=outputs, distance=distance, meaning="")
     moments = input_moments(model, batches, squares, study.layers)
     for layer, (value,) in zip(study.layers, table.values, strict=True):
-        shipped = apply(model, {layer.name: target}, "torchao", rounding=GPTQ, moments=moments)
+        shipped = apply(model, {layer.name: fmt}, "torchao", rounding=GPTQ, moments=moments)
         with torch.no_grad():
             gaps = torch.cat([distance(model(batch), shipped(batch)) for batch in batches])
         assert value == pytest.approx(float(gaps.double().mean()), rel=1e-4)

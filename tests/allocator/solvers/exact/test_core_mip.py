@@ -1,4 +1,4 @@
-"""The fallback for cores with too many states, forced by narrowing what the expansion may keep."""
+"""The fallbacks for cores with too many states, forced by narrowing what the expansion may keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.allocator.solvers.exact.test_early_stop import hard
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_ONE_LIMIT", "_SEVERAL_LIMITS"):
-        monkeypatch.setattr(exact, name, (("states", 1), ("nodes", None)))
+        monkeypatch.setattr(exact, name, (("states", 1), ("nodes", None), ("branches", None)))
     monkeypatch.setattr(expanding_core, "_FEW", 0)
 
 

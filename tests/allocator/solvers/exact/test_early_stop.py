@@ -70,7 +70,26 @@ def test_several_limits_keep_their_time_limit(solver: str) -> None:
         assert problem.objective(outcome.choice) - outcome.bound <= 1e-9 * abs(outcome.bound)
 
 
-def test_a_plan_that_cbc_found_before_it_stopped_is_not_optimal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("solver", ["highs", "pulp", "cpsat"])
+@pytest.mark.parametrize("limits", [1, 2, 3])
+def test_the_word_of_a_solver_proves_nothing(
+    limits: int, solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "_PROOF_UNDER_ONE_LIMIT", ())
+    monkeypatch.setattr(exact, "_PROOF_UNDER_SEVERAL", ())
+    problem = hard(units=10, limits=limits)
+    claimed = SOLVERS[solver].load()(problem, Effort())
+    assert claimed.status is Status.FEASIBLE
+    assert claimed.choice is not None
+    assert claimed.bound < problem.objective(claimed.choice)
+    monkeypatch.undo()
+    proved = SOLVERS[solver].load()(problem, Effort())
+    assert proved.status is Status.OPTIMAL
+    assert proved.choice is not None
+    assert problem.objective(proved.choice) <= problem.objective(claimed.choice)
+
+
+def test_a_plan_that_cbc_found_before_it_stopped_is_not_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     real = pulp.LpProblem.solve
 
     def truncated(self: pulp.LpProblem, solver: object) -> int:
@@ -79,12 +98,11 @@ def test_a_plan_that_cbc_found_before_it_stopped_is_not_optimal(monkeypatch: pyt
         self.sol_status = pulp.LpSolutionIntegerFeasible
         return int(status)
 
+    assert pulp_solver.find(hard(units=10), Effort()).finished
     monkeypatch.setattr(pulp.LpProblem, "solve", truncated)
-    problem = hard(units=10)
-    outcome = pulp_solver.solve(problem, Effort())
-    assert outcome.status is Status.FEASIBLE
-    assert outcome.choice is not None
-    assert outcome.bound < problem.objective(outcome.choice)
+    answer = pulp_solver.find(hard(units=10), Effort())
+    assert not answer.finished
+    assert answer.choice is not None
 
 
 def test_an_overstepped_limit_is_refused_and_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +118,9 @@ def test_an_overstepped_limit_is_refused_and_solved_again(monkeypatch: pytest.Mo
         return result
 
     monkeypatch.setattr(highs, "_run", overstep_once)
-    outcome = highs.solve(problem, Effort())
+    answer = highs.find(problem, Effort())
     assert len(calls) > 1
-    assert outcome.choice is None or problem.feasible(outcome.choice)
+    assert answer.choice is None or problem.feasible(answer.choice)
 
 
 def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +133,7 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
         return result
 
     monkeypatch.setattr(highs, "_run", halves)
-    assert highs.solve(problem, Effort()).status is Status.NO_SOLUTION
+    assert highs.find(problem, Effort()).choice is None
 
 
 @pytest.mark.parametrize("limits", [1, 2])
@@ -169,7 +187,7 @@ def test_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         "states",
         "peak_states",
     }
-    assert cpsat.solve(LIBRARY["three limits"], Effort()).work.keys() == {"branches"}
+    assert cpsat.find(LIBRARY["three limits"], Effort()).work.keys() == {"cpsat_branches"}
 
 
 def test_the_core_stays_small() -> None:
