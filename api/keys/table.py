@@ -88,9 +88,9 @@ def revoke_key(store: Store, identifier: str) -> Key:
     Raises:
         InvalidInputError: No key has this id.
     """
-    with store.writing() as connection:
-        still = api_keys.c.id == identifier, api_keys.c.revoked.is_(None)
-        connection.execute(update(api_keys).where(*still).values(revoked=_now()))
+    still = api_keys.c.id == identifier, api_keys.c.revoked.is_(None)
+    revoked = update(api_keys).where(*still).values(revoked=_now())
+    store.freeing(lambda connection: connection.execute(revoked))  # on a full disk too
     key = find_key(store, identifier)
     if key is None:
         detail = f"no key has the id {identifier!r}; `bitalloc keys list` shows them"

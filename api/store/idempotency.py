@@ -113,8 +113,8 @@ def release_key(store: Store, owner: str, key: str) -> None:
         owner: Whose request it was.
         key: The key.
     """
-    with store.writing() as connection:
-        connection.execute(delete(idempotency).where(*_mine(owner, key), idempotency.c.status.is_(None)))
+    released = delete(idempotency).where(*_mine(owner, key), idempotency.c.status.is_(None))
+    store.freeing(lambda connection: connection.execute(released))
 
 
 def _mine(owner: str, key: str) -> tuple[Any, ...]:

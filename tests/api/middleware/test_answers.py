@@ -183,7 +183,7 @@ def test_metrics_count_by_route_and_status(here: httpx2.Client) -> None:
 
 
 def test_readiness_is_told(http: httpx2.Client) -> None:
-    assert http.get("/readyz").json() == {"store": "writable", "workers": "accepting"}
+    assert http.get("/readyz").json() == {"store": "writable", "queue": "accepting", "workers": "accepting"}
 
 
 def test_applications_count_apart(here: httpx2.Client) -> None:
