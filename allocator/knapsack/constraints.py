@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
-from allocator.contract.patterns import captured, matching
+from allocator.contract.patterns import captured, comparing_names, matching
 from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from allocator.contract.profile import Profile, ResourceTable
 from allocator.contract.quantity import parse_quantity
@@ -94,6 +94,7 @@ class Row:
         return over or under
 
 
+@comparing_names()
 def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
     """Find the rows behind the budgets and limits of a request.
 
