@@ -43,8 +43,8 @@ serve: .venv/ready ## the HTTP service on http://127.0.0.1:8000
 	$(BIN)/bitalloc serve
 
 openapi: .venv/ready ## write docs/openapi.json and its example answers anew, after routes or models changed
-	$(BIN)/python -m api.openapi.example_answers
-	$(BIN)/python -m api.openapi.document > docs/openapi.json
+	$(BIN)/python -m api.documents.example_answers
+	$(BIN)/python -m api.documents.openapi > docs/openapi.json
 
 docs: .venv/ready ## the documentation, in docs/_build/html; warnings and broken internal links are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

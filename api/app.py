@@ -11,7 +11,7 @@ from api.observability.metrics import Metrics
 from api.openapi import document as openapi
 from api.problems import failures
 from api.problems import problem as problems
-from api.routes import allocations, jobs, operation, page, planning, profiles
+from api.routes import allocations, jobs, operation, page, planning, profiles, viewer
 from api.routes.resources import lifespan
 from api.settings import Settings, load_settings
 
@@ -36,6 +36,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="bitalloc",
         version=version,
         description=_DESCRIPTION,
+        docs_url=None,  # see api.routes.viewer
+        redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
     )
@@ -45,7 +47,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     failures.install(app)
     openapi.describe(app)
-    for routes in (operation, profiles, allocations, jobs, planning, page):
-        app.include_router(routes.router)
+    for router in (
+        operation.router,
+        profiles.router,
+        allocations.router,
+        jobs.router,
+        planning.planning_router(),
+        page.router,
+        viewer.router,
+    ):
+        app.include_router(router)
     page.mount(app)
     return app

@@ -19,6 +19,9 @@ from types import ModuleType
 from typing import Any
 
 _ABSENT = object()
+#: To compare a name with one other takes some ten microseconds, and more the longer they are.
+_MOST_COMPARED = 2_000
+_LONGEST = 512
 
 
 class BitallocError(Exception):
@@ -95,7 +98,10 @@ def unknown(name: str, known: Iterable[str], what: str) -> str:
         "unknown budget 'wieght_bytes'; did you mean 'weight_bytes'? known: 'weight_bytes', 'kl'"
     """
     names = list(known)
-    near = get_close_matches(name, names, n=3)
+    likely = (
+        names if len(names) <= _MOST_COMPARED else [one for one in names if abs(len(one) - len(name)) <= 2]
+    )
+    near = get_close_matches(name[:_LONGEST], likely[:_MOST_COMPARED], n=3)
     guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
     shown = ", ".join(map(repr, names[:20])) or "none"
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""

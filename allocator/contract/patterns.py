@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import translate
 from re import compile as regex
 
-from allocator.contract.errors import unknown
+from allocator.contract.errors import Fault, InvalidInputError, unknown
+from allocator.contract.processor_time import ProcessorTimeError, processor_time
+
+#: Processor time for all patterns of a request; a hundred of them over 100,000 layers need less.
+_MOST_S = 5.0
+
+
+@contextmanager
+def comparing_names() -> Iterator[None]:
+    """Bound the time for comparing patterns with names; also a decorator.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InvalidInputError: The block took too long, as a thousand globs over a hundred thousand layers do.
+    """
+    try:
+        with processor_time(_MOST_S):
+            yield
+    except ProcessorTimeError as error:
+        detail = f"its names and globs take more than {_MOST_S:g} s to compare with the layers; give fewer"
+        raise InvalidInputError(Fault("", detail)) from error
 
 
 def matching(pattern: str, names: Sequence[str], what: str = "layer or glob") -> list[int]:
@@ -31,8 +54,10 @@ def matching(pattern: str, names: Sequence[str], what: str = "layer or glob") ->
     """
     if pattern in names:
         return [names.index(pattern)]
-    glob = regex(translate(pattern))
-    found = [index for index, name in enumerate(names) if glob.match(name)]
+    found = []
+    if any(special in pattern for special in "*?["):
+        glob = regex(translate(pattern))
+        found = [index for index, name in enumerate(names) if glob.match(name)]
     if not found:
         raise ValueError(unknown(pattern, names, what))
     return found

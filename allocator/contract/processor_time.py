@@ -25,8 +25,8 @@ class ProcessorTimeError(BitallocError, TimeoutError):
 def processor_time(limit_s: float) -> Iterator[None]:
     """End a block that takes too long.
 
-    Only the main thread can be interrupted, which is where worker processes and the command work; elsewhere, on
-    Windows, and inside of another such block, this does nothing.
+    Only the main thread can be interrupted, which is where worker processes and the command work; elsewhere,
+    and on Windows, this does nothing. Of two such blocks, one in the other, the limit that is reached first counts.
 
     Args:
         limit_s: Seconds of processor time, which a busy machine does not shorten.
@@ -47,7 +47,8 @@ def processor_time(limit_s: float) -> Iterator[None]:
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    if signal.getitimer(signal.ITIMER_VIRTUAL)[0]:
+    outer_s, _ = signal.getitimer(signal.ITIMER_VIRTUAL)
+    if 0 < outer_s <= limit_s:
         yield
         return
 
@@ -59,5 +60,7 @@ def processor_time(limit_s: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_VIRTUAL, limit_s)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        left_s, _ = signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+        if outer_s:
+            signal.setitimer(signal.ITIMER_VIRTUAL, outer_s - limit_s + left_s)

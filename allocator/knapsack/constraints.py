@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
-from allocator.contract.patterns import captured, matching
+from allocator.contract.patterns import captured, comparing_names, matching
 from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from allocator.contract.profile import Profile, ResourceTable
 from allocator.contract.quantity import exact_quantity
@@ -145,6 +145,7 @@ class Row:
         return over or under
 
 
+@comparing_names()
 def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
     """Find the rows behind the budgets and limits of a request.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer, unknown
-from allocator.contract.patterns import matching
+from allocator.contract.patterns import comparing_names, matching
 from allocator.contract.profile import Profile
 from allocator.contract.request import Request
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray
@@ -71,16 +71,18 @@ def require_options(
         raise InvalidInputError(*faults)
 
 
+@comparing_names()
 def _rules(profile: Profile, request: Request) -> list[tuple[list[int], BoolArray]]:
     faults: list[Fault] = []
     rules: list[tuple[list[int], BoolArray]] = []
     pinned: dict[int, tuple[str, str]] = {}
+    layer_names = [layer.name for layer in profile.layers]
     for kind, keep in (("pin", True), ("allow", True), ("forbid", False)):
         given: Mapping[str, str | tuple[str, ...]] = getattr(request, kind)
         for pattern, wanted in given.items():
             names = (wanted,) if isinstance(wanted, str) else wanted
             try:
-                layers = matching(pattern, [layer.name for layer in profile.layers])
+                layers = matching(pattern, layer_names)
                 rules.append((layers, _columns(profile, names) == keep))
             except ValueError as error:
                 faults.append(Fault(pointer((kind, pattern)), str(error)))

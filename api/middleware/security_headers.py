@@ -11,14 +11,6 @@ _SELF = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# FastAPI's interactive documentation is an inline script that loads the viewer from a CDN.
-_VIEWER = (
-    "default-src 'self'; img-src 'self' data: https://fastapi.tiangolo.com; worker-src blob:; object-src 'none'; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; font-src https://fonts.gstatic.com; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-_POLICIES: Mapping[str, str] = {"/docs": _VIEWER, "/redoc": _VIEWER}
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -50,7 +42,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Content-Security-Policy", _POLICIES.get(path, _SELF))
+                headers.setdefault("Content-Security-Policy", _SELF)
                 if path.startswith("/v1"):  # answers are somebody's data
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

@@ -1,4 +1,4 @@
-"""Answers as the service gave them, in the OpenAPI document; :mod:`api.openapi.example_answers` asks for them anew."""
+"""Answers as the service gave them, in the OpenAPI document; :mod:`api.documents.example_answers` asks anew."""
 
 from __future__ import annotations
 

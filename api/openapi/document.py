@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,33 +14,19 @@ from allocator import Profile
 from api.openapi.answers import describe_answers
 from api.openapi.descriptions import spread
 from api.openapi.keys import describe_keys
-from api.operations.comparison import ComparisonRequest
-from api.operations.explanation import ExplanationRequest
-from api.operations.export import ExportRequest
-from api.operations.frontier import FrontierRequest
-from api.operations.lint import LintRequest
+from api.openapi.streams import describe_streams
+from api.operations import OPERATIONS, load_operation
 from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import AllocationRequest
 
 _REFERENCE = "#/components/schemas/{model}"
-#: Models that routes take as raw bytes, and that of every error answer.
-UNSEEN: tuple[type[BaseModel], ...] = (
-    ProblemDetails,
-    AllocationRequest,
-    Profile,
-    FrontierRequest,
-    ExplanationRequest,
-    ComparisonRequest,
-    ExportRequest,
-    LintRequest,
-)
 
 
 def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
     """Document the body of a route that reads raw bytes.
 
     Args:
-        model: What the body has to be; one of :data:`UNSEEN`.
+        model: What the body has to be; one that :func:`describe` knows.
         examples: Named examples.
 
     Returns:
@@ -76,11 +60,14 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         document = plain()
-        _, schema = models_json_schema([(model, "validation") for model in UNSEEN], ref_template=_REFERENCE)
+        _, schema = models_json_schema(
+            [(model, "validation") for model in _unseen()], ref_template=_REFERENCE
+        )
         found = document.setdefault("components", {}).setdefault("schemas", {})
         for name, definition in schema["$defs"].items():
             found.setdefault(name, definition)
         spread(found)
+        describe_streams(document)
         describe_keys(document)
         describe_answers(document)
         return document
@@ -88,17 +75,7 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def written() -> str:
-    """The document of the service, as ``docs/openapi.json`` holds it.
-
-    Returns:
-        JSON, sorted so that it only changes where it means something else.
-    """
-    from api.app import create_app
-    from api.settings import Settings
-
-    return json.dumps(create_app(Settings()).openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(written())
+def _unseen() -> Iterator[type[BaseModel]]:
+    # Models that routes take as raw bytes, and that of every error answer.
+    yield from (ProblemDetails, AllocationRequest, Profile)
+    yield from (load_operation(name).request for name in OPERATIONS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic_core import PydanticCustomError
 
 from allocator import Fault, InvalidInputError, Profile, Request, solve_request
@@ -10,6 +12,9 @@ from allocator.analysis.rank_agreement import Agreement, agreement
 from allocator.answer.certificate import totals
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
+from api.operations.operation import Operation
+from api.operations.stored import Stored
 from api.operations.time_limit import sharing
 from bitalloc.operations import Compared, ComparisonAnswer, Side
 from bitalloc.wire import ProfileRequest
@@ -85,3 +90,55 @@ def _agreement(profile: Profile, first: Compared, second: Compared) -> Agreement
 
 def _inconsistent(message: str) -> PydanticCustomError:
     return PydanticCustomError("inconsistent", "{message}", {"message": message})
+
+
+def _with_stored(asked: ComparisonRequest, stored: Stored) -> ComparisonRequest:
+    return asked.model_copy(
+        update={"first": _stored_side(asked.first, stored), "second": _stored_side(asked.second, stored)}
+    )
+
+
+def _stored_side(side: Side, stored: Stored) -> Side:
+    if side.allocation_id is None:
+        return side
+    plan = stored(side.allocation_id)
+    return side.model_copy(update={"assignment": plan.assignment, "fusions": plan.fusions})
+
+
+_EXAMPLES: dict[str, Any] = {
+    "two tables": {
+        "summary": "The plans that two cost tables lead to at one size",
+        "value": {
+            "profile": UNSURE_PROFILE,
+            "budgets": {"effective_bits": 6.5},
+            "first": {"objective": "kl"},
+            "second": {"objective": "fisher"},
+        },
+    },
+    "two plans": {
+        "summary": "A plan of one's own against the best one",
+        "value": {
+            "profile": TINY_PROFILE,
+            "budgets": {"effective_bits": 6.5},
+            "first": {"assignment": {"up": "int4-g64", "down": "int8-g64"}},
+            "second": {},
+        },
+    },
+}
+
+OPERATION = Operation(
+    path="/comparisons",
+    tag="planning",
+    summary="Lay two plans or two tables side by side",
+    description=(
+        "Compare two assignments, or the plans that two objectives lead to under the same budgets.\n"
+        "\n"
+        "Each side's sums over every table of the profile, the layers that differ, "
+        "and how far two cost tables rank alike."
+    ),
+    request=ComparisonRequest,
+    answer=ComparisonAnswer,
+    compute=comparison,
+    examples=_EXAMPLES,
+    with_stored=_with_stored,
+)

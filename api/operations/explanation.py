@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from allocator.contract.errors import pointer
 from allocator.contract.patterns import matching
 from allocator.contract.schema import Name
 from api.operations.body import pointing_into_body
+from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
+from api.operations.operation import Operation
 from api.operations.time_limit import sharing
 from bitalloc.wire import ProfileRequest
 
@@ -59,3 +61,40 @@ def explanation(profile: Profile, request: Request, asked: ExplanationRequest) -
         raise InvalidInputError(*faults)
     with pointing_into_body():
         return explain_request(profile, sharing(request, _PARTS), asked.layers, asked.resamples, asked.seed)
+
+
+_EXAMPLES: dict[str, Any] = {
+    "a layer": {
+        "summary": "Why `down` got its format",
+        "value": {"profile": TINY_PROFILE, "budgets": {"effective_bits": 6.5}, "layers": ["down"]},
+    },
+    "how sure": {
+        "summary": "Solved again over fifty resampled tables",
+        "value": {
+            "profile": UNSURE_PROFILE,
+            "objective": "kl",
+            "budgets": {"weight_bytes": "7 KiB"},
+            "resamples": 50,
+        },
+    },
+    "a conflict": {
+        "summary": "A size that no plan has, and what would be enough",
+        "value": {"profile": TINY_PROFILE, "budgets": {"weight_bytes": 4000}},
+    },
+}
+
+OPERATION = Operation(
+    path="/explanations",
+    tag="planning",
+    summary="Say why a plan is as it is",
+    description=(
+        "Solve, and give the next changes, baselines, what each format of a layer would have cost, "
+        "and how sure it is.\n"
+        "\n"
+        "For requests that no plan can meet, `conflict` says what cannot all be kept and how little would be enough."
+    ),
+    request=ExplanationRequest,
+    answer=Explanation,
+    compute=explanation,
+    examples=_EXAMPLES,
+)

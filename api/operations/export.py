@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,19 +12,12 @@ from allocator import Allocation
 from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.operations.example_profile import LLAMA_PLAN
+from api.operations.operation import Listing, Operation
+from api.operations.stored import PlannedAllocation, with_stored_plan
 from bitalloc.operations import ExportAnswer
 from bitalloc.wire import AllocationId
 from quantize.exports import EXPORTS, export, load_target
-
-
-class PlannedAllocation(Allocation):
-    """An allocation as the service gave it, or as the library or the command wrote it.
-
-    Attributes:
-        id: Where the service keeps it.
-    """
-
-    id: str | None = None
 
 
 def _kind(value: object) -> str:
@@ -151,3 +144,39 @@ def export_targets() -> ExportTargets:
             for name, target in found
         )
     )
+
+
+_EXAMPLES: dict[str, Any] = {
+    "compressed-tensors": {
+        "summary": "What vLLM reads from a checkpoint's config.json",
+        "value": {"plan": LLAMA_PLAN, "target": "compressed-tensors", "others": ["lm_head"]},
+    },
+    "a loss": {
+        "summary": "MLX has no symmetric formats: each layer is in the loss report",
+        "value": {"plan": LLAMA_PLAN, "target": "mlx"},
+    },
+}
+
+OPERATION = Operation(
+    path="/exports",
+    tag="tools",
+    summary="Write a plan in a tool's own format",
+    description=(
+        "Render the files of a tool's configuration, and report what they cannot say.\n"
+        "\n"
+        "A format that the tool cannot express becomes the nearest one it can, or the layer is left as it is; "
+        "each such layer\n"
+        "is among the `losses`, which `strict` makes an error."
+    ),
+    request=ExportRequest,
+    answer=ExportAnswer,
+    compute=exported,
+    examples=_EXAMPLES,
+    with_stored=with_stored_plan,
+    listing=Listing(
+        summary="List the tools that plans can be exported for",
+        description="What each tool's configuration can express, and what to do with its files.",
+        answer=ExportTargets,
+        compute=export_targets,
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from allocator.contract.versions import installed_version
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.solvers import Deadline
 from api.operations.body import pointing_into_body
+from api.operations.example_profile import TINY_PROFILE
+from api.operations.operation import Operation
 from api.operations.time_limit import sharing
 from bitalloc.operations import FrontierAnswer, Reached
 from bitalloc.wire import ProfileRequest
@@ -106,3 +108,36 @@ def _reached(profile: Profile, request: Request, front: Frontier, deadline: Dead
             spend = plan.usage[front.resource].used
             found.append(Reached(budget=limit, spend=spend, objective=plan.objective))
     return tuple(found)
+
+
+_EXAMPLES: dict[str, Any] = {
+    "supported plans": {
+        "summary": "Every plan on the hull of bytes against KL divergence",
+        "value": {"profile": TINY_PROFILE},
+    },
+    "exact points": {
+        "summary": "Proved plans at three sizes, and what simple rules reach there",
+        "value": {"profile": TINY_PROFILE, "points": 3, "baselines": ["uniform", "greedy"]},
+    },
+    "two budgets": {
+        "summary": "Proved plans at sizes of one's own",
+        "value": {"profile": TINY_PROFILE, "resource": "effective_bits", "points": [5, "6.5"]},
+    },
+}
+
+OPERATION = Operation(
+    path="/frontiers",
+    tag="planning",
+    summary="Show the whole trade-off",
+    description=(
+        "Find every plan on the convex hull of the trade-off between the objective and a resource.\n"
+        "\n"
+        "Budgets and limits hold for the exact points that `points` asks for; supported plans cannot keep them, "
+        "so they are\n"
+        "allowed with `points` only."
+    ),
+    request=FrontierRequest,
+    answer=FrontierAnswer,
+    compute=trade_off,
+    examples=_EXAMPLES,
+)

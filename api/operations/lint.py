@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -10,7 +10,10 @@ from pydantic_core import PydanticCustomError
 from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
+from api.operations.example_profile import LLAMA_PLAN
 from api.operations.export import Plan, place_of
+from api.operations.operation import Listing, Operation
+from api.operations.stored import with_stored_plan
 from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
 from quantize.lint import RUNTIMES, Model, lint_files, lint_plan, load_runtime
@@ -130,3 +133,42 @@ def lint_runtimes() -> LintRuntimes:
 
 def _inconsistent(message: str, *at: str) -> PydanticCustomError:
     return PydanticCustomError("inconsistent", "{message}", {"message": message, "at": at})
+
+
+_EXAMPLES: dict[str, Any] = {
+    "a plan": {
+        "summary": "vLLM fuses q and k, which have different formats here",
+        "value": {"plan": LLAMA_PLAN, "runtime": "vllm"},
+    },
+    "files": {
+        "summary": "A configuration as a tool wrote it, with the model's shapes",
+        "value": {
+            "runtime": "onnxruntime",
+            "format": "olive",
+            "files": {"quantization_config.json": '{"bits": 4, "group_size": 64, "symmetric": true}'},
+            "model": {"shapes": {"up": [4096, 1000], "down": [1000, 4096]}},
+        },
+    },
+}
+
+OPERATION = Operation(
+    path="/lint",
+    tag="tools",
+    summary="Say whether a runtime would load a plan",
+    description=(
+        "Check a plan, or a configuration that any tool wrote, against a runtime.\n"
+        "\n"
+        "`model` brings the names, shapes and ties of the layers; what is not known is not checked."
+    ),
+    request=LintRequest,
+    answer=LintAnswer,
+    compute=linted,
+    examples=_EXAMPLES,
+    with_stored=with_stored_plan,
+    listing=Listing(
+        summary="List the runtimes that plans can be checked against",
+        description="Whose configurations each runtime loads, and which release the rules follow.",
+        answer=LintRuntimes,
+        compute=lint_runtimes,
+    ),
+)

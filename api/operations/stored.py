@@ -1,4 +1,4 @@
-"""Requests that name a stored allocation, with the allocation in place of its name."""
+"""Plans that the service keeps, in requests that name them."""
 
 from __future__ import annotations
 
@@ -7,41 +7,33 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from api.operations.comparison import ComparisonRequest
-from api.operations.export import ExportRequest, PlannedAllocation
-from api.operations.lint import LintRequest
-from bitalloc.operations import Side
+from allocator import Allocation
+
+
+class PlannedAllocation(Allocation):
+    """An allocation as the service gave it, or as the library or the command wrote it.
+
+    Attributes:
+        id: Where the service keeps it.
+    """
+
+    id: str | None = None
+
 
 #: Given the id of an allocation: the allocation. Raises where the caller has no such allocation.
 Stored = Callable[[str], PlannedAllocation]
 M = TypeVar("M", bound=BaseModel)
 
 
-def with_stored(asked: M, stored: Stored) -> M:
-    """Put stored allocations where a request names them; their ids stay, so that faults can point at them.
+def with_stored_plan(asked: M, stored: Stored) -> M:
+    """Put the stored allocation where a request names one instead of a plan; its id stays, for faults to point at.
 
     Args:
-        asked: The request.
+        asked: The request, which has the fields ``plan`` and ``allocation_id``.
         stored: Looks an allocation up.
 
     Returns:
-        The request with plans.
-
-    Example:
-        >>> request = ExportRequest(plan={"up": "int4"}, target="mlx")
-        >>> with_stored(request, lambda identifier: 1 / 0) == request
-        True
+        The request with a plan.
     """
-    plans: dict[str, object] = {}
-    if isinstance(asked, ComparisonRequest):
-        plans = {"first": _side(asked.first, stored), "second": _side(asked.second, stored)}
-    elif isinstance(asked, ExportRequest | LintRequest) and asked.allocation_id is not None:
-        plans = {"plan": stored(asked.allocation_id)}
-    return asked.model_copy(update=plans)
-
-
-def _side(side: Side, stored: Stored) -> Side:
-    if side.allocation_id is None:
-        return side
-    plan = stored(side.allocation_id)
-    return side.model_copy(update={"assignment": plan.assignment, "fusions": plan.fusions})
+    identifier: str | None = getattr(asked, "allocation_id", None)
+    return asked if identifier is None else asked.model_copy(update={"plan": stored(identifier)})

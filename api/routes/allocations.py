@@ -9,8 +9,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
 
-from api.blocking import blocking
 from api.jobs.answers import stored_rows
 from api.jobs.view import job_details
 from api.keys.owners import Owner
@@ -109,7 +109,7 @@ async def allocations(
     profile_id: Annotated[Sha256 | None, Query(description="Only those about this profile.")] = None,
 ) -> AllocationPage:
     """List your allocations, newest first, a page at a time."""  # noqa: DOC201 - shown in the OpenAPI document
-    page = await blocking(list_allocations, shared.store, owner, limit, cursor, profile_id)
+    page = await run_in_threadpool(list_allocations, shared.store, owner, limit, cursor, profile_id)
     items = tuple(AllocationEntry(**vars(item), created_at=made_at(item.id)) for item in page.items)
     return AllocationPage(items=items, next_cursor=page.next_cursor)
 
@@ -121,10 +121,10 @@ async def allocation(
     identifier: Annotated[str, Path(alias="id", pattern="^[0-9a-f]{32}$")], owner: Owner, shared: Shared
 ) -> Response:
     """Get an allocation again, byte for byte."""  # noqa: DOC201, DOC501 - shown in the OpenAPI document
-    answer = await blocking(allocation_answer, shared.store, owner, identifier)
+    answer = await run_in_threadpool(allocation_answer, shared.store, owner, identifier)
     if answer is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-allocation", f"there is no allocation {identifier}")
-    return Response(await blocking(gzip.decompress, answer), media_type=JSON)
+    return Response(await run_in_threadpool(gzip.decompress, answer), media_type=JSON)
 
 
 def _keep(store: Store, owner: str, done: Done, response: Response, settle: Settle) -> None:

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from fastapi import Header, Request, Response
 from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
 
-from api.blocking import blocking
 from api.problems.problem import ProblemError
 from api.routes.resources import Resources
 from api.store import PASSING, Store
@@ -122,9 +122,9 @@ async def _taken(before: Claim, asked: str, key: str, owner: str, shared: Resour
         detail = f"the Idempotency-Key {key!r} was used with another request; take a new key for each request"
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
     if before.status is not None:
-        body = await blocking(gzip.decompress, before.answer)
+        body = await run_in_threadpool(gzip.decompress, before.answer)
         return Response(body, before.status, dict(before.headers) | {"idempotency-replayed": "true"})
-    if not await blocking(is_alive, shared.store, before.replica):
+    if not await run_in_threadpool(is_alive, shared.store, before.replica):
         replica = shared.jobs.replica
         if await in_writing(take_over_key, shared.store, owner, key, before.replica, replica):
             return None

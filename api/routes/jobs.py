@@ -10,8 +10,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
-from api.blocking import blocking
 from api.jobs.view import job_details
 from api.keys.book import KeyBook
 from api.keys.owners import Owner
@@ -37,7 +37,7 @@ async def _mine(
     owner: Owner,
     shared: Shared,
 ) -> StoredJob:
-    job = await blocking(find_job, shared.store, identifier, owner)
+    job = await run_in_threadpool(find_job, shared.store, identifier, owner)
     if job is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, "no-such-job", f"there is no job {identifier}")
     return job
@@ -56,7 +56,7 @@ async def jobs(
     ] = None,
 ) -> JobPage:
     """List your jobs, newest first, a page at a time."""  # noqa: DOC201 - shown in the OpenAPI document
-    page = await blocking(list_jobs, shared.store, owner, limit, cursor)
+    page = await run_in_threadpool(list_jobs, shared.store, owner, limit, cursor)
     return JobPage(items=tuple(map(job_details, page.items)), next_cursor=page.next_cursor)
 
 
@@ -73,10 +73,10 @@ async def job(found: Mine) -> JobDetails:
 async def cancel(found: Mine, shared: Shared) -> JobDetails:
     """Cancel a job; its solver is killed with everything that it started."""  # noqa: DOC201, DOC501 - shown in the OpenAPI document
     if not await shared.jobs.cancel(found.id):
-        now = await blocking(find_job, shared.store, found.id)
+        now = await run_in_threadpool(find_job, shared.store, found.id)
         state = "gone" if now is None else now.state
         raise ProblemError(HTTPStatus.CONFLICT, "job-has-ended", f"the job has ended: it is {state}")
-    now = await blocking(find_job, shared.store, found.id)
+    now = await run_in_threadpool(find_job, shared.store, found.id)
     return job_details(found if now is None else now)
 
 
@@ -104,8 +104,8 @@ async def events(
         if time.monotonic() > until or not await keys.is_good(owner):
             yield ServerSentEvent(event="reconnect", id=str(number), data={}, retry=1000)
             return
-        now = await blocking(find_job, shared.store, found.id)
-        for number, facts in await blocking(told_since, shared.store, found.id, number):  # noqa: B020
+        now = await run_in_threadpool(find_job, shared.store, found.id)
+        for number, facts in await run_in_threadpool(told_since, shared.store, found.id, number):  # noqa: B020
             yield ServerSentEvent(event="incumbent", id=str(number), data=JobProgress.model_validate(facts))
         if now is None or now.ended:
             yield ServerSentEvent(event="end", id=str(number), data=job_details(now or found))

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from allocator import Profile
-from api.blocking import blocking
 from api.keys.owners import Owner
 from api.openapi.document import body_of
 from api.openapi.examples import PROFILES
@@ -78,21 +78,21 @@ async def profiles(
     ] = None,
 ) -> ProfilePage:
     """List your profiles, newest first, a page at a time."""  # noqa: DOC201 - shown in the OpenAPI document
-    page = await blocking(list_profiles, shared.store, owner, limit, cursor)
+    page = await run_in_threadpool(list_profiles, shared.store, owner, limit, cursor)
     return ProfilePage(items=tuple(map(_entry, page.items)), next_cursor=page.next_cursor)
 
 
 @router.get("/profiles/{id}", summary="A profile", responses=_ERRORS, response_model=Profile)
 async def profile(sha256: Digest, request: Request, owner: Owner, shared: Shared) -> Response:
     """Get a profile as its canonical JSON, whose SHA-256 is the digest."""  # noqa: DOC201, DOC501 - shown in the OpenAPI document
-    body = await blocking(profile_body, shared.store, owner, sha256)
+    body = await run_in_threadpool(profile_body, shared.store, owner, sha256)
     if body is None:
         raise _missing(sha256)
     headers = {"etag": f'"{sha256}"', "vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         headers["content-encoding"] = "gzip"
     else:
-        body = await blocking(gzip.decompress, body)
+        body = await run_in_threadpool(gzip.decompress, body)
     return Response(body, media_type="application/json", headers=headers)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
+from starlette.concurrency import run_in_threadpool
 
-from api.blocking import blocking
 from api.jobs import Jobs
 from api.jobs.profiles import OwnedProfiles
 from api.keys.book import KeyBook
@@ -28,7 +28,7 @@ class Resources:
 
     Attributes:
         settings: The settings.
-        store: The database; its functions block, so call them through :func:`api.blocking.blocking`.
+        store: The database; its functions block, so call them through :func:`starlette.concurrency.run_in_threadpool`.
         pool: The workers.
         profiles: Hands stored profiles to workers.
         jobs: The solves.
@@ -72,7 +72,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     metrics: Metrics = app.state.metrics
     async with Pool(settings, lambda done: metrics.count_solves(done.facts)) as pool:
-        store = await blocking(open_store, settings)
+        store = await run_in_threadpool(open_store, settings)
         try:
             profiles = OwnedProfiles(store)
             quota = StorageQuota(store, settings.max_stored_bytes_per_key)

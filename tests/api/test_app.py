@@ -53,7 +53,8 @@ def test_the_documentation_is_served(http: httpx2.Client) -> None:
     response = http.get("/docs")
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/html")
-    assert "/openapi.json" in response.text
+    assert "/viewer/start.js" in response.text
+    assert "/openapi.json" in http.get("/viewer/start.js").text
 
 
 def test_openapi_names_the_service_and_its_version(openapi: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from allocator import InvalidInputError, solve
+from allocator import InvalidInputError, Profile, load_profile, solve
+from allocator.contract.errors import unknown
 from allocator.contract.processor_time import ProcessorTimeError, processor_time
 
 EVIL = ("(a+)+$", "a" * 60 + "!")
@@ -68,3 +69,29 @@ def test_a_glob_that_takes_long_to_compare_is_refused() -> None:
     ) as refusal:
         solve(profile, limits=[{"max": 1, "each": evil}])
     assert refusal.value.faults[0].pointer == "/limits/0"
+
+
+def _many_layers(count: int) -> Profile:
+    return load_profile(
+        {
+            "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+            "layers": [{"name": f"model.layers.{number}.proj"} for number in range(count)],
+            "costs": {"kl": {"values": [[1.0, 0.5]] * count}},
+        }
+    )
+
+
+def test_a_thousand_globs_over_a_hundred_thousand_layers_end() -> None:
+    profile = _many_layers(100_000)
+    began = time.process_time()
+    with pytest.raises(InvalidInputError, match=r"take more than 5 s to compare with the layers; give fewer"):
+        solve(profile, pin={f"*.{number}*.p*j": "int4" for number in range(1_000)})
+    assert time.process_time() - began < 10
+
+
+def test_names_that_are_unknown_among_many_are_answered_soon() -> None:
+    profile = _many_layers(20_000)
+    with pytest.raises(InvalidInputError, match=r"did you mean 'model.layers.7.proj'") as refusal:
+        solve(profile, pin={f"modell.layers.{number}.proj": "int4" for number in (7, 8)})
+    assert len(refusal.value.faults) == 2
+    assert len(unknown("x" * 100_000, ["x" * 100_000] * 9, "layer")) < 2_000_000

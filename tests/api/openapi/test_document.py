@@ -10,10 +10,10 @@ import httpx2
 import jsonschema
 import pytest
 
+from api.documents.example_answers import asked
+from api.documents.openapi import written
 from api.openapi.answers import ANSWERS
 from api.openapi.descriptions import split, spread
-from api.openapi.document import written
-from api.openapi.example_answers import asked
 from api.problems.problem import MEDIA_TYPE
 from tests.conftest import ROOT
 

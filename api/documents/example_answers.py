@@ -1,7 +1,7 @@
-"""Answers that the OpenAPI document shows, asked of a service by ``python -m api.openapi.example_answers``.
+"""Answers that the OpenAPI document shows, asked of a service by ``python -m api.documents.example_answers``.
 
-Every answer is one that a service gave to a request of :mod:`api.openapi.examples`. What differs from run to run
-(times, ids) is replaced by what looks alike.
+Every answer is one that a service gave to a request of :mod:`api.openapi.examples` or of an operation. What differs
+from run to run (times, ids) is replaced by what looks alike.
 """
 
 from __future__ import annotations
@@ -18,16 +18,10 @@ import httpx2
 from allocator import load_profile
 from api.openapi import examples
 from api.openapi.answers import ANSWERS, Answers
+from api.operations import OPERATIONS, load_operation
+from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
 from api.server import running_server
 
-_BODIES: Mapping[str, Mapping[str, Any]] = {
-    "/v1/allocations": examples.ALLOCATIONS,
-    "/v1/frontiers": examples.FRONTIERS,
-    "/v1/explanations": examples.EXPLANATIONS,
-    "/v1/comparisons": examples.COMPARISONS,
-    "/v1/exports": examples.EXPORTS,
-    "/v1/lint": examples.LINTS,
-}
 _LISTS = ("/v1/profiles", "/v1/allocations", "/v1/jobs")
 _OTHERS = ("/healthz", "/readyz", "/v1/exports", "/v1/lint")
 _AS_A_JOB = {"prefer": "respond-async"}
@@ -55,7 +49,7 @@ def asked(url: str) -> Answers:
 
     with httpx2.Client(base_url=url, timeout=60) as client:
         _profiles(client, note)
-        for path, bodies in _BODIES.items():
+        for path, bodies in _bodies():
             for name, example in bodies.items():
                 note(f"POST {path}", name, example["summary"], client.post(path, json=example["value"]))
         _jobs(client, note)
@@ -67,14 +61,20 @@ def asked(url: str) -> Answers:
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
+def _bodies() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "/v1/allocations", examples.ALLOCATIONS
+    for name in OPERATIONS:
+        operation = load_operation(name)
+        yield f"/v1{operation.path}", operation.examples
+
+
 Note = Callable[[str, str, str, httpx2.Response], httpx2.Response]
 
 
 def _profiles(client: httpx2.Client, note: Note) -> None:
-    unsure = examples.EXPLANATIONS["how sure"]["value"]["profile"]
-    for profile in (unsure, examples.TINY_PROFILE):
+    for profile in (UNSURE_PROFILE, TINY_PROFILE):
         client.delete(f"/v1/profiles/{load_profile(profile).digest()}")
-    client.post("/v1/profiles", json=unsure)  # so that the list has a second page
+    client.post("/v1/profiles", json=UNSURE_PROFILE)  # so that the list has a second page
     ((name, example),) = examples.PROFILES.items()
     where = ""
     for again in ("stored", "known already"):
