@@ -16,6 +16,9 @@ from allocator.contract.errors import (
     InvalidInputError,
     MissingPackageError,
 )
+from allocator.contract.identity import ModelIdentity
+from allocator.contract.note import Note
+from allocator.contract.outside import Outside
 from allocator.contract.profile import (
     CostTable,
     Format,
@@ -42,6 +45,8 @@ __all__ = [
     "Fusion",
     "Layer",
     "Limit",
+    "ModelIdentity",
+    "Outside",
     "Profile",
     "Provenance",
     "Request",
@@ -69,6 +74,7 @@ __all__ = [
     "Certificate",
     "ContinuousPlan",
     "MpsModel",
+    "Note",
     "Reach",
     "SolverReport",
     "Status",

@@ -12,6 +12,7 @@ import numpy as np
 from allocator.answer.certificate import certify
 from allocator.answer.infeasible import achievable
 from allocator.answer.lexicographic import solve_in_order
+from allocator.answer.notes.gather import beside
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.allocation import Allocation, Certificate, SolverReport, Usage
 from allocator.contract.errors import CertificateError
@@ -188,7 +189,9 @@ def report_outcome(
     if outcome.choice is None:
         left_s = None if request.time_limit_s is None else max(request.time_limit_s - report.seconds, 1e-3)
         reach = achievable(compiled, left_s) if outcome.status is Status.INFEASIBLE else {}
-        return frame.allocation(bound=bound, achievable=reach)
+        return frame.allocation(
+            bound=bound, achievable=reach, **beside(compiled, request, None, report.seconds)
+        )
     assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
     certificate = certify(profile, request, assignment, fusions)
     if certificate.violations:
@@ -208,6 +211,7 @@ def report_outcome(
         tie_break=_TIE_BREAK if outcome.canonical else None,
         usage=_usage(compiled, certificate, outcome),
         certificate=certificate,
+        **beside(compiled, request, outcome.choice, report.seconds),
     )
 
 

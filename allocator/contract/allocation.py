@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from allocator.contract.identity import ModelIdentity
+from allocator.contract.note import Note
 from allocator.contract.schema import Strict
 from allocator.contract.status import Status
 
@@ -107,7 +109,10 @@ class Allocation(Strict):
         achievable: For infeasible requests: what each budget or limit would have to be.
         certificate: The independent check.
         solver: Who solved it.
+        notes: What else the reader should know: what is outside the plan, how it compares with uniform by other
+            tables, and where its table is not to be trusted.
         profile_sha256: The profile that was planned for.
+        identity: The model that the profile was measured on, where it says; whoever applies the plan compares it.
         version: Version of bitalloc.
     """
 
@@ -125,5 +130,7 @@ class Allocation(Strict):
     achievable: dict[str, Reach] = {}
     certificate: Certificate | None = None
     solver: SolverReport
+    notes: tuple[Note, ...] = ()
     profile_sha256: str
+    identity: ModelIdentity | None = None
     version: str

@@ -173,7 +173,7 @@ def _effective_bits(profile: Profile, bits: float, layers: tuple[int, ...], form
         formats=formats,
         low=None,
         high=bits * parameters / (8.0 * bytes_per_unit),  # not bits / per_unit: 4.25 bits must stay exact
-        constant=table.constant,
+        constant=0.0,  # a mean over the planned rows: what lies outside has bytes, but no bits to choose
         per_unit=8.0 * bytes_per_unit / parameters,
         unit="bit",
         whole=table.whole,

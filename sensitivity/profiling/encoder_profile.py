@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
@@ -42,6 +43,7 @@ def profile_encoder(
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
+    checkpoint: Path | None = None,
 ) -> Profile:
     """Profile a sentence encoder on (query, document) pairs.
 
@@ -58,6 +60,7 @@ def profile_encoder(
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the entries of ``embedding_distance``.
+        checkpoint: Folder that the model was loaded from: bytes outside the plan are those of its files.
 
     Returns:
         The profile.
@@ -99,6 +102,7 @@ def profile_encoder(
         seed=seed,
         progress=progress,
         engine=engine,
+        checkpoint=checkpoint,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ def profile_language_model(
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
+    checkpoint: Path | None = None,
 ) -> Profile:
     """Profile a causal language model of transformers.
 
@@ -48,6 +50,7 @@ def profile_language_model(
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the entries of the tables.
+        checkpoint: Folder that the model was loaded from: bytes outside the plan are those of its files.
 
     Returns:
         The profile.
@@ -78,4 +81,5 @@ def profile_language_model(
         seed=seed,
         progress=progress,
         engine=engine,
+        checkpoint=checkpoint,
     )
