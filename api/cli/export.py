@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.coverage import say_coverage
 from api.cli.plans import read_names, read_plan
 from quantize import exports
 from quantize.checkpoints.safetensors import stored_weights
@@ -53,9 +54,8 @@ def command(
     What the format cannot say is listed; see docs/exports.md.
     """
     others = [] if model is None else list(stored_weights(model))
-    done = exports.export(
-        read_plan(plan, context.obj), to, others=others, names=read_names(names), strict=strict
-    )
+    read = read_plan(plan, context.obj)
+    done = exports.export(read, to, others=others, names=read_names(names), strict=strict)
     paths = exports.write(done, out, force=force)
     if as_json:
         losses = [asdict(loss) for loss in done.losses]
@@ -71,6 +71,7 @@ def command(
         typer.echo(f"{path}: {done.advice}")
     for line in _summed_up(done.losses):
         typer.echo(f"lost: {line}")
+    say_coverage(read)
 
 
 def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import unknown
+from quantize.backends.identity import require_planned_model
 from quantize.plan import formats_of
 
 BACKENDS = {
@@ -24,7 +25,8 @@ def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **opti
     Args:
         model: What the backend starts from: a ``torch.nn.Module`` (torchao), the path of an exported ONNX file
             (onnxruntime), or a folder with a checkpoint (compressed-tensors, gguf). It is not changed.
-        plan: An allocation, or layer name to format name.
+        plan: An allocation, or layer name to format name. An allocation that says which model it was made for is
+            applied to no other; its ``assignment`` alone is.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
             (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then
@@ -34,9 +36,12 @@ def apply(model: Any, plan: Allocation | Mapping[str, str], backend: str, **opti
         What the backend makes: a module, or the path of a file or folder.
 
     Raises:
-        InvalidInputError: The backend, a layer or a format is unknown, or the backend cannot run a format.
+        InvalidInputError: The backend, a layer or a format is unknown, the backend cannot run a format, or the model is
+            another one than was profiled.
         MissingPackageError: The backend's package is not installed.
     """
     if backend not in BACKENDS:
         raise InvalidInputError(Fault("/backend", unknown(backend, BACKENDS, "backend")))
-    return import_module(BACKENDS[backend]).apply(model, formats_of(plan), **options)
+    formats = formats_of(plan)
+    require_planned_model(backend, model, plan, formats, options.get("profile"))
+    return import_module(BACKENDS[backend]).apply(model, formats, **options)

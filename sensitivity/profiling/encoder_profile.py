@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
@@ -43,7 +42,6 @@ def profile_encoder(
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
-    checkpoint: Path | None = None,
 ) -> Profile:
     """Profile a sentence encoder on (query, document) pairs.
 
@@ -60,7 +58,6 @@ def profile_encoder(
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the entries of ``embedding_distance``.
-        checkpoint: Folder that the model was loaded from: bytes outside the plan are those of its files.
 
     Returns:
         The profile.
@@ -102,7 +99,6 @@ def profile_encoder(
         seed=seed,
         progress=progress,
         engine=engine,
-        checkpoint=checkpoint,
     )
 
 

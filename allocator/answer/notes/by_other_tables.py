@@ -23,9 +23,9 @@ def uniform_notes(planned: Planned) -> tuple[Note, ...]:
 
     Returns:
         A warning for each table by which uniform is better, and one note about the others; none where no uniform plan
-        is as small.
+        is as small, or nothing was left to choose.
     """
-    fitting = _fitting(planned)
+    fitting = _fitting(planned) if (planned.compiled.allowed.sum(axis=1) > 1).any() else {}
     if not fitting:
         return ()
     found = [made for name in planned.profile.costs if (made := _compare(planned, name, fitting)) is not None]
