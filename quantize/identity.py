@@ -57,6 +57,20 @@ def identity_of(architecture: str, weights: Iterable[tuple[Sequence[int], str]])
     )
 
 
+def identity_of_weights(architecture: str, weights: Iterable[Float32Array]) -> ModelIdentity:
+    """Put the identity of a model together from its planned weights.
+
+    Args:
+        architecture: Class of the model.
+        weights: The planned weights, in any order.
+
+    Returns:
+        The identity.
+    """
+    digests = ((weight.shape, weight_digest(weight.shape, [weight])) for weight in weights)
+    return identity_of(architecture, digests)
+
+
 def require_same_model(expected: ModelIdentity, found: ModelIdentity) -> None:
     """Refuse to measure or write with another model than the one that was profiled.
 

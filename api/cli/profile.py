@@ -23,8 +23,8 @@ from api.cli.calibration import (
 from api.cli.coverage import say_coverage
 from api.cli.parsing import write
 
-_ENCODER = "hessian_trace,fisher,embedding_distance"
-_LANGUAGE = "fisher,kl"
+_ENCODER = "gauss_newton_trace,fisher,embedding_distance"
+_LANGUAGE = "gauss_newton_trace,fisher,kl"
 
 
 def command(
@@ -52,7 +52,7 @@ def command(
     units: Annotated[
         str, typer.Option(help="With --text: layers that share a format; vllm for those that vLLM fuses.")
     ] = "none",
-    probes: Annotated[int, typer.Option(help="Hessian-vector products for `hessian_trace`.", min=1)] = 8,
+    probes: Annotated[int, typer.Option(help="Probes of the traces.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     journal: Annotated[
         Path | None,

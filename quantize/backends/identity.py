@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from allocator import Allocation, ModelIdentity, Profile
-from quantize.checkpoints.safetensors import load_weight, stored_weights
+from quantize.checkpoints.identity import Found, weights_of_folder
 from quantize.formats import StorageFormat
-from quantize.identity import identity_of, require_same_model, weight_digest
-from quantize.rounding.nearest import Float32Array
-
-#: Architecture, and the planned weights; None where the model lacks one of the layers.
-_Found: TypeAlias = tuple[str, Iterable[Float32Array]] | None
+from quantize.identity import identity_of_weights, require_same_model
 
 
 def require_planned_model(
@@ -45,9 +40,7 @@ def require_planned_model(
     found = None if expected is None else _WEIGHTS[backend](model, formats)
     if expected is None or found is None:
         return False
-    architecture, weights = found
-    digests = ((weight.shape, weight_digest(weight.shape, [weight])) for weight in weights)
-    require_same_model(expected, identity_of(architecture, digests))
+    require_same_model(expected, identity_of_weights(*found))
     return True
 
 
@@ -66,23 +59,7 @@ def expected_model(plan: object, profile: Profile | None) -> ModelIdentity | Non
     return None if profile is None else profile.identity
 
 
-def _of_folder(model: str | Path, layers: Iterable[str]) -> _Found:
-    weights = stored_weights(Path(model))
-    names = list(layers)
-    if any(name not in weights for name in names):
-        return None
-    return _architecture(Path(model)), (load_weight(weights[name]) for name in names)
-
-
-def _architecture(folder: Path) -> str:
-    try:
-        said = json.loads((folder / "config.json").read_bytes())["architectures"]
-        return str(said[0])
-    except (OSError, ValueError, LookupError, TypeError):
-        return folder.name
-
-
-def _of_module(model: Any, layers: Iterable[str]) -> _Found:  # noqa: ANN401
+def _of_module(model: Any, layers: Iterable[str]) -> Found:  # noqa: ANN401
     modules = dict(model.named_modules(remove_duplicate=False))
     weights = [getattr(modules.get(name), "weight", None) for name in layers]
     if any(weight is None for weight in weights):
@@ -91,7 +68,7 @@ def _of_module(model: Any, layers: Iterable[str]) -> _Found:  # noqa: ANN401
     return type(model).__name__, found
 
 
-def _of_onnx(model: str | Path, layers: Iterable[str]) -> _Found:
+def _of_onnx(model: str | Path, layers: Iterable[str]) -> Found:
     from allocator.contract.errors import require
     from quantize.backends.onnxruntime.apply import weights_of_layers
 
@@ -99,9 +76,9 @@ def _of_onnx(model: str | Path, layers: Iterable[str]) -> _Found:
     return None if found is None else (Path(model).name, found)
 
 
-_WEIGHTS: dict[str, Callable[[Any, Iterable[str]], _Found]] = {
+_WEIGHTS: dict[str, Callable[[Any, Iterable[str]], Found]] = {
     "torchao": _of_module,
     "onnxruntime": _of_onnx,
-    "compressed-tensors": _of_folder,
-    "gguf": _of_folder,
+    "compressed-tensors": weights_of_folder,
+    "gguf": weights_of_folder,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
+from quantize.imports.outside import with_model
 from quantize.imports.scores import Request, Scores, profile_of
 
 __all__ = ["IMPORTS", "import_scores"]
@@ -56,4 +57,5 @@ def import_scores(
         raise InvalidInputError(
             Fault("/paths", f"found no scores in {', '.join(path.name for path in paths)}")
         )
-    return profile_of(found, name or (model.name if model else source))
+    profile = profile_of(found, name or (model.name if model else source))
+    return profile if model is None else with_model(profile, model)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -195,7 +196,8 @@ def _table(asked: str, rows: Sequence[tuple[RoundingErrors, float]], batches: Se
             values.append((1 - share) * row.squared / (row.norm or 1.0))
         else:
             values.append(row.squared if asked == "rounding_error" else row.output / tokens)
-    return table(np.array(values), None, TABLES[asked])  # (L, F)
+    kinds: Literal["one_kind"] | None = None if asked == "zd" else "one_kind"
+    return table(np.array(values), None, TABLES[asked], comparable=kinds)  # (L, F)
 
 
 def _stored(shapes: Sequence[tuple[int, ...]], columns: Sequence[StorageFormat]) -> ResourceTable:

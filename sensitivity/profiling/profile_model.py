@@ -24,6 +24,7 @@ from sensitivity.rows.units import UnitRule
 from sensitivity.study.calibration import Batch, LossFunction, check_losses, collect, digest
 from sensitivity.study.study import Estimator, Progress, Study, silent
 from sensitivity.study.tasks import Engine, begin, serial
+from sensitivity.tables.negative import negative_notes
 
 #: Packages whose versions can change the numbers.
 _VERSIONED = ("bitalloc", "torch", "numpy")
@@ -115,6 +116,7 @@ def profile_model(
         for module in training:
             module.training = True
     outside = outside_of(model, study.rows, checkpoint)
+    notes |= negative_notes(costs, [layer.name for layer in described])
     return Profile(
         model=name or type(model).__name__,
         formats={item.name: item.describe() for item in parsed},

@@ -9,8 +9,8 @@ from allocator.contract.note import Note
 from allocator.contract.profile import CostTable
 
 #: Tables of profiles that do not say which rows can be compared.
-_KNOWN = {"output_mse", "weight_error", "rounding_error"}
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+_KNOWN = {"output_mse", "weight_error", "rounding_error", "imatrix_error"}
+_NUMBER = re.compile(r"(?<![^.])\d+(?=\.)")
 
 
 def comparison_notes(planned: Planned) -> tuple[Note, ...]:
@@ -47,17 +47,17 @@ def comparison_notes(planned: Planned) -> tuple[Note, ...]:
 
 
 def kind_of_layer(name: str) -> str:
-    """The place of a layer in its block, whatever the number of the block.
+    """The place of a layer in its block, whatever the number of the block or expert.
 
     Args:
         name: Name of the layer.
 
     Returns:
-        The name without its numbers.
+        The name without its numbers, but for one at its end: that is a place in a sequence.
 
     Example:
-        >>> kind_of_layer("model.layers.11.mlp.down_proj"), kind_of_layer("0")
-        ('model.layers.#.mlp.down_proj', '#')
+        >>> kind_of_layer("model.layers.11.mlp.down_proj"), kind_of_layer("blocks.1.mlp.2")
+        ('model.layers.#.mlp.down_proj', 'blocks.#.mlp.2')
     """
     return _NUMBER.sub("#", name)
 

@@ -29,7 +29,7 @@ def profile(bitalloc: Run, measuring: tuple[object, ...], tmp_path: Path) -> Pat
 def test_a_language_model_is_profiled(profile: Path) -> None:
     found = load_profile(profile)
     assert found.model == "tiny-llama"
-    assert list(found.costs) == ["fisher", "kl"]
+    assert list(found.costs) == ["gauss_newton_trace", "fisher", "kl"]
     units = {layer.name.rpartition(".")[2]: layer.unit for layer in found.layers}
     assert units["q_proj"] == units["k_proj"] == units["v_proj"] != units["o_proj"]
     assert units["gate_proj"] == units["up_proj"]
