@@ -17,6 +17,9 @@ from allocator.contract.errors import (
     InvalidInputError,
     MissingPackageError,
 )
+from allocator.contract.identity import ModelIdentity
+from allocator.contract.note import Note
+from allocator.contract.outside import Outside
 from allocator.contract.profile import (
     CostTable,
     Format,
@@ -43,6 +46,8 @@ __all__ = [
     "Fusion",
     "Layer",
     "Limit",
+    "ModelIdentity",
+    "Outside",
     "Profile",
     "Provenance",
     "Request",
@@ -72,6 +77,7 @@ __all__ = [
     "Certificate",
     "ContinuousPlan",
     "MpsModel",
+    "Note",
     "Reach",
     "SolverReport",
     "Status",

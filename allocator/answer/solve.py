@@ -12,6 +12,7 @@ import numpy as np
 from allocator.answer.certificate import certify
 from allocator.answer.infeasible import achievable
 from allocator.answer.lexicographic import solve_in_order
+from allocator.answer.notes.gather import beside
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.allocation import Allocation, Certificate, Level, SolverReport, Usage
 from allocator.contract.errors import CertificateError
@@ -221,7 +222,9 @@ def report_outcome(
     frame = _Frame(outcome.status, objective.label, report, profile.digest(), installed_version("bitalloc"))
     if outcome.choice is None:
         reach = achievable(compiled, deadline) if outcome.status is Status.INFEASIBLE else {}
-        return frame.allocation(bound=bound, achievable=reach)
+        return frame.allocation(
+            bound=bound, achievable=reach, **beside(compiled, request, None, report.seconds)
+        )
     assignment, fusions = compiled.assignment(outcome.choice), compiled.fusions(outcome.choice)
     certificate = certify(profile, request, assignment, fusions)
     if certificate.violations:
@@ -247,6 +250,7 @@ def report_outcome(
         usage={row.name: _use(compiled, row, certificate.used[row.name], prices) for row in compiled.rows},
         certificate=certificate,
         left_out=("shadow_prices",) if prices is None and compiled.sides else (),
+        **beside(compiled, request, outcome.choice, report.seconds),
     )
 
 

@@ -10,6 +10,8 @@ from pydantic import Field, ValidationError
 
 from allocator.contract.errors import Fault, InvalidInputError, decoded, faults_of, pointer
 from allocator.contract.frames import frame_of
+from allocator.contract.identity import ModelIdentity
+from allocator.contract.note import Note
 from allocator.contract.schema import Strict
 from allocator.contract.sources import json_in
 from allocator.contract.status import Status
@@ -141,7 +143,10 @@ class Allocation(Strict):
         certificate: The independent check.
         left_out: Parts of the answer that the time limit left no time for, by name.
         solver: Who solved it.
+        notes: What else the reader should know: what is outside the plan, how it compares with uniform by other
+            tables, and where its table is not to be trusted.
         profile_sha256: The profile that was planned for.
+        identity: The model that the profile was measured on, where it says; whoever applies the plan compares it.
         version: Version of bitalloc.
     """
 
@@ -161,7 +166,9 @@ class Allocation(Strict):
     certificate: Certificate | None = None
     left_out: tuple[str, ...] = ()
     solver: SolverReport
+    notes: tuple[Note, ...] = ()
     profile_sha256: str
+    identity: ModelIdentity | None = None
     version: str
 
     def to_frame(self) -> Any:  # noqa: ANN401 - pandas is optional

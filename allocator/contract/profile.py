@@ -18,11 +18,16 @@ from pydantic_core import PydanticCustomError
 
 from allocator.contract.errors import InvalidInputError, decoded, faults_of, unknown
 from allocator.contract.frames import without_frames
+from allocator.contract.identity import ModelIdentity
+from allocator.contract.outside import Outside
 from allocator.contract.schema import Count, Finite, Name, Size, Strict
 from allocator.contract.sources import json_in
 
 CostRow = tuple[Finite | None, ...]
 SizeRow = tuple[Size | None, ...]
+
+# What came to the contract later stays out of the JSON while it is absent: profiles keep their digests.
+_OMITTED = Field(exclude_if=lambda value: value is None)
 
 
 class Format(Strict):
@@ -65,12 +70,17 @@ class CostTable(Strict):
         stderr: Standard error of each value, same shape.
         better: Direction of improvement; a ``higher`` table (SQNR, SSIM) is maximised.
         meaning: What the number is, with its unit and normalisation.
+        comparable: Which rows the table can compare: ``all``, or those of ``one_kind`` only (a query with other
+            queries), because it does not know what the model makes of a layer's output; absent where nobody said.
+        tolerable: Most that a plan may add up to and still be of use, as whoever filled the table states it.
     """
 
     values: tuple[CostRow, ...]
     stderr: tuple[SizeRow, ...] | None = None
     better: Literal["lower", "higher"] = "lower"
     meaning: str = ""
+    comparable: Annotated[Literal["all", "one_kind"] | None, _OMITTED] = None
+    tolerable: Annotated[Finite | None, _OMITTED] = None
 
     @cached_property
     def whole(self) -> bool:
@@ -146,6 +156,9 @@ class Profile(Strict):
         resources: Named (L, F) tables of what a choice spends.
         fusions: Layers that may run as one kernel.
         provenance: Where the numbers came from.
+        outside: Every stored tensor without a row; its bytes are part of the constant of ``weight_bytes``. Absent
+            where it was not recorded.
+        identity: The model that was measured; absent where it was not recorded.
 
     Example:
         >>> profile = load_profile(
@@ -169,6 +182,8 @@ class Profile(Strict):
     resources: dict[Name, ResourceTable] = {}
     fusions: tuple[Fusion, ...] = ()
     provenance: Provenance = Provenance()
+    outside: Annotated[tuple[Outside, ...] | None, _OMITTED] = None
+    identity: Annotated[ModelIdentity | None, _OMITTED] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -186,6 +201,12 @@ class Profile(Strict):
                 if isinstance(table, CostTable) and table.stderr is not None:
                     _check_shape((kind, name, "stderr"), table.stderr, shape)
         _check_fusions(self)
+        tensors = Counter(item.name for item in self.outside or ())
+        if repeated := [name for name, count in tensors.items() if count > 1]:
+            raise _fault(
+                f"names of what is outside must be unique, repeated: {', '.join(map(repr, repeated))}",
+                "outside",
+            )
         return self
 
     @cached_property

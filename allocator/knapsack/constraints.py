@@ -226,7 +226,7 @@ def _effective_bits(
         table,
         (layers, formats),
         (None, bits),
-        constant=table.constant,
+        constant=0.0,  # a mean over the planned rows: what lies outside has bytes, but no bits to choose
         unit="bit",
         ratio=8 * bytes_per_unit / parameters,
     )

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from allocator import Fault, InvalidInputError, load_profile
+from allocator import Allocation, Fault, InvalidInputError, load_profile
 from allocator.contract.errors import require, unknown
+from api.cli.calibration import OtherModel, encoder_folder
+from api.cli.coverage import say_coverage, say_not_compared
 from api.cli.parsing import require_writable
 from api.cli.plans import read_plan
 from quantize import Rounding, apply, formats_of
+from quantize.backends.identity import expected_model
 from quantize.backends.onnxruntime import apply as onnxruntime
 from quantize.rounding.moments import read_moments
 from quantize.storage.files import require_free
@@ -39,7 +42,7 @@ def command(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the model: a transformers encoder for `onnxruntime` (all-MiniLM-L6-v2 when absent), any "
+            help="Folder of the model: a transformers encoder for `onnxruntime`, any "
             "safetensors checkpoint for `compressed-tensors`, one of Llama, Mistral or Qwen for `gguf`."
         ),
     ] = None,
@@ -70,6 +73,7 @@ def command(
             help="Profile that the plan was made from: sizes of layers and units are checked against it."
         ),
     ] = None,
+    other_model: OtherModel = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what exists under the name of --out.")
     ] = False,
@@ -79,22 +83,21 @@ def command(
 ) -> None:
     """Quantize a model as a plan says; see docs/backends.md.
 
-    Example: `bitalloc apply plan.json --out model.onnx`
+    Example: `bitalloc apply plan.json --model ./my-encoder --out model.onnx`
     Example: `bitalloc apply plan.json --backend gguf --model path/to/llama --rounding scale_search`
 
     The torchao backend makes a module in memory rather than a file: use `quantize.apply` from Python.
     """  # noqa: DOC501 - the docstring is the help text
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
-    formats = formats_of(read_plan(plan, context.obj))
-    assignment = {layer: fmt.name for layer, fmt in formats.items()}
+    read = read_plan(plan, context.obj)
+    formats = formats_of(read)
     chosen = Rounding(rounding)
     path = out or Path(_OUT[backend])
     require_free(path, force=force)
     if backend == "onnxruntime":
         onnxruntime.require_supported(formats)
-    elif model is None:
-        raise InvalidInputError(Fault("--model", f"the {backend} backend needs the folder of a checkpoint"))
+    folder = encoder_folder(model)
     if backend != "compressed-tensors":
         require_writable(path)
     options: dict[str, Any] = {
@@ -102,22 +105,28 @@ def command(
         "moments": read_moments(moments) if moments else None,
         "force": force,
     }
-    options["profile"] = load_profile(profile) if profile else None
-    before, after = _made(assignment, backend, model, path, options)
+    loaded = load_profile(profile) if profile else None
+    if other_model:
+        read = read.model_copy(update={"identity": None}) if isinstance(read, Allocation) else read
+        loaded = None if loaded is None else loaded.model_copy(update={"identity": None})
+    before, after = _made(read, backend, folder, path, options | {"profile": loaded})
     result = {"path": str(path), "bytes": after, f"{_ORIGINAL[backend]}_bytes": before}
     typer.echo(
         json.dumps(result)
         if as_json
         else f"{path}: {after:,} bytes, {before / after:.1f} times smaller than {_ORIGINAL[backend]}"
     )
+    if not as_json:
+        say_coverage(read)
+    if not other_model and expected_model(read, loaded) is None:
+        say_not_compared("the plan")
 
 
 def _made(
-    plan: dict[str, str], backend: str, model: Path | None, path: Path, options: dict[str, Any]
+    plan: Allocation | dict[str, str], backend: str, model: Path, path: Path, options: dict[str, Any]
 ) -> tuple[int, int]:
     if backend != "onnxruntime":
         apply(model, plan, backend, path=path, **options)
-        assert model is not None
         return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
     from sensitivity.models.text_encoder import load_text_encoder
@@ -125,7 +134,7 @@ def _made(
 
     encoder, tokenizer = load_text_encoder(model)
     with tempfile.TemporaryDirectory() as folder:
-        layers = list(plan)
+        layers = list(formats_of(plan))
         source = export_encoder(encoder, tokenizer, Path(folder) / "fp32.onnx", layers)
         apply(source, plan, backend, path=path, **options)
         return source.stat().st_size, path.stat().st_size

@@ -9,13 +9,20 @@ from typing import Annotated, TypeAlias
 import typer
 
 from allocator import Fault, InvalidInputError
+from allocator.contract.errors import require
 
+#: Name of the encoder that the demo measures, for those who have no folder of it.
+DEMO_MODEL = "all-MiniLM-L6-v2"
 ModelFolder: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of a transformers model: a sentence encoder, all-MiniLM-L6-v2 when absent, or with --text a "
-        "causal language model."
+        help="Folder of a transformers model: a sentence encoder, or with --text a causal language model. "
+        "`all-MiniLM-L6-v2` is the encoder of the demo."
     ),
+]
+OtherModel: TypeAlias = Annotated[
+    bool,
+    typer.Option("--other-model", help="Go on though the model is not the one that was profiled."),
 ]
 Pairs: TypeAlias = Annotated[
     Path | None,
@@ -28,6 +35,29 @@ TextFile: TypeAlias = Annotated[
     Path | None, typer.Option(help="For a language model: text like what it will read, UTF-8.")
 ]
 Length: TypeAlias = Annotated[int, typer.Option(help="Tokens of one window of --text.", min=2)]
+
+
+def encoder_folder(model: Path | None) -> Path:
+    """Find the encoder that was asked for; there is none by default.
+
+    Args:
+        model: Its folder, or the name of the demo's.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InvalidInputError: None was given.
+    """
+    if model is None:
+        detail = f"say which model with --model FOLDER; `{DEMO_MODEL}` is the encoder of the demo"
+        raise InvalidInputError(Fault("--model", detail))
+    if str(model) == DEMO_MODEL and not model.exists():
+        require("torch", "models")
+        from sensitivity.models.text_encoder import minilm_folder
+
+        return minilm_folder()
+    return model
 
 
 def language_folder(model: Path | None, pairs: Path | None) -> Path:

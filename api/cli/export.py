@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.coverage import say_coverage
 from api.cli.plans import PLAN, read_names, read_plan
 from quantize import exports
 from quantize.checkpoints.matrices import stored_matrices
@@ -61,10 +62,10 @@ def command(
     """
     shapes = {} if model is None else stored_matrices(model)
     own = read_names(names)
-    wanted = read_plan(
+    read = read_plan(
         plan, context.obj, written_for=written_for, layers=None if model is None else list(shapes)
     )
-    done = exports.export(wanted, to, others=list(shapes), names=own, shapes=shapes, strict=strict)
+    done = exports.export(read, to, others=list(shapes), names=own, shapes=shapes, strict=strict)
     paths = exports.write(done, out, force=force)
     if as_json:
         losses = [asdict(loss) for loss in done.losses]
@@ -80,6 +81,7 @@ def command(
         typer.echo(f"{path}: {done.advice}")
     for line in _summed_up(done.losses):
         typer.echo(f"lost: {line}")
+    say_coverage(read)
 
 
 def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from allocator import Fault, InvalidInputError, load_profile
+from api.cli.coverage import say_coverage
 from api.cli.plans import read_names, read_plan
 from quantize.exports import EXPORTS, read_files
 from quantize.lint import (
@@ -58,11 +59,14 @@ def command(
     """  # noqa: DOC501 - the docstring is the help text
     load_runtime(runtime)
     known = _model(model, profile)
-    if written_for == "plan":
-        found = lint_plan(read_plan(path, context.obj), runtime, known)
+    plan = read_plan(path, context.obj) if written_for == "plan" else None
+    if plan is not None:
+        found = lint_plan(plan, runtime, known)
     else:
         found = lint_files(written_for, read_files(written_for, path), runtime, known, read_names(names))
     _print(found, runtime, as_json=as_json)
+    if not as_json:
+        say_coverage(plan)
     if any(finding.severity == "error" for finding in found):
         raise typer.Exit(1)
 

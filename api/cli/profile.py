@@ -15,14 +15,16 @@ from api.cli.calibration import (
     ModelFolder,
     Pairs,
     TextFile,
+    encoder_folder,
     language_folder,
     read_pairs,
     read_text,
 )
+from api.cli.coverage import say_coverage
 from api.cli.parsing import write
 
-_ENCODER = "hessian_trace,fisher,embedding_distance"
-_LANGUAGE = "fisher,kl"
+_ENCODER = "gauss_newton_trace,fisher,embedding_distance"
+_LANGUAGE = "gauss_newton_trace,fisher,kl"
 
 
 def command(
@@ -50,7 +52,7 @@ def command(
     units: Annotated[
         str, typer.Option(help="With --text: layers that share a format; vllm for those that vLLM fuses.")
     ] = "none",
-    probes: Annotated[int, typer.Option(help="Hessian-vector products for `hessian_trace`.", min=1)] = 8,
+    probes: Annotated[int, typer.Option(help="Probes of the traces.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     journal: Annotated[
         Path | None,
@@ -88,6 +90,8 @@ def command(
     write(out, profile.model_dump_json(indent=1) + "\n")
     summary = {"path": str(out), "layers": len(profile.layers), "sha256": profile.digest()}
     typer.echo(json.dumps(summary) if as_json else f"{summary['layers']} layers → {out}")
+    if not as_json:
+        say_coverage(profile)
 
 
 def _encoder(
@@ -99,9 +103,10 @@ def _encoder(
 
     if units != "none":
         raise InvalidInputError(Fault("--units", "is for language models; give --text too"))
+    folder = encoder_folder(model)
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
-    encoder, tokenizer = load_text_encoder(model)
-    name = "all-MiniLM-L6-v2" if model is None else model.name
+    encoder, tokenizer = load_text_encoder(folder)
+    name = (model or folder).name
     return profile_encoder(encoder, tokenizer, data, name=name, **settings)
 
 
@@ -114,4 +119,6 @@ def _language(
     corpus = read_text(text)
     model, tokenizer = load_language_model(folder)
     batches = windows(tokenizer, corpus, length, count)
-    return profile_language_model(model, batches, units=units, name=folder.name, **settings)
+    return profile_language_model(
+        model, batches, units=units, name=folder.name, checkpoint=folder, **settings
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from allocator import Fault, InvalidInputError, Profile, load_profile
 from allocator.contract.errors import unknown
-from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
+from api.cli.calibration import Length, ModelFolder, OtherModel, Pairs, TextFile
 from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import Allowed, AsJson, Budgets, Forbidden, Limits, Objectives, Pins, ProfileFile, asked
 from api.cli.parsing import require_writable, write
@@ -28,6 +28,7 @@ def command(
     allow: Allowed = None,
     forbid: Forbidden = None,
     model: ModelFolder = None,
+    other_model: OtherModel = False,
     pairs: Pairs = None,
     text: TextFile = None,
     count: Count = 24,
@@ -52,7 +53,7 @@ def command(
 ) -> None:
     """Measure plans and keep the best: never worse than the solver's, uniform or greedy.
 
-    Example: `bitalloc refine profile.json -o embedding_distance -b effective_bits=3.25 --journal refine.journal`
+    Example: `bitalloc refine profile.json -o embedding_distance -b effective_bits=3.25 --model ./my-encoder`
 
     Example: `bitalloc refine profile.json -o kl -b weight_bytes=4GB --model ./my-llama --text corpus.txt`
 
@@ -68,7 +69,11 @@ def command(
     from quantize.feedback import refine
     from sensitivity.profiling.progress import Bars
 
-    with plan_measure(model, pairs, text, count, length, beside) as measure, Bars(quiet=as_json) as bars:
+    options: dict[str, Any] = {"profile": loaded, "other_model": other_model}
+    with (
+        plan_measure(model, pairs, text, count, length, beside, **options) as measure,
+        Bars(quiet=as_json) as bars,
+    ):
         found = refine(
             loaded,
             measure,

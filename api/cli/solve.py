@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator import Allocation, Profile, Reach, Request, Usage, export_mps, load_profile, solve_request
+from allocator import (
+    Allocation,
+    Note,
+    Profile,
+    Reach,
+    Request,
+    Usage,
+    export_mps,
+    load_profile,
+    solve_request,
+)
 from allocator.contract.allocation import Level
 from allocator.contract.errors import require
 from allocator.contract.status import Status
@@ -117,6 +127,7 @@ def show(allocation: Allocation, console: Console) -> None:
     if allocation.assignment is None:
         for name, reach in allocation.achievable.items():
             console.print(Text(_reach(name, reach, alone=len(allocation.achievable) == 1)))
+        show_notes(allocation.notes, console)
         return
     gap = "" if allocation.gap is None else f", at most {allocation.gap:.2%} from the optimum"
     took = f"{allocation.solver.name}, {allocation.solver.seconds * 1e3:.1f} ms"
@@ -133,7 +144,19 @@ def show(allocation: Allocation, console: Console) -> None:
         console.print(Text(f"no time was left for: {', '.join(allocation.left_out)}"))
     if allocation.fusions:
         console.print(Text(f"fused: {', '.join(allocation.fusions)}"))
+    show_notes(allocation.notes, console)
     console.print(_layers(allocation.assignment))
+
+
+def show_notes(notes: Iterable[Note], console: Console) -> None:
+    """Print what else a reader should know, warnings first.
+
+    Args:
+        notes: The notes.
+        console: Where to print.
+    """
+    for note in sorted(notes, key=lambda note: note.severity != "warning"):
+        console.print(Text(str(note), "yellow" if note.severity == "warning" else ""))
 
 
 def number(amount: float) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from allocator import Fault, InvalidInputError, load_profile
-from api.cli.calibration import Length, ModelFolder, Pairs, TextFile
+from api.cli.calibration import Length, ModelFolder, OtherModel, Pairs, TextFile
 from api.cli.measuring import Count, Force, plan_measure
 from api.cli.options import AsJson
 from api.cli.parsing import require_writable, write
@@ -21,6 +21,7 @@ def command(
     profile: Annotated[Path, typer.Option(help="The profile that it was planned for.")],
     objective: Annotated[str, typer.Option("--objective", "-o", help="Table that baselines are planned by.")],
     model: ModelFolder = None,
+    other_model: OtherModel = False,
     pairs: Pairs = None,
     text: TextFile = None,
     count: Count = 24,
@@ -36,7 +37,7 @@ def command(
 ) -> None:
     """Measure a plan beside uniform, greedy and full precision at equal bytes.
 
-    Example: `bitalloc verify plan.json --profile profile.json -o embedding_distance --out report.md`
+    Example: `bitalloc verify plan.json --profile profile.json -o embedding_distance --model ./my-encoder`
 
     With `--model FOLDER --text FILE` the plan is one of a causal language model.
 
@@ -53,7 +54,8 @@ def command(
             require_writable(path)
     from quantize.feedback import as_markdown, verify
 
-    with plan_measure(model, pairs, text, count, length) as measure:
+    options: dict[str, Any] = {"profile": loaded, "other_model": other_model}
+    with plan_measure(model, pairs, text, count, length, **options) as measure:
         report = verify(loaded, allocation, measure, objective=objective, tolerance=tolerance)
     page, document = as_markdown(report), report.model_dump_json(indent=2) + "\n"
     if out is not None:

@@ -43,7 +43,7 @@ def draw_frontier(report: Report, profile: Profile, path: Path) -> None:
     )
     _label_budgets(axes, report.rows)
     axes.set_yscale("log")
-    axes.set_xlabel("stored bytes of the planned layers (MB)")
+    axes.set_xlabel("stored bytes (MB)")
     axes.set_ylabel("measured embedding distance (mean 1 − cosine)")
     axes.set_title(f"{report.model}: size against measured distance")
     axes.grid(visible=True, which="major", alpha=0.3)

@@ -21,7 +21,7 @@ class Row(Strict):
         method: Who planned it.
         backend: What ran it.
         used_bits: Effective bits of the plan.
-        weight_bytes: Exact stored bytes of the planned layers.
+        weight_bytes: Exact stored bytes, those outside the plan included.
         file_bytes: Size of the file, where there is one.
         predicted: Objective of the plan in the table it was solved from.
         gap: Proved distance to the optimum of that table.
@@ -112,7 +112,7 @@ def as_table(report: Report) -> Table:
     Returns:
         The table: budget × method.
     """
-    title = f"{report.model}, measured on the evaluation pairs (MB: planned layers)"
+    title = f"{report.model}, measured on the evaluation pairs (MB: all stored weights)"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("bits", "method", "runtime"):
         table.add_column(name, no_wrap=True)

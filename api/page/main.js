@@ -200,6 +200,7 @@ function show() {
   charts[1].show(shown.budget, front.spend[steps], priceAt(steps));
   heat.show(what);
   panels.figures(what);
+  panels.notes(exact);
   panels.price(what);
   panels.blocks(what);
   if (exact) panels.tables({ ...what, kept });

@@ -50,6 +50,12 @@ export function figures({ front, profile, plan, budget, steps, spend, value, exa
   proof.className = `badge ${exact ? (exact.status === "optimal" ? "good" : "warn") : ""}`;
 }
 
+/** What else to know of a proved plan, warnings first; nothing before it is proved. */
+export function notes(exact) {
+  const found = [...(exact?.notes ?? [])].sort((a, b) => (a.severity === "warning" ? 0 : 1) - (b.severity === "warning" ? 0 : 1));
+  $("notes").replaceChildren(...found.map((note) => element("li", { class: note.severity }, `${note.severity}: ${note.text}`)));
+}
+
 const total = (resource, plan) => resource.values.reduce((sum, row, at) => sum + (row[plan[at]] ?? 0), resource.constant ?? 0);
 
 function effectiveBits(profile, plan) {

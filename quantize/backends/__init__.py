@@ -9,6 +9,7 @@ from allocator import Allocation as Allocation
 from allocator import Fault, InvalidInputError
 from allocator.contract.allocation import PlanSource
 from allocator.contract.errors import unknown
+from quantize.backends.identity import require_planned_model
 from quantize.plan import formats_of
 
 BACKENDS = {
@@ -25,7 +26,8 @@ def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  #
     Args:
         model: What the backend starts from: a ``torch.nn.Module`` (torchao), the path of an exported ONNX file
             (onnxruntime), or a folder with a checkpoint (compressed-tensors, gguf). It is not changed.
-        plan: An allocation, layer name to format name, or the path of a JSON file of either.
+        plan: An allocation, layer name to format name, or the path of a JSON file of either. An allocation that says
+            which model it was made for is applied to no other; its ``assignment`` alone is.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
             (:class:`~quantize.Rounding`), and ``profile``, against which sizes and units are then checked.
@@ -34,9 +36,12 @@ def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  #
         What the backend makes: a module, or the path of a file or folder.
 
     Raises:
-        InvalidInputError: The backend, a layer or a format is unknown, or the backend cannot run a format.
+        InvalidInputError: The backend, a layer or a format is unknown, the backend cannot run a format, or the model is
+            another one than was profiled.
         MissingPackageError: The backend's package is not installed.
     """
     if backend not in BACKENDS:
         raise InvalidInputError(Fault("/backend", unknown(backend, BACKENDS, "backend")))
-    return import_module(BACKENDS[backend]).apply(model, formats_of(plan), **options)
+    formats = formats_of(plan)
+    require_planned_model(backend, model, plan, formats, options.get("profile"))
+    return import_module(BACKENDS[backend]).apply(model, formats, **options)

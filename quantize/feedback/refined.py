@@ -132,6 +132,7 @@ def _allocation(certified: Allocation, bound: float | None, best: Trial, trials:
             "bound": least,
             "gap": relative_gap(certified.objective, least),
             "tie_break": None,
+            "notes": tuple(note for note in certified.notes if note.about != "pins"),  # pinned to certify it
             "solver": SolverReport(name="refine", version=version, seconds=0.0, work=work),
         }
     )

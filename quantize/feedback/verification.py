@@ -54,6 +54,7 @@ class Verification(Strict):
         tolerance: Relative amount by which a baseline may be better.
         rows: The plan, then what it is compared with; baselines take no more bytes than the plan.
         failures: Why the plan does not pass; empty when it does.
+        notes: What else to know: that a plan may pass and still be of no use.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Verification(Strict):
     tolerance: float
     rows: tuple[Verified, ...]
     failures: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -125,6 +127,7 @@ def verify(
         tolerance=tolerance,
         rows=rows,
         failures=failures,
+        notes=tuple(_broken(loaded, objective, rows[0].loss)),
     )
 
 
@@ -140,6 +143,7 @@ def as_markdown(report: Verification) -> str:
     verdict = "**Passed.**" if report.passed else "**Failed.**"
     lines = [f"# {report.model or 'Plan'}: measured against its baselines", "", verdict, ""]
     lines += [f"- {failure}" for failure in report.failures] + [""] * bool(report.failures)
+    lines += [f"- {note}" for note in report.notes] + [""] * bool(report.notes)
     lines += [
         "| | loss | ÷ plan | bytes (table) | bytes (measured) | latency, µs |",
         "|---|---|---|---|---|---|",
@@ -200,6 +204,16 @@ def _row(profile: Profile, method: str, plan: Assignment, measure: Measure) -> V
         measured_bytes=found.weight_bytes,
         latency_us=found.latency_us,
     )
+
+
+def _broken(profile: Profile, objective: str, loss: float) -> list[str]:
+    table = profile.costs.get(objective)
+    if table is None or table.tolerable is None or table.better == "higher" or loss <= table.tolerable:
+        return []
+    return [
+        f"the plan measures a loss of {loss:.3g}, and {table.tolerable:g} is the most that is of use by {objective!r}: "
+        "whatever it is compared with, the model is likely broken; give it more bytes, or a better rounding"
+    ]
 
 
 def _worse(rows: tuple[Verified, ...], tolerance: float) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import faults_of, unknown
+from quantize.imports.outside import with_model
 from quantize.imports.scores import Request, Scores, profile_of
 from quantize.imports.sizes import with_sizes
 
@@ -70,9 +71,10 @@ def import_scores(
     if model is not None:
         found = with_sizes(found, model, request.names)
     try:
-        return profile_of(found, name or (model.name if model else source))
+        profile = profile_of(found, name or (model.name if model else source))
     except ValidationError as error:
         raise InvalidInputError(*faults_of(error.errors(), None)) from error
+    return profile if model is None else with_model(profile, model)
 
 
 #: Sources whose files say what the formats are.

@@ -11,15 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from allocator import CostTable, Fault, InvalidInputError, Layer, Profile, Provenance, ResourceTable
+from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, Profile, Provenance, ResourceTable
 from allocator.contract.errors import pointer, unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import StorageFormat, parse_format
+from quantize.checkpoints.outside import outside_of_folder
+from quantize.identity import identity_of, weight_digest
 from sensitivity.checkpoints.llama_blocks import (
     EMBEDDING,
     HEAD,
@@ -35,7 +38,7 @@ from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, ro
 from sensitivity.forward.hidden_states import HiddenStates, hidden_states
 from sensitivity.models.layers import discover
 from sensitivity.profiling.memory import free_bytes, require_memory
-from sensitivity.profiling.profile_model import distinct
+from sensitivity.profiling.profile_model import distinct, with_outside
 from sensitivity.study.calibration import digest
 from sensitivity.study.study import Progress, silent, table
 
@@ -102,17 +105,34 @@ def profile_checkpoint(
                 if layer in shapes:
                     found[layer] = _row(llama, layer, columns, grams.get(layer), "zd" in tables)
             progress("stream", done, len(llama.blocks) + 1)
+    outside = _outside(llama, folder, list(shapes))
     return Profile(
         model=name or folder.name,
         formats={item.name: item.describe() for item in columns},
         layers=tuple(Layer(name=layer, parameters=int(np.prod(shapes[layer]))) for layer in shapes),
         costs={asked: _table(asked, [found[layer] for layer in shapes], batches) for asked in tables},
-        resources={WEIGHT_BYTES: _stored(list(shapes.values()), columns)},
+        resources=with_outside({WEIGHT_BYTES: _stored(list(shapes.values()), columns)}, outside),
+        outside=outside,
+        identity=identity_of(
+            type(llama.skeleton).__name__, [(shapes[layer], _digest(llama, layer)) for layer in shapes]
+        ),
         provenance=Provenance(
             data_sha256=digest(list(batches)),
             versions={item: metadata.version(item) for item in _VERSIONED},
         ),
     )
+
+
+def _outside(llama: Llama, folder: Path, planned: Sequence[str]) -> tuple[Outside, ...]:
+    tied = [EMBEDDING, HEAD] if llama.skeleton.config.tie_word_embeddings else []
+    names = [tied if layer in tied else [layer] for layer in planned]
+    return outside_of_folder(folder, names, otherwise="left out of the rows that were asked for")
+
+
+def _digest(llama: Llama, layer: str) -> str:
+    name = f"{layer}.weight"
+    pieces = (chunk.numpy() for chunk in llama.checkpoint.chunks(name, _CHUNK))
+    return weight_digest(llama.checkpoint.slots[name].shape, pieces)
 
 
 def _inputs(
@@ -176,7 +196,8 @@ def _table(asked: str, rows: Sequence[tuple[RoundingErrors, float]], batches: Se
             values.append((1 - share) * row.squared / (row.norm or 1.0))
         else:
             values.append(row.squared if asked == "rounding_error" else row.output / tokens)
-    return table(np.array(values), None, TABLES[asked])  # (L, F)
+    kinds: Literal["one_kind"] | None = None if asked == "zd" else "one_kind"
+    return table(np.array(values), None, TABLES[asked], comparable=kinds)  # (L, F)
 
 
 def _stored(shapes: Sequence[tuple[int, ...]], columns: Sequence[StorageFormat]) -> ResourceTable:

@@ -32,6 +32,9 @@ from sensitivity.study.calibration import Batch
 #: (model, batch) → (B, …, C) outputs, such as logits.
 OutputFunction: TypeAlias = Callable[[nn.Module, Batch], Tensor]
 
+#: KL divergence from which on a language model is of no use: its perplexity is that of the original times e or more.
+TOLERABLE_NATS = 1.0
+
 
 @dataclass(frozen=True)
 class OutputMetric:

@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.knapsack.problem import FloatArray
 from sensitivity.curvature.output_metrics import (
+    TOLERABLE_NATS,
     OutputFunction,
     OutputMetric,
     checked_outputs,
@@ -65,7 +66,7 @@ def gauss_newton(
     pieces = study.engine(study, f"gauss_newton {metric}", keys, measure)  # L × (N, F)
     values, errors = mean_and_error(np.stack(pieces, axis=1))  # (L, F)
     meaning = f"second-order change of the outputs, {chosen.unit}; mean over samples and their rows"
-    return table(values, errors, meaning)
+    return table(values, errors, meaning, tolerable=TOLERABLE_NATS if metric == "softmax_kl" else None)
 
 
 def _layer(study: Study, key: Key, *, outputs: OutputFunction, metric: str, together: bool) -> FloatArray:

@@ -16,7 +16,13 @@ from functools import partial
 from torch import Tensor, nn
 
 from allocator import CostTable
-from sensitivity.curvature.output_metrics import OutputFunction, checked_outputs, find_metric, sample_means
+from sensitivity.curvature.output_metrics import (
+    TOLERABLE_NATS,
+    OutputFunction,
+    checked_outputs,
+    find_metric,
+    sample_means,
+)
 from sensitivity.estimators.measured import measured
 from sensitivity.study.calibration import Batch
 from sensitivity.study.study import Study
@@ -51,7 +57,13 @@ def kl(study: Study, *, logits: OutputFunction, together: int = 1) -> CostTable:
     meaning = "mean KL(original ‖ quantized), nats per sample"
     outputs = partial(_logits, logits)
     return measured(
-        study, name="kl", outputs=outputs, distance=_divergence, meaning=meaning, together=together
+        study,
+        name="kl",
+        outputs=outputs,
+        distance=_divergence,
+        meaning=meaning,
+        together=together,
+        tolerable=TOLERABLE_NATS,
     )
 
 

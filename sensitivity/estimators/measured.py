@@ -45,6 +45,7 @@ def measured(
     meaning: str,
     batches: Sequence[Batch] | None = None,
     together: int = 1,
+    tolerable: float | None = None,
 ) -> CostTable:
     """Measure the table, one forward pass from the changed block on per entry and batch.
 
@@ -59,6 +60,7 @@ def measured(
             calls cost more than what they compute, for the memory of as many passes. The numbers are those of whole
             passes bit for bit only for 1: batched products sum in another order. Rows that are no weights of layers
             are measured one at a time.
+        tolerable: Most that a plan may add up to and still be of use; answers warn of more.
 
     Returns:
         (L, F) mean distances, with standard errors over samples where there are at least two.
@@ -81,7 +83,12 @@ def measured(
     means, errors = mean_and_error(samples.T)
     shape = (len(study.rows), len(study.formats))
     stderr = None if errors is None else errors.reshape(shape)
-    return table(means.reshape(shape), stderr, f"{meaning}; measured, one layer quantized at a time")
+    return table(
+        means.reshape(shape),
+        stderr,
+        f"{meaning}; measured, one layer quantized at a time",
+        tolerable=tolerable,
+    )
 
 
 def _chunks(columns: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -52,10 +52,10 @@ def output_mse(study: Study) -> CostTable:
     sums, counts = pieces[:, :-1], pieces[:, -1:]
     values = sums.sum(axis=0) / counts.sum(axis=0)  # (L, F)
     if len(pieces) < 2:
-        return table(values, None, _MEANING)
+        return table(values, None, _MEANING, comparable="one_kind")
     # A ratio of sums: batches need not have the same size.
     spread = np.sqrt(np.square(sums - counts * values).sum(axis=0) * len(pieces) / (len(pieces) - 1))
-    return table(values, spread / counts.sum(axis=0), _MEANING)
+    return table(values, spread / counts.sum(axis=0), _MEANING, comparable="one_kind")
 
 
 def _batch(study: Study, key: Key) -> FloatArray:

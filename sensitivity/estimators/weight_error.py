@@ -33,7 +33,17 @@ def weight_error(study: Study, *, relative: bool = False) -> CostTable:
     require_layers_only(study, "weight_error")
     values = squared_errors(study)
     if not relative:
-        return table(values, None, "squared rounding error, summed over the weights of the layer")
+        return table(
+            values,
+            None,
+            "squared rounding error, summed over the weights of the layer",
+            comparable="one_kind",
+        )
     norms = squared_norms(study)[:, None]
     values = np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
-    return table(values, None, "squared rounding error as a share of the squared weights of the layer")
+    return table(
+        values,
+        None,
+        "squared rounding error as a share of the squared weights of the layer",
+        comparable="one_kind",
+    )

@@ -24,7 +24,11 @@ from sensitivity.study.study import Estimator, Progress, silent
 from sensitivity.study.tasks import Engine, serial
 
 #: Tables an encoder can have, in the order of their cost.
-TABLES = ("hessian_trace", "fisher", "embedding_distance")
+TABLES = ("gauss_newton_trace", "fisher", "hessian_trace", "embedding_distance")
+#: Those that are filled when nothing is said, without traces of the Hessian: many are negative away from a minimum.
+DEFAULT_TABLES = ("gauss_newton_trace", "fisher", "embedding_distance")
+#: Summed distance from which on embeddings are of no use: half the way to embeddings that have nothing in common.
+_TOLERABLE = 0.5
 #: Lookups by position and segment: under one percent of the weights, and exporters slice rather than gather them.
 EXCLUDED = ("*.position_embeddings", "*.token_type_embeddings")
 _PAIRS_PER_BATCH = 16
@@ -36,7 +40,7 @@ def profile_encoder(
     pairs: Sequence[tuple[str, str]],
     *,
     formats: Sequence[str],
-    tables: Sequence[str] = TABLES,
+    tables: Sequence[str] = DEFAULT_TABLES,
     resources: Sequence[str] = (WEIGHT_BYTES,),
     name: str = "",
     probes: int = 8,
@@ -52,10 +56,10 @@ def profile_encoder(
         tokenizer: Its tokenizer.
         pairs: Calibration pairs.
         formats: StorageFormat names, the columns.
-        tables: Which of :data:`TABLES` to fill.
+        tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         name: Name of the model, for people.
-        probes: Hessian-vector products for ``hessian_trace``.
+        probes: Probes of the traces.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
         seed: Seed of everything random.
         progress: Told after every step.
@@ -74,6 +78,9 @@ def profile_encoder(
     if measured_pairs < 1:
         raise InvalidInputError(Fault("/measured_pairs", f"expected at least 1, got {measured_pairs}"))
     known: dict[str, Estimator] = {
+        "gauss_newton_trace": partial(
+            hessian_trace, probes=probes, curvature="gauss_newton", outputs=encode, metric="squared_error"
+        ),
         "hessian_trace": partial(hessian_trace, probes=probes),
         "fisher": fisher,
         "embedding_distance": partial(
@@ -82,6 +89,7 @@ def profile_encoder(
             outputs=encode,
             distance=cosine_distance,
             meaning="1 - cosine between the original's and the changed model's embedding, mean over texts",
+            tolerable=_TOLERABLE,
             batches=pair_batches(tokenizer, _spread(pairs, measured_pairs), _PAIRS_PER_BATCH),
         ),
     }

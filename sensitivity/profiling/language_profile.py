@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -22,7 +23,17 @@ from sensitivity.study.study import Estimator, Progress, silent
 from sensitivity.study.tasks import Engine, serial
 
 #: Tables a language model can have, in the order of their cost.
-TABLES = ("weight_error", "fisher", "output_mse", "hessian_trace", "gauss_newton", "kl")
+TABLES = (
+    "weight_error",
+    "gauss_newton_trace",
+    "fisher",
+    "output_mse",
+    "hessian_trace",
+    "gauss_newton",
+    "kl",
+)
+#: Those that are filled when nothing is said.
+DEFAULT_TABLES = ("gauss_newton_trace", "fisher", "kl")
 
 
 def profile_language_model(
@@ -30,7 +41,7 @@ def profile_language_model(
     batches: Sequence[Tensor],
     *,
     formats: Sequence[str],
-    tables: Sequence[str] = ("fisher", "kl"),
+    tables: Sequence[str] = DEFAULT_TABLES,
     resources: Sequence[str] = (WEIGHT_BYTES,),
     units: str = "none",
     name: str = "",
@@ -38,6 +49,7 @@ def profile_language_model(
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
+    checkpoint: Path | None = None,
 ) -> Profile:
     """Profile a causal language model of transformers.
 
@@ -45,14 +57,15 @@ def profile_language_model(
         model: The model.
         batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
         formats: StorageFormat names, the columns.
-        tables: Which of :data:`TABLES` to fill.
+        tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
         name: Name of the model, for people.
-        probes: Hessian-vector products for ``hessian_trace``.
+        probes: Probes of the traces.
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the entries of the tables.
+        checkpoint: Folder that the model was loaded from: bytes outside the plan are those of its files.
 
     Returns:
         The profile.
@@ -64,6 +77,7 @@ def profile_language_model(
         "weight_error": weight_error,
         "fisher": fisher,
         "output_mse": output_mse,
+        "gauss_newton_trace": partial(hessian_trace, probes=probes, curvature="gauss_newton", outputs=logits),
         "hessian_trace": partial(hessian_trace, probes=probes),
         "gauss_newton": partial(gauss_newton, outputs=logits, together=False),
         "kl": partial(kl, logits=logits),
@@ -83,4 +97,5 @@ def profile_language_model(
         seed=seed,
         progress=progress,
         engine=engine,
+        checkpoint=checkpoint,
     )

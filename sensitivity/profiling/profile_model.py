@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from torch import nn
 
-from allocator import Fault, InvalidInputError, Profile, Provenance
+from allocator import Fault, InvalidInputError, Outside, Profile, Provenance, ResourceTable
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding, parse_format
 from sensitivity.estimators import ESTIMATORS
+from sensitivity.models.identity import identity_of_module
 from sensitivity.profiling.assembly import chosen_resources, estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
 from sensitivity.resources import Resource
 from sensitivity.rows import ExpertRef, Row, find_rows
+from sensitivity.rows.outside import outside_of
 from sensitivity.study.calibration import Batch, LossFunction, check_losses, collect, digest
 from sensitivity.study.study import Estimator, Progress, Study, silent
 from sensitivity.study.tasks import Engine, begin, serial
+from sensitivity.tables.negative import negative_notes
 from sensitivity.units.shape_rules import ShapeRule
 from sensitivity.units.unit_rules import UnitRule
 
@@ -43,6 +47,7 @@ def profile_model(
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
+    checkpoint: Path | None = None,
 ) -> Profile:
     """Measure what each format would cost and spend in each layer.
 
@@ -66,9 +71,12 @@ def profile_model(
         seed: Seed of everything random.
         progress: Told after every step.
         engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
+        checkpoint: Folder that the model was loaded from: what lies outside the plan is then counted as its files
+            store it, else as it is in memory.
 
     Returns:
-        A profile with one cost table per estimator and one resource table per resource.
+        A profile with one cost table per estimator and one resource table per resource; what the model stores beside
+        the rows is listed in ``outside``, and its bytes are the constant of ``weight_bytes``.
 
     Raises:
         InvalidInputError: The model, the data, a format or an estimator cannot be used, or needs more memory than there
@@ -107,12 +115,16 @@ def profile_model(
     finally:
         for module in training:
             module.training = True
+    outside = outside_of(model, study.rows, checkpoint)
+    notes |= negative_notes(costs, [layer.name for layer in described])
     return Profile(
         model=name or type(model).__name__,
         formats={item.name: item.describe() for item in parsed},
         layers=described,
         costs=costs,
-        resources=tables,
+        resources=with_outside(tables, outside),
+        outside=outside,
+        identity=identity_of_module(model, [layer.weight for layer in layers]),
         provenance=Provenance(
             data_sha256=digest(kept),
             seed=seed,
@@ -120,6 +132,26 @@ def profile_model(
             notes=notes if rounding == NEAREST else notes | {"/costs": f"weights rounded with {rounding}"},
         ),
     )
+
+
+def with_outside(
+    resources: Mapping[str, ResourceTable], outside: Sequence[Outside]
+) -> dict[str, ResourceTable]:
+    """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
+
+    Args:
+        resources: The tables.
+        outside: What lies outside.
+
+    Returns:
+        The same tables; the constant of ``weight_bytes`` has the bytes as well.
+    """
+    tables = dict(resources)
+    if WEIGHT_BYTES in tables:
+        table = tables[WEIGHT_BYTES]
+        constant = table.constant + sum(item.stored_bytes for item in outside)
+        tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
+    return tables
 
 
 def _require_roundable(others: Sequence[Row], rounding: Rounding) -> None:

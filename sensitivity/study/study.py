@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -225,13 +225,22 @@ def mean_and_error(samples: FloatArray) -> tuple[FloatArray, FloatArray | None]:
     return samples.mean(axis=0), samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
 
 
-def table(values: FloatArray, stderr: FloatArray | None, meaning: str) -> CostTable:
+def table(
+    values: FloatArray,
+    stderr: FloatArray | None,
+    meaning: str,
+    *,
+    comparable: Literal["all", "one_kind"] | None = None,
+    tolerable: float | None = None,
+) -> CostTable:
     """Wrap arrays as a cost table.
 
     Args:
         values: (L, F).
         stderr: (L, F), or None where it is not known.
         meaning: What the number is, with unit and normalisation.
+        comparable: Which rows the table can compare.
+        tolerable: Most that a plan may add up to and still be of use.
 
     Returns:
         The table.
@@ -240,4 +249,6 @@ def table(values: FloatArray, stderr: FloatArray | None, meaning: str) -> CostTa
         values=tuple(map(tuple, values.tolist())),
         stderr=None if stderr is None else tuple(map(tuple, stderr.tolist())),
         meaning=meaning,
+        comparable=comparable,
+        tolerable=tolerable,
     )

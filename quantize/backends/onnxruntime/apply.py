@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,6 +99,23 @@ def apply(
     with replacing(Path(path)) as unfinished:
         onnx.save(graph, os.fspath(unfinished))
     return Path(path)
+
+
+def weights_of_layers(graph: Any, layers: Sequence[str]) -> list[Float32Array] | None:  # noqa: ANN401
+    """Read the weights of some layers, rows as outputs.
+
+    Args:
+        graph: An exported file that was read.
+        layers: Names of the layers.
+
+    Returns:
+        A weight for each; None where the file lacks one of the layers.
+    """
+    known = _layers(graph)
+    if any(not known.get(layer) for layer in layers):
+        return None
+    nodes = {node.name: node for node in graph.graph.node}
+    return [_use(graph.graph, nodes[known[layer][0]]).weight for layer in layers]
 
 
 def require_supported(plan: Mapping[str, StorageFormat]) -> None:

@@ -142,4 +142,5 @@ def test_text_that_is_not_json_is_refused() -> None:
 def test_the_wire_model_is_the_documented_one() -> None:
     assert set(Profile.model_fields) == {
         "schema_version", "model", "formats", "layers", "costs", "resources", "fusions", "provenance",
+        "outside", "identity",
     }  # fmt: skip

@@ -102,7 +102,7 @@ def test_the_file_is_a_png_of_1200_by_750_pixels_with_something_on_it(drawn: tup
 
 def test_the_axes_say_what_they_show(drawn: tuple[Path, Axes]) -> None:
     axes = drawn[1]
-    assert axes.get_xlabel() == "stored bytes of the planned layers (MB)"
+    assert axes.get_xlabel() == "stored bytes (MB)"
     assert axes.get_ylabel() == "measured embedding distance (mean 1 − cosine)"
     assert axes.get_title() == "a model: size against measured distance"
     assert axes.get_yscale() == "log"

@@ -88,6 +88,8 @@ def test_a_dropped_profile_shows_its_front_and_the_plan_at_the_knee(page: Page, 
     expect(page.locator("#proof")).to_have_text("proved optimal")
     assert plan_shown(page) == plan.assignment == plan_after(front, front.knee)
     assert page.locator("#front canvas").count() == 1
+    said = sorted(plan.notes, key=lambda note: note.severity != "warning")
+    assert page.locator("#notes li").all_text_contents() == [str(note) for note in said] != []
     assert page.locator("#legend li").all_text_contents() == [
         "best plans", "uniform", "greedy", "knee", "this plan",
     ]  # fmt: skip

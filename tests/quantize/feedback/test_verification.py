@@ -76,3 +76,17 @@ def test_a_plan_for_another_model_is_refused_before_anything_is_measured() -> No
         verify(profile, solve(profile, objective="kl", budgets={"weight_bytes": 1}), never, objective="kl")
     with pytest.raises(InvalidInputError, match="/tolerance: expected at least 0 and below 1, got 2"):
         verify(profile, {"l0": "int4", "l1": "int4"}, never, objective="kl", tolerance=2)
+
+
+def test_a_plan_that_passes_and_is_of_no_use_is_said_to_be() -> None:
+    profile = {
+        "formats": {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        "layers": [{"name": "up"}, {"name": "down"}],
+        "costs": {"kl": {"values": [[0.5, 0.1], [0.3, 0.1]], "tolerable": 1.0}},
+        "resources": {"weight_bytes": {"values": [[50, 100], [50, 100]], "unit": "byte"}},
+    }
+    plan = {"up": "int8", "down": "int4"}
+    report = verify(profile, plan, lambda plan: 8.0 * bool(plan), objective="kl")
+    assert report.passed
+    assert "the plan measures a loss of 8, and 1 is the most that is of use by 'kl'" in as_markdown(report)
+    assert verify(profile, plan, lambda plan: 0.5 * bool(plan), objective="kl").notes == ()

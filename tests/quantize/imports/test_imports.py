@@ -53,3 +53,25 @@ def _checkpoint(folder: Path) -> Path:
 
     save_file({"up.weight": torch.zeros(2, 2)}, folder / "model.safetensors")
     return folder
+
+
+def test_scores_with_a_model_say_what_they_leave_out_and_which_model_it_is(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {
+        "up.weight": torch.ones(4, 32),
+        "down.weight": torch.ones(4, 32).half(),
+        "norm.weight": torch.ones(4),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    path = tmp_path / "scores.csv"
+    path.write_text("layer,format,cost,bytes,parameters\nup,int4-g32,1,72,128\n")
+    alone = import_scores("csv", [path])
+    assert (alone.outside, alone.identity) == (None, None)
+    profile = import_scores("csv", [path], model=tmp_path)
+    found = {item.name: (item.stored_bytes, item.reason) for item in profile.outside or ()}
+    assert found == {"down.weight": (256, "no scores in the file"), "norm.weight": (16, "norm")}
+    assert profile.resources["weight_bytes"].constant == 272
+    assert profile.identity is not None
+    assert (profile.identity.layers, profile.identity.parameters) == (1, 128)

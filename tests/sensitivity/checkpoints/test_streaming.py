@@ -107,12 +107,19 @@ def test_rows_and_bytes_are_those_of_the_loaded_model(folder: Path) -> None:
         logits: Tensor = model(batch).logits
         return logits.mean((1, 2))
 
-    plain = profile_model(loaded(folder), token_batches(), loss, FORMATS, [], exclude=["*.down_proj"])
+    options = {"exclude": ["*.down_proj"], "checkpoint": folder}
+    plain = profile_model(loaded(folder), token_batches(), loss, FORMATS, [], **options)
     profile = profile_checkpoint(folder, token_batches(), FORMATS, exclude=["*.down_proj"])
     # Streamed blocks are never traced as one model, so their work is not counted.
     assert profile.layers == tuple(layer.model_copy(update={"macs": None}) for layer in plain.layers)
     assert profile.formats == plain.formats
     assert profile.resources == plain.resources
+    assert profile.outside == plain.outside
+    assert {item.reason for item in profile.outside or ()} == {
+        "norm",
+        "left out of the rows that were asked for",
+    }
+    assert profile.identity == plain.identity
     assert profile.model == folder.name
     assert profile.provenance.data_sha256 == digest(token_batches())
 

@@ -10,7 +10,7 @@ import transformers
 from allocator import InvalidInputError, Profile
 from sensitivity import discover
 from sensitivity.models.text_encoder import TextEncoder, Tokenizer
-from sensitivity.profiling.encoder_profile import EXCLUDED, TABLES, profile_encoder
+from sensitivity.profiling.encoder_profile import DEFAULT_TABLES, EXCLUDED, profile_encoder
 from tests.sensitivity.studies import state
 
 Pairs = list[tuple[str, str]]
@@ -45,10 +45,10 @@ def test_every_table_is_filled(small: TextEncoder, tokenizer: Tokenizer, pairs: 
         name="small",
         progress=lambda *step: told.append(step),
     )
-    assert tuple(profile.costs) == TABLES
+    assert tuple(profile.costs) == DEFAULT_TABLES
     # Two probes, one batch of eight pairs, and 13 layers in two formats.
     assert [step for step in told if step[1] == step[2]] == [
-        ("hessian_trace", 2, 2),
+        ("hessian_trace squared_error", 2, 2),
         ("fisher", 1, 1),
         ("embedding_distance", 26, 26),
     ]
@@ -57,7 +57,9 @@ def test_every_table_is_filled(small: TextEncoder, tokenizer: Tokenizer, pairs: 
     assert not any("position" in layer.name or "token_type" in layer.name for layer in profile.layers)
     for table in profile.costs.values():
         assert np.array(table.values).shape == (13, 2)
-    for table in ("fisher", "embedding_distance"):
+    assert (np.array(profile.costs["gauss_newton_trace"].values) >= 0).all()
+    assert profile.costs["embedding_distance"].tolerable == 0.5
+    for table in ("gauss_newton_trace", "fisher", "embedding_distance"):
         coarse, fine = np.array(profile.costs[table].values).T
         assert (coarse > fine).all()
         assert (fine > 0).all()

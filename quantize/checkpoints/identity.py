@@ -1,0 +1,58 @@
+"""Which model a checkpoint holds, by the weights of some of its layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from allocator import ModelIdentity
+from quantize.checkpoints.safetensors import load_weight, stored_weights
+from quantize.identity import identity_of_weights
+from quantize.rounding.nearest import Float32Array
+
+#: Architecture, and the planned weights; None where the model lacks one of the layers.
+Found: TypeAlias = tuple[str, Iterable[Float32Array]] | None
+
+
+def identity_of_folder(folder: Path, layers: Iterable[str]) -> ModelIdentity | None:
+    """Digest some weights of a checkpoint.
+
+    Args:
+        folder: Folder with ``*.safetensors``.
+        layers: Names of the layers.
+
+    Returns:
+        The identity; None where the checkpoint lacks one of the layers.
+
+    Raises:
+        InvalidInputError: There is no checkpoint, or a weight cannot be read.
+    """
+    found = weights_of_folder(folder, layers)
+    return None if found is None else identity_of_weights(*found)
+
+
+def weights_of_folder(folder: str | Path, layers: Iterable[str]) -> Found:
+    """Find some weights of a checkpoint, to be read one by one.
+
+    Args:
+        folder: Folder with ``*.safetensors``.
+        layers: Names of the layers.
+
+    Returns:
+        Architecture and weights; None where the checkpoint lacks one of the layers.
+    """
+    weights = stored_weights(Path(folder))
+    names = list(layers)
+    if any(name not in weights for name in names):
+        return None
+    return _architecture(Path(folder)), (load_weight(weights[name]) for name in names)
+
+
+def _architecture(folder: Path) -> str:
+    try:
+        said = json.loads((folder / "config.json").read_bytes())["architectures"]
+        return str(said[0])
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder.name

@@ -1,0 +1,34 @@
+"""What lies outside the scores of another tool, where the model is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from allocator import Profile
+from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize.checkpoints.identity import identity_of_folder
+from quantize.checkpoints.outside import outside_of_folder
+
+
+def with_model(profile: Profile, folder: Path) -> Profile:
+    """Add what a checkpoint stores beside the layers that have scores, and which model it is.
+
+    Args:
+        profile: Made of scores.
+        folder: The checkpoint.
+
+    Returns:
+        The profile with ``outside`` and ``identity``; the constant of ``weight_bytes`` has the bytes outside.
+
+    Raises:
+        InvalidInputError: The checkpoint cannot be read.
+    """
+    names = [layer.name for layer in profile.layers]
+    outside = outside_of_folder(folder, [[name] for name in names], otherwise="no scores in the file")
+    resources = dict(profile.resources)
+    if WEIGHT_BYTES in resources:
+        table = resources[WEIGHT_BYTES]
+        constant = table.constant + sum(item.stored_bytes for item in outside)
+        resources[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
+    identity = identity_of_folder(folder, names)
+    return profile.model_copy(update={"outside": outside, "resources": resources, "identity": identity})
