@@ -12,9 +12,13 @@ import typer
 from allocator import Allocation, Fault, InvalidInputError, load_profile
 from allocator.contract.errors import decoded, faults_of, require, unknown
 from api.cli.parsing import require_writable
+from api.cli.runtimes import runtime_of, say_ignored, say_unreadable
 from api.cli.server import HERE, Server, stored_plan
 from quantize import Rounding, apply, formats_of
 from quantize.backends.onnxruntime import apply as onnxruntime
+from quantize.checkpoints.safetensors import open_checkpoint
+from quantize.lint import model_of_folder
+from quantize.lint.gate import findings_of
 from quantize.rounding.moments import read_moments
 from quantize.storage.files import require_free
 
@@ -69,8 +73,26 @@ def command(
             help="Profile that the plan was made from: sizes of layers and units are checked against it."
         ),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="The one runtime that has to load the result: `vllm`, `sglang` or `transformers` for "
+            "`compressed-tensors`. When absent, the one of --profile, or any."
+        ),
+    ] = None,
+    accuracy_level: Annotated[
+        int,
+        typer.Option(
+            help="For `onnxruntime`: 4 also rounds the inputs of quantized matrices to 8 bits, which is fast; 1 leaves "
+            "them in single precision."
+        ),
+    ] = 4,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace what exists under the name of --out.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace what exists under the name of --out, and write what no runtime would load.",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
@@ -85,6 +107,9 @@ def command(
     """  # noqa: DOC501 - the docstring is the help text
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
+    if runtime is not None and backend != "compressed-tensors":
+        detail = f"is for files that several runtimes read; {backend} has one"
+        raise InvalidInputError(Fault("--runtime", detail))
     allocation = read_allocation(plan, context.obj)
     formats = formats_of(allocation)
     chosen = Rounding(rounding)
@@ -102,6 +127,13 @@ def command(
         "force": force,
     }
     options["profile"] = load_profile(profile) if profile else None
+    if backend == "compressed-tensors":
+        options["runtime"] = runtime or runtime_of(options["profile"])
+    if backend == "onnxruntime":
+        options["accuracy_level"] = accuracy_level
+    else:
+        assert model is not None
+        say_ignored(model)
     before, after = _made(allocation, backend, model, path, options)
     result = {"path": str(path), "bytes": after, f"{_ORIGINAL[backend]}_bytes": before}
     typer.echo(
@@ -115,8 +147,10 @@ def _made(
     allocation: Allocation, backend: str, model: Path | None, path: Path, options: dict[str, Any]
 ) -> tuple[int, int]:
     if backend != "onnxruntime":
-        apply(model, allocation, backend, path=path, **options)
         assert model is not None
+        apply(model, allocation, backend, path=path, **options)
+        if backend == "compressed-tensors":
+            say_unreadable(findings_of(formats_of(allocation), model_of_folder(model), backend))
         return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
     from sensitivity.models.text_encoder import load_text_encoder
@@ -131,8 +165,9 @@ def _made(
 
 
 def _weights_bytes(path: Path) -> int:
-    files = path.glob("*.safetensors") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in {item.file for item in open_checkpoint(path).tensors.values()})
 
 
 def read_allocation(path: Path, server: Server = HERE) -> Allocation:

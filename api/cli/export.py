@@ -10,9 +10,13 @@ from typing import Annotated
 
 import typer
 
+from allocator import Allocation
 from api.cli.plans import read_names, read_plan
+from api.cli.runtimes import say_unreadable
 from quantize import exports
 from quantize.checkpoints.safetensors import stored_weights
+from quantize.lint import Model, model_of_folder
+from quantize.lint.gate import Findings, findings_of, require_readable
 
 _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 
@@ -38,10 +42,18 @@ def command(
             help="JSON table of layers and the tool's names for them: nodes, tensors.", metavar="FILE"
         ),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="The one runtime that has to load the files; any of those that read them when absent."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing where the format cannot say all of the plan.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that exist, and write what no runtime would load.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
     ] = False,
@@ -50,12 +62,16 @@ def command(
 
     Example: `bitalloc export plan.json --to compressed-tensors --out export`
 
-    What the format cannot say is listed; see docs/exports.md.
+    What the format cannot say is listed; see docs/exports.md. What no runtime would load is refused, with the rules
+    of docs/lint.md.
     """
     others = [] if model is None else list(stored_weights(model))
-    done = exports.export(
-        read_plan(plan, context.obj), to, others=others, names=read_names(names), strict=strict
-    )
+    given, own_names = read_plan(plan, context.obj), read_names(names)
+    done = exports.export(given, to, others=others, names=own_names, strict=strict)
+    found = _findings(given, done, model, own_names, runtime)
+    require_readable(found, insist=force)
+    if not as_json:
+        say_unreadable(found)
     paths = exports.write(done, out, force=force)
     if as_json:
         losses = [asdict(loss) for loss in done.losses]
@@ -71,6 +87,21 @@ def command(
         typer.echo(f"{path}: {done.advice}")
     for line in _summed_up(done.losses):
         typer.echo(f"lost: {line}")
+
+
+def _findings(
+    plan: Allocation | dict[str, str],
+    done: exports.Export,
+    folder: Path | None,
+    names: dict[str, str],
+    runtime: str | None,
+) -> Findings:
+    # What is linted is the file: a format that the target lacks has become another there.
+    assignment = plan.assignment if isinstance(plan, Allocation) else plan
+    layers = tuple(assignment or {})
+    known = Model(dict.fromkeys(layers)) if folder is None else model_of_folder(folder)
+    read = exports.read(done.target, done.files, layers=layers, names=names).formats
+    return findings_of(read, known, done.target, runtime)
 
 
 def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:

@@ -18,10 +18,10 @@ from quantize.lint import (
     Model,
     lint_files,
     lint_plan,
-    load_runtime,
     model_of_folder,
     model_of_profile,
 )
+from quantize.runtimes import capabilities_of
 
 _RUNTIMES = ", ".join(f"`{name}`" for name in RUNTIMES)
 _FORMATS = ", ".join(f"`{name}`" for name in EXPORTS)
@@ -56,7 +56,7 @@ def command(
 
     Ends with 1 where there are errors; warnings do not count. The rules are in docs/lint.md.
     """  # noqa: DOC501 - the docstring is the help text
-    load_runtime(runtime)
+    capabilities_of(runtime)
     known = _model(model, profile)
     if written_for == "plan":
         found = lint_plan(read_plan(path, context.obj), runtime, known)

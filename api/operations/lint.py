@@ -12,7 +12,8 @@ from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.export import Plan, place_of
 from bitalloc.wire import AllocationId
-from quantize.lint import RUNTIMES, Finding, Model, lint_files, lint_plan, load_runtime
+from quantize.lint import RUNTIMES, Finding, Model, lint_files, lint_plan
+from quantize.runtimes import capabilities_of
 
 
 class LintedModel(Strict):
@@ -123,7 +124,7 @@ def linted(request: LintRequest) -> LintAnswer:
             )
     return LintAnswer(
         runtime=request.runtime,
-        tested=load_runtime(request.runtime).tested,
+        tested=capabilities_of(request.runtime).tested,
         loads=not any(finding.severity == "error" for finding in found),
         findings=found,
         version=installed_version("bitalloc"),
@@ -136,7 +137,7 @@ def lint_runtimes() -> LintRuntimes:
     Returns:
         The runtimes, in the order of the registry.
     """
-    found = ((name, load_runtime(name)) for name in RUNTIMES)
+    found = ((name, capabilities_of(name)) for name in RUNTIMES)
     return LintRuntimes(
         runtimes=tuple(
             LintRuntime(name=name, reads=tuple(sorted(runtime.reads)), tested=runtime.tested)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from quantize.exports.rules import Rules
 from quantize.formats import StorageFormat
 from quantize.lint.model import Model
-
-Severity = Literal["error", "warning"]
+from quantize.runtimes.capabilities import Severity
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,3 @@ class Case:
 
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Something that loads quantized models.
-
-    Attributes:
-        reads: Targets whose files it loads.
-        checks: What it trips over.
-        tested: The release whose source the checks follow.
-    """
-
-    reads: frozenset[str]
-    checks: tuple[Check, ...]
-    tested: str

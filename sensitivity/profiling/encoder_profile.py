@@ -8,6 +8,7 @@ from functools import partial
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize import NEAREST, Rounding
 from sensitivity.estimators import fisher, hessian_trace, measured
 from sensitivity.models.text_encoder import (
     TextEncoder,
@@ -36,6 +37,8 @@ def profile_encoder(
     formats: Sequence[str],
     tables: Sequence[str] = TABLES,
     resources: Sequence[str] = (WEIGHT_BYTES,),
+    runtime: str | None = None,
+    rounding: Rounding = NEAREST,
     name: str = "",
     probes: int = 8,
     measured_pairs: int = 24,
@@ -52,6 +55,8 @@ def profile_encoder(
         formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
         resources: Names of ``sensitivity.resources.RESOURCES``.
+        runtime: Who is to load the plan; see :func:`sensitivity.profile_model`.
+        rounding: How weights are rounded.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
@@ -96,6 +101,8 @@ def profile_encoder(
         name=name,
         exclude=present,
         resources=resources,
+        runtime=runtime,
+        rounding=rounding,
         seed=seed,
         progress=progress,
         engine=engine,

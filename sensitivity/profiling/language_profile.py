@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize import NEAREST, Rounding
 from sensitivity.estimators import fisher, gauss_newton, hessian_trace, kl, output_mse, weight_error
 from sensitivity.models.language_model import logits, next_token_loss
 from sensitivity.profiling.profile_model import profile_model
@@ -28,6 +29,9 @@ def profile_language_model(
     tables: Sequence[str] = ("fisher", "kl"),
     resources: Sequence[str] = (WEIGHT_BYTES,),
     units: str = "none",
+    runtime: str | None = None,
+    exclude: Sequence[str] = (),
+    rounding: Rounding = NEAREST,
     name: str = "",
     probes: int = 8,
     seed: int = 0,
@@ -43,6 +47,9 @@ def profile_language_model(
         tables: Which of :data:`TABLES` to fill.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.rows.units`: ``vllm`` for what vLLM fuses.
+        runtime: Who is to load the plan; see :func:`sensitivity.profile_model`.
+        exclude: Names or globs of layers to leave in full precision.
+        rounding: How weights are rounded.
         name: Name of the model, for people.
         probes: Hessian-vector products for ``hessian_trace``.
         seed: Seed of everything random.
@@ -75,6 +82,9 @@ def profile_language_model(
         name=name,
         resources=resources,
         units=units,
+        runtime=runtime,
+        exclude=exclude,
+        rounding=rounding,
         seed=seed,
         progress=progress,
         engine=engine,

@@ -25,6 +25,8 @@ from allocator.contract.errors import require
 from quantize.backends.gguf.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
 from quantize.backends.gguf.rotary_positions import divisors_of
 from quantize.formats import StorageFormat
+from quantize.lint.gate import findings_of, require_readable
+from quantize.lint.model import Model
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
@@ -65,7 +67,7 @@ def apply(
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
-        force: Whether an earlier file may be replaced.
+        force: Whether an earlier file may be replaced, and what llama.cpp does not load may be written.
 
     Returns:
         ``path``.
@@ -89,6 +91,8 @@ def apply(
         for fault in faults_at(layer, weights[layer].load(), fmt, _unsupported(weights[layer], fmt))
     ]
     shapes = {layer: weights[layer].stored.shape for layer in plan}
+    if not faults:
+        require_readable(findings_of(plan, Model(shapes), "gguf"), insist=force)
     faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*faults)

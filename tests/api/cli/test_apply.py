@@ -211,7 +211,7 @@ def test_a_model_of_other_sizes_than_the_profiled_one_is_refused(
         (["--rounding", "gptqq"], "/rounding/method: unknown rounding 'gptqq'; did you mean 'gptq'"),
         (["--backend", "gguf"], "--model: the gguf backend needs the folder of a checkpoint"),
         (["--out", "plan.json"], "/path: 'plan.json' exists; choose another name"),
-        (["--moments", "plan.json"], "plan.json' is no safetensors file"),
+        (["--moments", "plan.json"], "/moments: 'plan.json': is no safetensors file"),
     ],
 )
 def test_options_that_cannot_be_are_refused(

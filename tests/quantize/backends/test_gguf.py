@@ -133,7 +133,7 @@ def test_facts_are_those_of_the_model(checkpoint: Path, tmp_path: Path) -> None:
         ),
         (
             {"rope_parameters": {"rope_type": "yarn"}},
-            "/model: expected full precision and rotary positions that are 'default' or 'llama3', got 'yarn'",
+            "/model: expected rotary positions that are 'default' or 'llama3', got 'yarn'",
         ),
         ({"quantization_config": {}}, "/model: expected full precision"),
     ],
