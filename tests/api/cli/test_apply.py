@@ -20,13 +20,13 @@ from tests.api.conftest import Run
 from tests.api.helpers import tiny
 
 LAYERS = (
-    "backbone.embeddings.word_embeddings",
-    "backbone.encoder.layer.0.attention.self.query",
-    "backbone.encoder.layer.0.attention.self.key",
-    "backbone.encoder.layer.0.attention.self.value",
-    "backbone.encoder.layer.0.attention.output.dense",
-    "backbone.encoder.layer.0.intermediate.dense",
-    "backbone.encoder.layer.0.output.dense",
+    "embeddings.word_embeddings",
+    "encoder.layer.0.attention.self.query",
+    "encoder.layer.0.attention.self.key",
+    "encoder.layer.0.attention.self.value",
+    "encoder.layer.0.attention.output.dense",
+    "encoder.layer.0.intermediate.dense",
+    "encoder.layer.0.output.dense",
 )
 
 
