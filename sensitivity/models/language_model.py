@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import require
+from sensitivity.models.checkpoint_names import name_as_stored
 from sensitivity.models.pretrained import load_tokenizer, loaded, require_model
 from sensitivity.models.quiet_transformers import quiet
 
@@ -23,7 +24,7 @@ def load_language_model(folder: Path) -> tuple[nn.Module, Any]:
         folder: Folder with ``config.json``, weights and tokenizer.
 
     Returns:
-        The model in single precision and evaluation mode, and its tokenizer.
+        The model in single precision and evaluation mode, its modules named as in the checkpoint, and its tokenizer.
 
     Raises:
         InvalidInputError: The folder is not that of a causal language model with a tokenizer, or it is quantized.
@@ -34,6 +35,7 @@ def load_language_model(folder: Path) -> tuple[nn.Module, Any]:
     with quiet(transformers):
         model = loaded(transformers.AutoModelForCausalLM, folder)
         tokenizer = load_tokenizer(transformers, folder)
+    name_as_stored(model, folder)
     return model, tokenizer
 
 

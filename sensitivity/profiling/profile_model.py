@@ -12,6 +12,7 @@ from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding, parse_format
 from sensitivity.estimators import ESTIMATORS
+from sensitivity.models.whole import require_whole
 from sensitivity.profiling.assembly import chosen_resources, estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
 from sensitivity.profiling.runtime_rows import runtime_rows
@@ -93,6 +94,7 @@ def profile_model(
     parsed = tuple(parse_format(text) for text in distinct(formats))
     spending = chosen_resources(resources)
     chosen = _chosen(estimators, spending)
+    require_whole(model)
     layers, others = find_rows(model, rows, exclude)
     made_for = runtime_rows(layers, others, runtime, units)
     layers = made_for.layers

@@ -38,6 +38,9 @@ from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
 from quantize.storage.files import replacing_folder, require_free
 
+#: The head of a GPT-NeoX, which transformers calls ``lm_head`` as it loads it, and vLLM does not.
+_RENAMED_HEAD = "embed_out"
+
 
 def apply(
     model: str | Path,
@@ -132,10 +135,20 @@ def _quantization(plan: Mapping[str, StorageFormat], weights: Mapping[str, Store
     if all(fmt.plain for fmt in plan.values()):
         return {}
     # vLLM refuses layers that no rule is about, and a tied output has no weight of its own in the file.
-    others = [layer for layer, weight in weights.items() if len(weight.shape) == 2] + ["lm_head"]
+    renamed = _RENAMED_HEAD in plan and not plan[_RENAMED_HEAD].plain
+    others = [layer for layer, weight in weights.items() if len(weight.shape) == 2]
+    others += [] if renamed else ["lm_head"]
     names = {layer: fmt.name for layer, fmt in plan.items()}
     (text,) = export(names, "compressed-tensors", others=others).files.values()
     content: dict[str, Any] = json.loads(text)
+    return _with_both_names(content) if renamed else content
+
+
+def _with_both_names(content: dict[str, Any]) -> dict[str, Any]:
+    own, other = rf"re:^{_RENAMED_HEAD}$", "re:^lm_head$"
+    for group in content["quantization_config"]["config_groups"].values():
+        if own in group["targets"]:
+            group["targets"].append(other)
     return content
 
 
