@@ -54,7 +54,7 @@ POOLINGS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "lasttoken": _last,
 }
 #: What is taken where nothing says otherwise.
-DEFAULT = ("mean_tokens",)
+DEFAULT: tuple[str, ...] = ("mean_tokens",)
 _SHORT = {
     "cls": "cls_token",
     "max": "max_tokens",

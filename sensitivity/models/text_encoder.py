@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +148,7 @@ def own_length(folder: Path, config: Mapping[str, Any], tokenizer: Any) -> int: 
     return int(min(found)) if found else 512
 
 
-def _sane(length: object) -> bool:
+def _sane(length: Any) -> TypeGuard[int]:  # noqa: ANN401
     # Tokenizers without a limit say 10³⁰.
     return isinstance(length, int) and 0 < length < 10**6
 

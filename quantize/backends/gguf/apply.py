@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from quantize.backends.gguf.rotary_positions import divisors_of
 from quantize.formats import StorageFormat
 from quantize.lint.gate import findings_of, require_readable
 from quantize.lint.model import Model
+from quantize.plain_floats import PLAIN_FLOATS
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
@@ -38,12 +38,9 @@ from quantize.storage.files import replacing, require_free
 _Bytes = NDArray[np.uint8]
 _BLOCK = 32
 _INTEGERS = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0"}
-_FLOATS: dict[str, tuple[str, Any]] = {
-    "fp16": ("F16", np.float16), "bf16": ("BF16", ml_dtypes.bfloat16), "fp32": ("F32", np.float32),
-}  # fmt: skip
 _STORED = {"F16": "fp16", "BF16": "bf16"}
 #: StorageFormat → type of a tensor.
-TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind for name, (kind, _) in _FLOATS.items()}}
+TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind.stored_as for name, kind in PLAIN_FLOATS.items()}}
 
 
 def apply(
@@ -145,9 +142,9 @@ def _stored(
 
 
 def _plain(weight: Float32Array, name: str) -> tuple[NDArray[Any], str]:
-    kind, dtype = _FLOATS[name]
-    array = weight.astype(dtype)
-    return (array.view(np.uint8) if kind == "BF16" else array), kind
+    kind = PLAIN_FLOATS[name]
+    array = weight.astype(kind.dtype)
+    return (array.view(np.uint8) if name == "bf16" else array), kind.stored_as
 
 
 def _scales(made: Quantized) -> _Bytes:

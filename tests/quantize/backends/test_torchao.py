@@ -255,7 +255,7 @@ def test_layers_whose_weight_is_read_by_other_code_are_refused() -> None:
     apply(falcon, {name: "fp16"}, "torchao")
     attention = nn.ModuleDict({"mha": nn.MultiheadAttention(32, 2)})
     with pytest.raises(
-        InvalidInputError, match="/assignment/mha.out_proj: nn.MultiheadAttention computes with"
+        InvalidInputError, match=r"/assignment/mha.out_proj: nn.MultiheadAttention computes with"
     ):
         apply(attention, {"mha.out_proj": "int8-g32"}, "torchao")
 
@@ -284,6 +284,6 @@ def test_a_layer_below_an_adapter_is_quantized() -> None:
     assert changed["q_proj"].weight is changed["q_proj"].base_layer.weight
     assert bool(torch.isfinite(changed["q_proj"](torch.ones(1, 32))).all())
     with pytest.raises(
-        InvalidInputError, match="/assignment/q_proj: .* quantizes Linear and Embedding .*Adapted"
+        InvalidInputError, match=r"/assignment/q_proj: .* quantizes Linear and Embedding .*Adapted"
     ):
         apply(model, {"q_proj": "int4-g32"}, "torchao")
