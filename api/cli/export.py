@@ -12,7 +12,7 @@ import typer
 
 from allocator import Allocation
 from api.cli.plans import read_names, read_plan
-from api.cli.runtimes import say_unreadable
+from api.cli.runtimes import say_ignored, say_unreadable
 from quantize import exports
 from quantize.checkpoints.safetensors import stored_weights
 from quantize.lint import Model, model_of_folder
@@ -66,6 +66,8 @@ def command(
     of docs/lint.md.
     """
     others = [] if model is None else list(stored_weights(model))
+    if model is not None and not as_json:
+        say_ignored(model)
     given, own_names = read_plan(plan, context.obj), read_names(names)
     done = exports.export(given, to, others=others, names=own_names, strict=strict)
     found = _findings(given, done, model, own_names, runtime)

@@ -11,6 +11,7 @@ import typer
 
 from allocator import Fault, InvalidInputError, load_profile
 from api.cli.plans import read_names, read_plan
+from api.cli.runtimes import say_ignored
 from quantize.exports import EXPORTS, read_files
 from quantize.lint import (
     RUNTIMES,
@@ -73,6 +74,7 @@ def _model(folder: Path | None, profile: Path | None) -> Model | None:
             Fault("--profile", "give a model or a profile, not both: the model has the names too")
         )
     if folder is not None:
+        say_ignored(folder)
         return model_of_folder(folder)
     return None if profile is None else model_of_profile(load_profile(profile))
 

@@ -172,6 +172,8 @@ def test_a_folder_with_the_model_twice_is_packed_once(
         assert done.code == 0, done.err
         assert "ignored: consolidated.safetensors, which is not the model by model.safetensors" in done.err
     assert [path.name for path in (tmp_path / "packed").glob("*.safetensors")] == ["model.safetensors"]
+    for command in (("lint", plan, "--runtime", "vllm"), ("export", plan, "--to", "compressed-tensors")):
+        assert "ignored: consolidated.safetensors" in bitalloc(*command, "--model", twice).err
 
 
 @pytest.mark.parametrize(
