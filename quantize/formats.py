@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from allocator import Fault, InvalidInputError
 from allocator import Format as ProfileFormat
+from quantize.plain_floats import PLAIN_FLOATS
 
-_FLOATS = {"fp16": 16, "bf16": 16, "fp32": 32}
 _INTEGER = re.compile(r"(?P<unsigned>u?)int(?P<bits>[1-8])(?:-g(?P<group>[1-9][0-9]{0,5}))?")
 _SCALE_BITS = 16
 #: Floating-point codes with scales: bits of a code, weights that share a scale, bits of the scale.
@@ -60,7 +60,7 @@ class StorageFormat:
     @property
     def plain(self) -> bool:
         """Whether weights are stored as they are, in some floating-point type."""
-        return self.name in _FLOATS
+        return self.name in PLAIN_FLOATS
 
     def groups(self, row: int) -> tuple[int, int]:
         """Split a row into groups; the last one is padded.
@@ -150,8 +150,8 @@ def parse_format(name: str) -> StorageFormat:
         >>> parse_format("int3-g64").stored_bytes((384, 384)) * 8 / 384**2  # effective bits
         3.25
     """
-    if name in _FLOATS:
-        return StorageFormat(name, _FLOATS[name], floating=True, scale_bits=0)
+    if name in PLAIN_FLOATS:
+        return StorageFormat(name, PLAIN_FLOATS[name].bits, floating=True, scale_bits=0)
     if name in _SCALED:
         bits, size, scale = _SCALED[name]
         return StorageFormat(name, bits, floating=True, group_size=size, scale_bits=scale)
@@ -162,7 +162,7 @@ def parse_format(name: str) -> StorageFormat:
         known = ", ".join(
             [
                 "int1 … int8 and uint1 … uint8, each with -g<size> for groups (int4-g64)",
-                *_FLOATS,
+                *PLAIN_FLOATS,
                 *_SCALED,
                 DYNAMIC,
             ]

@@ -8,13 +8,10 @@ Source: llama.cpp, ``src/llama-quant.cpp:tensor_type_fallback``.
 
 from __future__ import annotations
 
-from typing import Literal
-
+from allocator.contract.remarks import Severity
 from quantize.exports.llama_cpp import FALLBACK, falls_back, whole_blocks
 from quantize.formats import StorageFormat
 from quantize.llama_types import OWN, TWINS, is_of_fork, type_name
-
-Severity = Literal["error", "warning"]
 
 
 def unsupported(fmt: StorageFormat) -> tuple[Severity, str] | None:

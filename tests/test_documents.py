@@ -96,7 +96,7 @@ def test_the_command_lines_run(folder: Path) -> None:
     output = shell(script, folder)
     assert output.count("optimal") >= 2
     plan = json.loads((folder / "out" / "plan.json").read_text())
-    assert plan["assignment"]["backbone.embeddings.word_embeddings"] == "int4-g64"
+    assert plan["assignment"]["embeddings.word_embeddings"] == "int4-g64"
     assert plan["usage"]["weight_bytes"]["used"] <= 10e6
 
 

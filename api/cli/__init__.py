@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from importlib import metadata
 from typing import Annotated
 
@@ -97,3 +98,8 @@ def main() -> None:
     except BitallocError as error:
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         sys.exit(2)
+    except Exception as error:
+        # Python itself would end with 1, which says that no plan exists.
+        traceback.print_exc()
+        sys.stderr.write(f"error: a bug in bitalloc, please report it: {type(error).__name__}: {error}\n")
+        sys.exit(3)

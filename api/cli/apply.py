@@ -15,9 +15,13 @@ from api.cli.calibration import OtherModel, encoder_folder
 from api.cli.coverage import say_coverage, say_not_compared
 from api.cli.parsing import require_writable
 from api.cli.plans import read_plan
+from api.cli.runtimes import runtime_of, say_ignored, say_unreadable
 from quantize import Rounding, apply, formats_of
 from quantize.backends.identity import expected_model
 from quantize.backends.onnxruntime import apply as onnxruntime
+from quantize.checkpoints.safetensors import open_checkpoint
+from quantize.lint import model_of_folder
+from quantize.lint.gate import findings_of
 from quantize.rounding.moments import read_moments
 from quantize.storage.files import require_free
 
@@ -74,8 +78,26 @@ def command(
         ),
     ] = None,
     other_model: OtherModel = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="The one runtime that has to load the result: `vllm`, `sglang` or `transformers` for "
+            "`compressed-tensors`. When absent, the one of --profile, or any."
+        ),
+    ] = None,
+    accuracy_level: Annotated[
+        int,
+        typer.Option(
+            help="For `onnxruntime`: 4 also rounds the inputs of quantized matrices to 8 bits, which is fast; 1 leaves "
+            "them in single precision."
+        ),
+    ] = 4,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace what exists under the name of --out.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace what exists under the name of --out, and write what no runtime would load.",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
@@ -90,6 +112,9 @@ def command(
     """  # noqa: DOC501 - the docstring is the help text
     if backend not in _BACKENDS:
         raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
+    if runtime is not None and backend != "compressed-tensors":
+        detail = f"is for files that several runtimes read; {backend} has one"
+        raise InvalidInputError(Fault("--runtime", detail))
     read = read_plan(plan, context.obj)
     formats = formats_of(read)
     chosen = Rounding(rounding)
@@ -106,6 +131,12 @@ def command(
         "force": force,
     }
     loaded = load_profile(profile) if profile else None
+    if backend == "compressed-tensors":
+        options["runtime"] = runtime or runtime_of(loaded)
+    if backend == "onnxruntime":
+        options["accuracy_level"] = accuracy_level
+    else:
+        say_ignored(folder)
     if other_model:
         read = read.model_copy(update={"identity": None}) if isinstance(read, Allocation) else read
         loaded = None if loaded is None else loaded.model_copy(update={"identity": None})
@@ -127,6 +158,8 @@ def _made(
 ) -> tuple[int, int]:
     if backend != "onnxruntime":
         apply(model, plan, backend, path=path, **options)
+        if backend == "compressed-tensors":
+            say_unreadable(findings_of(formats_of(plan), model_of_folder(model), backend))
         return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
     from sensitivity.models.text_encoder import load_text_encoder
@@ -141,5 +174,6 @@ def _made(
 
 
 def _weights_bytes(path: Path) -> int:
-    files = path.glob("*.safetensors") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in {item.file for item in open_checkpoint(path).tensors.values()})

@@ -10,10 +10,14 @@ from typing import Annotated
 
 import typer
 
+from allocator import Allocation
 from api.cli.coverage import say_coverage
 from api.cli.plans import PLAN, read_names, read_plan
+from api.cli.runtimes import say_ignored, say_unreadable
 from quantize import exports
 from quantize.checkpoints.matrices import stored_matrices
+from quantize.lint import Model, model_of_folder
+from quantize.lint.gate import Findings, findings_of, require_readable
 
 _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 
@@ -46,10 +50,18 @@ def command(
             help="JSON table of layers and the tool's names for them: nodes, tensors.", metavar="FILE"
         ),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="The one runtime that has to load the files; any of those that read them when absent."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing where the format cannot say all of the plan.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that exist, and write what no runtime would load.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
     ] = False,
@@ -58,14 +70,21 @@ def command(
 
     Example: `bitalloc export plan.json --to compressed-tensors --out export`
 
-    What the format cannot say is listed; see docs/exports.md.
+    What the format cannot say is listed; see docs/exports.md. What no runtime would load is refused, with the rules
+    of docs/lint.md.
     """
     shapes = {} if model is None else stored_matrices(model)
+    if model is not None and not as_json:
+        say_ignored(model)
     own = read_names(names)
     read = read_plan(
         plan, context.obj, written_for=written_for, layers=None if model is None else list(shapes)
     )
     done = exports.export(read, to, others=list(shapes), names=own, shapes=shapes, strict=strict)
+    found = _findings(read, done, model, own, runtime)
+    require_readable(found, insist=force)
+    if not as_json:
+        say_unreadable(found)
     paths = exports.write(done, out, force=force)
     if as_json:
         losses = [asdict(loss) for loss in done.losses]
@@ -82,6 +101,21 @@ def command(
     for line in _summed_up(done.losses):
         typer.echo(f"lost: {line}")
     say_coverage(read)
+
+
+def _findings(
+    plan: Allocation | dict[str, str],
+    done: exports.Export,
+    folder: Path | None,
+    names: dict[str, str],
+    runtime: str | None,
+) -> Findings:
+    # What is linted is the file: a format that the target lacks has become another there.
+    assignment = plan.assignment if isinstance(plan, Allocation) else plan
+    layers = tuple(assignment or {})
+    known = Model(dict.fromkeys(layers)) if folder is None else model_of_folder(folder)
+    read = exports.read(done.target, done.files, layers=layers, names=names).formats
+    return findings_of(read, known, done.target, runtime)
 
 
 def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:

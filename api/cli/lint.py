@@ -12,6 +12,7 @@ import typer
 from allocator import Fault, InvalidInputError, load_profile
 from api.cli.coverage import say_coverage
 from api.cli.plans import read_names, read_plan
+from api.cli.runtimes import say_ignored
 from quantize.exports import EXPORTS, read_files
 from quantize.lint import (
     RUNTIMES,
@@ -19,10 +20,10 @@ from quantize.lint import (
     Model,
     lint_files,
     lint_plan,
-    load_runtime,
     model_of_folder,
     model_of_profile,
 )
+from quantize.runtimes import capabilities_of
 
 _RUNTIMES = ", ".join(f"`{name}`" for name in RUNTIMES)
 _FORMATS = ", ".join(f"`{name}`" for name in EXPORTS)
@@ -57,7 +58,7 @@ def command(
 
     Ends with 1 where there are errors; warnings do not count. The rules are in docs/lint.md.
     """  # noqa: DOC501 - the docstring is the help text
-    load_runtime(runtime)
+    capabilities_of(runtime)
     known = _model(model, profile)
     plan = read_plan(path, context.obj) if written_for == "plan" else None
     if plan is not None:
@@ -77,6 +78,7 @@ def _model(folder: Path | None, profile: Path | None) -> Model | None:
             Fault("--profile", "give a model or a profile, not both: the model has the names too")
         )
     if folder is not None:
+        say_ignored(folder)
         return model_of_folder(folder)
     return None if profile is None else model_of_profile(load_profile(profile))
 

@@ -22,9 +22,12 @@ from api.cli.calibration import (
 )
 from api.cli.coverage import say_coverage
 from api.cli.parsing import write
+from quantize import NEAREST, Rounding, parse_format
+from quantize.runtimes import RUNTIMES, Capabilities, capabilities_of, objections
 
 _ENCODER = "gauss_newton_trace,fisher,embedding_distance"
 _LANGUAGE = "gauss_newton_trace,fisher,kl"
+_FORMATS = "int2-g64,int3-g64,int4-g64,int8-g64,fp16"
 
 
 def command(
@@ -32,9 +35,18 @@ def command(
     model: ModelFolder = None,
     pairs: Pairs = None,
     text: TextFile = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="RUNTIME",
+            help=f"Who is to load the plan: {', '.join(f'`{name}`' for name in RUNTIMES)}. Sets formats, units, "
+            "rounding and which layers stay as they are.",
+        ),
+    ] = None,
     formats: Annotated[
-        str, typer.Option(help="Formats to choose from.")
-    ] = "int2-g64,int3-g64,int4-g64,int8-g64,fp16",
+        str | None, typer.Option(help=f"Formats to choose from; {_FORMATS} when absent, or those of --for.")
+    ] = None,
     tables: Annotated[
         str | None,
         typer.Option(help=f"Cost tables to fill; {_ENCODER} or, with --text, {_LANGUAGE} when absent."),
@@ -50,8 +62,12 @@ def command(
     ] = None,
     length: Length = 128,
     units: Annotated[
-        str, typer.Option(help="With --text: layers that share a format; vllm for those that vLLM fuses.")
-    ] = "none",
+        str | None,
+        typer.Option(
+            help="With --text: layers that share a format; vllm for those that vLLM fuses. `none`, or those of --for, "
+            "when absent."
+        ),
+    ] = None,
     probes: Annotated[int, typer.Option(help="Probes of the traces.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     journal: Annotated[
@@ -66,7 +82,7 @@ def command(
 
     Example: `bitalloc profile --model ./my-encoder --pairs pairs.jsonl --out profile.json`
 
-    Example: `bitalloc profile --model ./my-llama --text corpus.txt --units vllm --out profile.json`
+    Example: `bitalloc profile --model ./my-llama --text corpus.txt --for vllm --out profile.json`
 
     For any other model use `sensitivity.profile_model` from Python.
     """
@@ -75,13 +91,18 @@ def command(
     from sensitivity.profiling.progress import Bars
     from sensitivity.study.tasks import serial
 
-    columns = [name.strip() for name in formats.split(",")]
+    table = None if runtime is None else _table(runtime, formats, text)
+    columns = [name.strip() for name in (formats or _FORMATS).split(",")]
+    if table is not None and formats is None:
+        columns = list(table.columns)
+    units = units or ("none" if table is None or text is None else table.units)
     rows = [name.strip() for name in (tables or (_ENCODER if text is None else _LANGUAGE)).split(",")]
     with Bars(quiet=as_json) as progress:
         settings = {
             "resources": [name.strip() for name in resources.split(",")],
             "formats": columns, "tables": rows, "probes": probes, "seed": seed, "progress": progress,
-            "engine": serial if journal is None else Journal(journal),
+            "engine": serial if journal is None else Journal(journal), "runtime": runtime,
+            "rounding": NEAREST if table is None else Rounding(table.rounding),
         }  # fmt: skip
         if text is None:
             profile = _encoder(model, pairs, count or 250, units, settings)
@@ -92,6 +113,22 @@ def command(
     typer.echo(json.dumps(summary) if as_json else f"{summary['layers']} layers → {out}")
     if not as_json:
         say_coverage(profile)
+
+
+def _table(runtime: str, formats: str | None, text: Path | None) -> Capabilities:
+    table = capabilities_of(runtime)
+    if (text is None and table.fuses) or (text is None and table.backend == "gguf"):
+        raise InvalidInputError(Fault("--for", f"{runtime} serves language models; give --text too"))
+    names = [] if formats is None else [name.strip() for name in formats.split(",")]
+    refused = [
+        Fault("--formats", f"{name}: {item.detail}; {item.advice}")
+        for name in names
+        for item in objections(table, "matrix", None, parse_format(name))
+        if item.severity == "error"
+    ]
+    if refused:
+        raise InvalidInputError(*refused)
+    return table
 
 
 def _encoder(

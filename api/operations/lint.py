@@ -16,7 +16,8 @@ from api.operations.operation import Listing, Operation
 from api.operations.stored import with_stored_plan
 from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
-from quantize.lint import RUNTIMES, Model, lint_files, lint_plan, load_runtime
+from quantize.lint import RUNTIMES, Model, lint_files, lint_plan
+from quantize.runtimes import capabilities_of
 
 
 class LintedModel(Strict):
@@ -109,7 +110,7 @@ def linted(request: LintRequest) -> LintAnswer:
             )
     return LintAnswer(
         runtime=request.runtime,
-        tested=load_runtime(request.runtime).tested,
+        tested=capabilities_of(request.runtime).tested,
         loads=not any(finding.severity == "error" for finding in found),
         findings=found,
         version=installed_version("bitalloc"),
@@ -122,7 +123,7 @@ def lint_runtimes() -> LintRuntimes:
     Returns:
         The runtimes, in the order of the registry.
     """
-    found = ((name, load_runtime(name)) for name in RUNTIMES)
+    found = ((name, capabilities_of(name)) for name in RUNTIMES)
     return LintRuntimes(
         runtimes=tuple(
             LintRuntime(name=name, reads=tuple(sorted(runtime.reads)), tested=runtime.tested)

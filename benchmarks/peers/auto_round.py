@@ -56,10 +56,10 @@ def plan_of(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
     Example:
         >>> plan_of({"encoder.up": {"bits": 4, "group_size": 64, "sym": True}})
-        {'backbone.encoder.up': 'int4-g64'}
+        {'encoder.up': 'int4-g64'}
     """
     return {
-        f"backbone.{layer}": f"{'' if found['sym'] else 'u'}int{found['bits']}-g{found['group_size']}"
+        layer: f"{'' if found['sym'] else 'u'}int{found['bits']}-g{found['group_size']}"
         for layer, found in layers.items()
     }
 
@@ -97,9 +97,7 @@ def answer(question: Question) -> Answer:
         plans = [plan_of(_layers(question.formats, bits, data, len(texts))) for bits in question.asked]
         found = import_scores("auto-round", sorted(kept.iterdir()))
     scores = {
-        f"backbone.{layer.name}": {
-            name: cost for name, cost in zip(found.formats, row, strict=True) if cost is not None
-        }
+        layer.name: {name: cost for name, cost in zip(found.formats, row, strict=True) if cost is not None}
         for layer, row in zip(found.layers, found.costs["delta_loss"].values, strict=True)
     }
     return Answer({"delta_loss": plans}, {"delta_loss": scores})

@@ -113,13 +113,13 @@ def plan_of(bits: Mapping[str, int], formats: Sequence[str]) -> dict[str, str]:
 
     Example:
         >>> plan_of({"blocks_0_mixed": 4}, ["int4", "int8"])
-        {'backbone.encoder.layer.0.attention.output.dense': 'int4'}
+        {'encoder.layer.0.attention.output.dense': 'int4'}
     """
     names = {parse_format(name).bits: name for name in formats}
     plan = {}
     for traced, width in bits.items():
         _, index, short = traced.split("_")
-        plan[f"backbone.encoder.layer.{index}.{_PARTS[short]}"] = names[width]
+        plan[f"encoder.layer.{index}.{_PARTS[short]}"] = names[width]
     return plan
 
 

@@ -1,25 +1,33 @@
 """Lint: would a runtime load this plan, and run what was planned?
 
-To add a runtime: write ``quantize/lint/<name>.py`` with a ``RUNTIME`` and list it here.
+What each runtime loads is in its table in :mod:`quantize.runtimes`; the rules are in :mod:`quantize.lint.rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 
-from allocator import Allocation, Fault, InvalidInputError
+from allocator import Allocation
 from allocator.contract.allocation import PlanSource
-from allocator.contract.errors import unknown
 from allocator.contract.remarks import Finding
 from quantize.exports import load_target, read
 from quantize.exports.reading import rules_of
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Case, Runtime
+from quantize.lint.findings import Case, Check
 from quantize.lint.foreign import foreign
 from quantize.lint.model import Model, model_of_folder, model_of_profile
-from quantize.lint.rules import readable
+from quantize.lint.rules import (
+    experts,
+    fused_shards,
+    nameless,
+    objected,
+    readable,
+    rules_survive_fusion,
+    tied_weights,
+    unknown_names,
+)
 from quantize.plan import formats_of
+from quantize.runtimes import RUNTIMES, Capabilities, capabilities_of
 
 __all__ = [
     "RUNTIMES",
@@ -27,37 +35,10 @@ __all__ = [
     "Model",
     "lint_files",
     "lint_plan",
-    "load_runtime",
     "model_of_folder",
     "model_of_profile",
     "Allocation",
 ]
-
-RUNTIMES = {
-    "vllm": "quantize.lint.vllm",
-    "sglang": "quantize.lint.sglang",
-    "llama.cpp": "quantize.lint.llama_cpp",
-    "onnxruntime": "quantize.lint.onnxruntime",
-    "torchao": "quantize.lint.torchao",
-}
-
-
-def load_runtime(name: str) -> Runtime:
-    """Look a runtime up by name.
-
-    Args:
-        name: A name in :data:`RUNTIMES`.
-
-    Returns:
-        The runtime.
-
-    Raises:
-        InvalidInputError: The name is unknown.
-    """
-    if name not in RUNTIMES:
-        raise InvalidInputError(Fault("/runtime", unknown(name, RUNTIMES, "runtime")))
-    runtime: Runtime = import_module(RUNTIMES[name]).RUNTIME
-    return runtime
 
 
 def lint_plan(plan: PlanSource, runtime: str, model: Model | None = None) -> tuple[Finding, ...]:
@@ -79,7 +60,7 @@ def lint_plan(plan: PlanSource, runtime: str, model: Model | None = None) -> tup
         >>> finding.severity, finding.rule
         ('error', 'fused-shards')
     """
-    of = load_runtime(runtime)
+    of = capabilities_of(runtime)
     formats = formats_of(plan)
     return _findings(Case(formats, model or _only(formats)), of)
 
@@ -106,7 +87,7 @@ def lint_files(
     Raises:
         InvalidInputError: A name is unknown, or the files cannot be read.
     """
-    of = load_runtime(runtime)
+    of = capabilities_of(runtime)
     layers = None if model is None else tuple(model.shapes)
     reading = read(target, files, layers=layers, names=names)
     rules = rules_of(load_target(target), files)
@@ -118,10 +99,21 @@ def _only(formats: Mapping[str, StorageFormat]) -> Model:
     return Model(dict.fromkeys(formats))
 
 
-def _findings(case: Case, runtime: Runtime) -> tuple[Finding, ...]:
+def _findings(case: Case, table: Capabilities) -> tuple[Finding, ...]:
     found = [
-        *readable(case, runtime.reads),
+        *readable(case, table.reads),
         *foreign(case),
-        *(finding for check in runtime.checks for finding in check(case)),
+        *(finding for check in _checks(table) for finding in check(case)),
     ]
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+
+
+def _checks(table: Capabilities) -> tuple[Check, ...]:
+    return (
+        *((fused_shards, rules_survive_fusion) if table.fuses else ()),
+        *((experts(whole_block=table.experts == "block"),) if table.experts else ()),
+        tied_weights,
+        unknown_names,
+        objected(table),
+        *((nameless(table.own_name, table.elsewhere),) if table.own_name else ()),
+    )

@@ -32,18 +32,3 @@ class Case:
 
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Something that loads quantized models.
-
-    Attributes:
-        reads: Targets whose files it loads.
-        checks: What it trips over.
-        tested: The release whose source the checks follow.
-    """
-
-    reads: frozenset[str]
-    checks: tuple[Check, ...]
-    tested: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator import Fault, InvalidInputError, Profile
+from allocator import Profile
+from quantize.checkpoints.config import read_config
 from quantize.checkpoints.safetensors import stored_weights
 
 
@@ -40,27 +40,15 @@ def model_of_folder(folder: Path) -> Model:
     """Read names and shapes from the headers of a checkpoint, and ties from its ``config.json``.
 
     Args:
-        folder: Folder with ``*.safetensors``, or one such file.
+        folder: As for :func:`quantize.checkpoints.safetensors.open_checkpoint`.
 
     Returns:
         Every weight of two and more dimensions.
-
-    Raises:
-        InvalidInputError: There is no checkpoint, or it cannot be read.
     """
     shapes: dict[str, tuple[int, ...] | None] = {
         name: tensor.shape for name, tensor in stored_weights(folder).items()
     }
-    return _tied(shapes, _config(folder))
-
-
-def _config(folder: Path) -> dict[str, object]:
-    path = (folder.parent if folder.is_file() else folder) / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(Fault("/model", f"cannot read {str(path)!r}: {error}")) from error
-    return config if isinstance(config, dict) else {}
+    return _tied(shapes, read_config(folder, required=False))
 
 
 def _tied(shapes: dict[str, tuple[int, ...] | None], config: dict[str, object]) -> Model:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from allocator.contract.errors import unknown
-from allocator.contract.remarks import Finding, Severity
-from quantize.exports.rules import EMBEDDINGS, Rules, resolve
-from quantize.formats import StorageFormat, flat_shape
+from allocator.contract.remarks import Finding
+from quantize.exports.rules import Rules, resolve
+from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
 from quantize.lint.findings import Case, Check
+from quantize.runtimes.capabilities import Capabilities, Objection, kind_of_name, objections
 
 
 def fused_shards(case: Case) -> Iterator[Finding]:
@@ -87,69 +88,55 @@ def unknown_names(case: Case) -> Iterator[Finding]:
         yield Finding("warning", "unknown-names", (), detail, "check names and prefixes, or remove it")
 
 
-def group_sizes(*, severity: Severity = "error", consequence: str = "the loader refuses the layer") -> Check:
-    """Groups have to divide the row.
+def objected(table: Capabilities) -> Check:
+    """What the runtime has against layers one by one: formats without code, kinds that stay, shapes that do not fit.
 
     Args:
-        severity: How bad it is for the runtime.
-        consequence: What the runtime does.
-
-    Returns:
-        The check.
-    """
-
-    def check(case: Case) -> Iterator[Finding]:
-        for layer, fmt in case.formats.items():
-            shape = case.model.shapes.get(layer)
-            if shape is None or fmt.group_size is None:
-                continue
-            _, row = flat_shape(shape)
-            if row % fmt.group_size:
-                detail = f"groups of {fmt.group_size} do not divide rows of {row}: {consequence}"
-                divisors = [
-                    size for size in (128, 64, 32, 16, 8, 4, 2) if row % size == 0 and size < fmt.group_size
-                ]
-                advice = f"use groups of {divisors[0]} or whole rows" if divisors else "use whole rows"
-                yield Finding(severity, "group-sizes", (layer,), detail, advice)
-
-    return check
-
-
-def formats(supported: Callable[[StorageFormat], tuple[Severity, str] | None], advice: str) -> Check:
-    """Formats that a runtime has no code for.
-
-    Args:
-        supported: StorageFormat → nothing, or how bad it is and why.
-        advice: What to do.
+        table: The runtime.
 
     Returns:
         The check; layers with the same complaint are one finding.
     """
 
     def check(case: Case) -> Iterator[Finding]:
-        complaints: dict[tuple[Severity, str], list[str]] = {}
+        found: dict[Objection, list[str]] = {}
         for layer, fmt in case.formats.items():
-            if not _plain(fmt) and (complaint := supported(fmt)) is not None:
-                complaints.setdefault(complaint, []).append(layer)
-        for (severity, detail), layers in complaints.items():
-            yield Finding(severity, "formats", tuple(layers), detail, advice)
+            shape = case.model.shapes.get(layer)
+            for objection in objections(table, kind_of_name(layer, shape), shape, fmt):
+                found.setdefault(objection, []).append(layer)
+        for item, layers in found.items():
+            if item.rule in {"group-sizes", "kernel-shapes"}:  # each with the numbers of its own layer
+                yield from (
+                    Finding(item.severity, item.rule, (layer,), item.detail, item.advice) for layer in layers
+                )
+            else:
+                yield Finding(item.severity, item.rule, tuple(layers), item.detail, item.advice)
 
     return check
 
 
-def embeddings_stay(case: Case) -> Iterator[Finding]:
-    """Embeddings are looked up, not multiplied, and most servers keep them in floating point.
+def nameless(own_name: Callable[[str], str | None], elsewhere: Callable[[str], str | None]) -> Check:
+    """Layers whose tensor is not known by name are passed over.
 
     Args:
-        case: What is linted.
+        own_name: Layer → the runtime's name for it.
+        elsewhere: Layer → why the runtime keeps it in a file of its own, which another plan may leave out.
 
-    Yields:
-        One finding for all quantized embeddings.
+    Returns:
+        The check; one finding for all such layers.
     """
-    found = [layer for layer, kind in case.formats.items() if EMBEDDINGS.search(layer) and not _plain(kind)]
-    if found:
-        detail = "the runtime keeps embeddings in floating point and does not find the weight it looks for"
-        yield Finding("error", "embeddings", tuple(found), detail, "leave embeddings as they are")
+
+    def check(case: Case) -> Iterator[Finding]:
+        lost = tuple(
+            layer
+            for layer in case.formats
+            if own_name(layer) is None and not (case.target and elsewhere(layer))
+        )
+        if lost:
+            detail = "no tensor is known for these layers, so no pattern can name them"
+            yield Finding("warning", "names", lost, detail, "give the tensors' names when exporting")
+
+    return check
 
 
 def rules_survive_fusion(case: Case) -> Iterator[Finding]:
@@ -166,7 +153,7 @@ def rules_survive_fusion(case: Case) -> Iterator[Finding]:
     for fused, shards in (fused_groups(case.formats) | expert_blocks(case.formats)).items():
         mine = {case.formats[shard] for shard in shards}
         theirs = _resolved(case.rules, fused)
-        alone = theirs is None and all(_plain(fmt) for fmt in mine)
+        alone = theirs is None and all(fmt.plain for fmt in mine)
         if len(mine) == 1 and theirs not in mine and not alone:
             given = theirs.name if theirs else "no quantization"
             detail = f"the loader looks up {fused!r} and finds {given}, not {mine.pop().name}"
@@ -191,10 +178,6 @@ def readable(case: Case, reads: Collection[str]) -> Iterator[Finding]:
 
 def _resolved(rules: Rules, name: str) -> StorageFormat | None:
     return resolve(rules, [name]).formats[name]
-
-
-def _plain(fmt: StorageFormat) -> bool:
-    return fmt.floating and fmt.name in {"fp16", "bf16", "fp32"}
 
 
 def _differ(found: Mapping[str, StorageFormat], layers: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize.checkpoints.safetensors import Tensor, stored_tensors, write_tensors
+from quantize.checkpoints.safetensors import Tensor, open_checkpoint, write_tensors
 from quantize.formats import flat_shape
 from quantize.storage.files import replacing
 
@@ -98,7 +98,7 @@ def read_moments(path: Path) -> dict[str, NDArray[np.float64]]:
     Raises:
         InvalidInputError: The file cannot be read.
     """
-    found = stored_tensors(path)
+    found = open_checkpoint(path, "/moments").tensors
     faults = [
         Fault(pointer(("moments", name)), f"expected double precision (F64), got {tensor.dtype}")
         for name, tensor in found.items()

@@ -16,17 +16,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
+from quantize.plain_floats import PLAIN_FLOATS
 from quantize.rounding.small_floats import scaled
 
 Float32Array: TypeAlias = NDArray[np.float32]
 _SMALLEST = np.finfo(np.float32).smallest_normal
-_FLOATS = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32}
 _LARGEST = {"fp16": 65504.0, "bf16": 255 / 128 * 2.0**127, "fp32": float(np.finfo(np.float32).max)}
 
 
@@ -131,7 +130,7 @@ def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
     _require_storable(weight, fmt)
     if not fmt.plain:
         return scaled(weight, fmt).dequantize()
-    return weight.astype(_FLOATS[fmt.name]).astype(np.float32)
+    return weight.astype(PLAIN_FLOATS[fmt.name].dtype).astype(np.float32)
 
 
 def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:

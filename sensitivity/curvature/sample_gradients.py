@@ -8,7 +8,7 @@ sample's rows, which :func:`require_separate` checks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
+from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import LayerRef
 
 
@@ -58,22 +59,16 @@ def recording(layers: tuple[LayerRef, ...]) -> Iterator[list[Record]]:
         One record per layer; the hooks are gone at the end.
     """
     records = [Record(layer) for layer in layers]
-    handles = []
-    try:
+    with ExitStack() as notes:
         for record in records:
+
+            def keep(module: nn.Module, inputs: Tensor, output: Tensor, record: Record = record) -> Tensor:
+                record.calls.append(Call(module, inputs.detach(), output))
+                return output.clone()  # an activation that works in place must not reach what is kept
+
             for module in record.layer.modules:
-
-                def keep(
-                    module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, record: Record = record
-                ) -> Tensor:
-                    record.calls.append(Call(module, inputs[0].detach(), output))
-                    return output.clone()  # an activation that works in place must not reach what is kept
-
-                handles.append(module.register_forward_hook(keep))
+                notes.callback(on_call(module, keep))
         yield records
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def output_gradients(loss: Tensor, recorded: list[Record]) -> list[list[Tensor]]:

@@ -13,6 +13,7 @@ Source: the layer-wise objective of M. Nagel et al., "AdaRound", ICML 2020, eq. 
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -23,6 +24,7 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.knapsack.problem import FloatArray
 from sensitivity.curvature.rounding_error import weight_change
+from sensitivity.forward.module_calls import on_call
 from sensitivity.study.calibration import sample_losses
 from sensitivity.study.second_moment import second_moment, squared_output_error
 from sensitivity.study.study import Study, once, require_layers_only, table
@@ -62,21 +64,18 @@ def _batch(study: Study, key: Key) -> FloatArray:
     changes = once(study, "changes", partial(_changes, study))
     sums = np.zeros((len(study.layers) + 1, len(study.formats)))
     seen: set[int] = set()
-    handles = []
-    try:
+    with ExitStack() as notes:
         for index, layer in enumerate(study.layers):
 
-            def gather(module: nn.Module, inputs: tuple[Tensor, ...], _: object, index: int = index) -> None:
-                moment = second_moment(module, inputs[0])
+            def gather(module: nn.Module, inputs: Tensor, _: Tensor, index: int = index) -> None:
+                moment = second_moment(module, inputs)
                 sums[index] += [squared_output_error(change, moment) for change in changes[index]]
                 seen.add(index)
 
-            handles += [module.register_forward_hook(gather) for module in layer.modules]
+            for module in layer.modules:
+                notes.callback(on_call(module, gather))
         with torch.no_grad():
             sums[-1] = len(sample_losses(study.model, study.batches[int(key[0])], study.loss_fn))
-    finally:
-        for handle in handles:
-            handle.remove()
     _check(study, sums, seen)
     return sums
 

@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import CacheRef, ExpertRef, Row
 from sensitivity.rows.experts import tokens_of
@@ -147,11 +148,11 @@ def _recorded(study: Study) -> ForwardPass:
 def _watch(hooks: ExitStack, row: Row, calls: list[Call]) -> None:
     if isinstance(row, LayerRef):
 
-        def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            calls.append(_call(module, inputs[0], output))
+        def note(module: nn.Module, inputs: Tensor, output: Tensor) -> None:
+            calls.append(_call(module, inputs, output))
 
         for module in row.modules:
-            hooks.callback(module.register_forward_hook(note).remove)
+            hooks.callback(on_call(module, note))
     elif isinstance(row, ExpertRef):
 
         def count(_: nn.Module, inputs: tuple[Any, ...], __: object) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import require
+from sensitivity.models.checkpoint_names import name_as_stored
+from sensitivity.models.pretrained import load_tokenizer, loaded, require_model
 from sensitivity.models.quiet_transformers import quiet
 
 _WINDOWS_PER_BATCH = 4
@@ -22,25 +24,19 @@ def load_language_model(folder: Path) -> tuple[nn.Module, Any]:
         folder: Folder with ``config.json``, weights and tokenizer.
 
     Returns:
-        The model in single precision and evaluation mode, and its tokenizer.
+        The model in single precision and evaluation mode, its modules named as in the checkpoint, and its tokenizer.
 
     Raises:
-        InvalidInputError: The folder is not that of a causal language model with a tokenizer.
+        InvalidInputError: The folder is not that of a causal language model with a tokenizer, or it is quantized.
         MissingPackageError: transformers is not installed.
     """
     transformers = require("transformers", "models")
-    if not (folder / "config.json").is_file():
-        detail = f"expected a folder with config.json, weights and tokenizer, got {str(folder)!r}"
-        raise InvalidInputError(Fault("/model", detail))
-    options = {"local_files_only": True, "dtype": torch.float32}
+    require_model(folder)
     with quiet(transformers):
-        try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(folder, **options)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InvalidInputError(Fault("/model", f"{str(folder)!r} cannot be loaded: {reason}")) from error
-    return model.eval(), tokenizer
+        model = loaded(transformers.AutoModelForCausalLM, folder)
+        tokenizer = load_tokenizer(transformers, folder)
+    name_as_stored(model, folder)
+    return model, tokenizer
 
 
 def windows(tokenizer: Any, text: str, length: int, count: int) -> list[Tensor]:  # noqa: ANN401

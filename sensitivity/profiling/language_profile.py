@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize import NEAREST, Rounding
 from sensitivity.estimators.fisher import fisher
 from sensitivity.estimators.gauss_newton import gauss_newton
 from sensitivity.estimators.hessian_trace import hessian_trace
@@ -44,6 +45,9 @@ def profile_language_model(
     tables: Sequence[str] = DEFAULT_TABLES,
     resources: Sequence[str] = (WEIGHT_BYTES,),
     units: str = "none",
+    runtime: str | None = None,
+    exclude: Sequence[str] = (),
+    rounding: Rounding = NEAREST,
     name: str = "",
     probes: int = 8,
     seed: int = 0,
@@ -60,6 +64,9 @@ def profile_language_model(
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
+        runtime: Who is to load the plan; see :func:`sensitivity.profile_model`.
+        exclude: Names or globs of layers to leave in full precision.
+        rounding: How weights are rounded.
         name: Name of the model, for people.
         probes: Probes of the traces.
         seed: Seed of everything random.
@@ -94,6 +101,9 @@ def profile_language_model(
         name=name,
         resources=resources,
         units=units,
+        runtime=runtime,
+        exclude=exclude,
+        rounding=rounding,
         seed=seed,
         progress=progress,
         engine=engine,

@@ -14,8 +14,10 @@ from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding, parse_format
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.models.identity import identity_of_module
+from sensitivity.models.whole import require_whole
 from sensitivity.profiling.assembly import chosen_resources, estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
+from sensitivity.profiling.runtime_rows import runtime_rows
 from sensitivity.resources import Resource
 from sensitivity.rows import ExpertRef, Row, find_rows
 from sensitivity.rows.outside import outside_of
@@ -43,6 +45,7 @@ def profile_model(
     resources: Sequence[str] | Mapping[str, Resource] = (WEIGHT_BYTES,),
     units: str | UnitRule = "none",
     shape_rules: Sequence[ShapeRule] = (),
+    runtime: str | None = None,
     rounding: Rounding = NEAREST,
     seed: int = 0,
     progress: Progress = silent,
@@ -66,6 +69,9 @@ def profile_model(
         units: Which rows share a format: ``none``, ``vllm``, ``shared_input``, ``tied_input``, or a function from a
             study to row → unit.
         shape_rules: Formats that do not fit; they become nulls with a reason in the provenance.
+        runtime: Who is to load the plan, a name in :data:`quantize.runtimes.RUNTIMES`: what it does not load is null
+            with a reason, kinds of layers that it never quantizes get no row, and the provenance names it. With
+            ``units="vllm"`` it is vLLM when absent.
         rounding: How weights are rounded: the rounding that will be shipped. What it needs to know of the data comes
             from ``batches``; see :func:`sensitivity.study.input_moments.input_moments`.
         seed: Seed of everything random.
@@ -96,7 +102,10 @@ def profile_model(
     parsed = tuple(parse_format(text) for text in distinct(formats))
     spending = chosen_resources(resources)
     chosen = _chosen(estimators, spending)
+    require_whole(model)
     layers, others = find_rows(model, rows, exclude)
+    made_for = runtime_rows(layers, others, runtime, units)
+    layers = made_for.layers
     _require_roundable(others, rounding)
     kept = collect(batches)
     training = [module for module in model.modules() if module.training]
@@ -107,7 +116,7 @@ def profile_model(
             model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others, rounding=rounding
         )
         begin(study)
-        rules = rules_of(study, units, shape_rules)
+        rules = rules_of(study, units, (*made_for.rules, *shape_rules))
         tables, notes = spent(study, spending, rules)
         described = layers_of(study, rules)
         require_room(study, chosen)
@@ -129,7 +138,7 @@ def profile_model(
             data_sha256=digest(kept),
             seed=seed,
             versions={item: metadata.version(item) for item in _VERSIONED},
-            notes=notes if rounding == NEAREST else notes | {"/costs": f"weights rounded with {rounding}"},
+            notes={**notes, **made_for.notes, **_rounded_with(rounding)},
         ),
     )
 
@@ -152,6 +161,10 @@ def with_outside(
         constant = table.constant + sum(item.stored_bytes for item in outside)
         tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
     return tables
+
+
+def _rounded_with(rounding: Rounding) -> dict[str, str]:
+    return {} if rounding == NEAREST else {"/costs": f"weights rounded with {rounding}"}
 
 
 def _require_roundable(others: Sequence[Row], rounding: Rounding) -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import LayerRef
 from sensitivity.study.calibration import Batch, LossFunction
 from sensitivity.study.second_moment import second_moment
@@ -51,14 +52,12 @@ def input_moments(
         for layer in layers:
             products = [module for module in layer.modules if not isinstance(module, nn.Embedding)]
 
-            def gather(
-                module: nn.Module, inputs: tuple[Tensor, ...], _: object, name: str = layer.name
-            ) -> None:
-                moment = second_moment(module, _precise(inputs[0])).cpu()
+            def gather(module: nn.Module, inputs: Tensor, _: Tensor, name: str = layer.name) -> None:
+                moment = second_moment(module, _precise(inputs)).cpu()
                 moments[name] = moments[name] + moment if name in moments else moment
 
             for module in products or layer.modules:
-                hooks.callback(module.register_forward_hook(gather).remove)
+                hooks.callback(on_call(module, gather))
         for batch in batches:
             loss_fn(model, batch)
     return {name: moment.numpy() for name, moment in moments.items()}

@@ -17,7 +17,9 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize import StorageFormat
 from quantize.formats import flat_shape
+from quantize.runtimes import Kind, capabilities_of, kind_of_name, objections
 from sensitivity.forward.forward_pass import forward_pass
+from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
 from sensitivity.study.study import Study
 
@@ -31,11 +33,13 @@ class Shape:
         widths: Lengths that groups run along: inputs of a weight, features of an activation, widths of keys and
             values; empty where that depends on the data.
         outputs: Outputs of a weight (entries of an Embedding); None for activations and caches.
+        kind: What a runtime takes a weight for.
     """
 
     name: str
     widths: tuple[int, ...]
     outputs: int | None
+    kind: Kind = "matrix"
 
 
 class ShapeRule(Protocol):
@@ -118,8 +122,36 @@ def multiples_of(inputs: int, outputs: int) -> ShapeRule:
     return rule
 
 
+def loadable(runtime: str) -> ShapeRule:
+    """Refuse what a runtime does not load, by its table in :mod:`quantize.runtimes`.
+
+    Args:
+        runtime: Name of the runtime.
+
+    Returns:
+        The rule; activations and caches are not concerned.
+
+    Example:
+        >>> from quantize import parse_format
+        >>> loadable("onnxruntime")(Shape("fc", (1024,), 10), parse_format("int4-g512"))
+        'onnxruntime: the operator has groups of 16, 32, 64, 128 and 256 weights'
+    """
+    table = capabilities_of(runtime)
+
+    def rule(shape: Shape, fmt: StorageFormat) -> str | None:
+        if shape.outputs is None:
+            return None
+        found = objections(table, shape.kind, (shape.outputs, shape.widths[0]), fmt)
+        errors = (item for item in found if item.severity == "error")
+        return next((f"{runtime}: {item.detail}" for item in errors), None)
+
+    return rule
+
+
 #: Rules that come with units.
-RULES_OF_UNITS: Mapping[str, tuple[ShapeRule, ...]] = {"vllm": (group_divides,)}
+RULES_OF_UNITS: Mapping[str, tuple[ShapeRule, ...]] = {"vllm": (group_divides, loadable("vllm"))}
+#: Units that are those of a runtime → the runtime.
+RUNTIME_OF_UNITS: Mapping[str, str] = {"vllm": "vllm"}
 
 
 def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str]:
@@ -150,6 +182,24 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
     return refused
 
 
+def kind_of_weight(row: Row) -> Kind:
+    """Tell what a runtime takes a weight for, from the modules that use it.
+
+    Args:
+        row: A layer or an expert.
+
+    Returns:
+        ``embedding`` where a weight is looked up, also where it is multiplied with as well; else ``convolution``,
+        ``head`` or ``matrix``.
+    """
+    modules = row.modules if isinstance(row, LayerRef) else ()
+    if any(isinstance(module, nn.Embedding) for module in modules):
+        return "embedding"
+    if any(isinstance(module, nn.Conv1d | nn.Conv2d) for module in modules):
+        return "convolution"
+    return "head" if kind_of_name(row.name) == "head" else "matrix"
+
+
 def _first(rules: Sequence[ShapeRule], shape: Shape, fmt: StorageFormat) -> str | None:
     return next((reason for rule in rules if (reason := rule(shape, fmt)) is not None), None)
 
@@ -158,7 +208,7 @@ def _shape(row: Row, study: Study) -> Shape:
     shape = weight_shape(row)
     if shape is not None:
         outputs, inputs = flat_shape(shape)
-        return Shape(row.name, (inputs,), outputs)
+        return Shape(row.name, (inputs,), outputs, kind_of_weight(row))
     if isinstance(row, CacheRef):
         cache = forward_pass(study).caches.get(row.name)
         return Shape(row.name, () if cache is None else cache.widths, None)

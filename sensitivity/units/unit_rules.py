@@ -19,7 +19,6 @@ downsampling convolution reads the quantized input of its block).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -29,17 +28,10 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
+from quantize.fused import expert_blocks, fused_groups
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef
 from sensitivity.study.study import Study
-
-#: Last parts of the names of modules that vLLM fuses → what it calls the fused one.
-_FUSED = {
-    ("q_proj", "k_proj", "v_proj"): "qkv_proj",
-    ("query", "key", "value"): "qkv_proj",
-    ("gate_proj", "up_proj"): "gate_up_proj",
-}
-_EXPERTS = re.compile(r"(?P<block>.*\.experts)\.\d+\..*")
 
 
 class UnitRule(Protocol):
@@ -73,12 +65,9 @@ def vllm(study: Study) -> Mapping[str, str]:
         Row to unit; a fused name with one part in the profile makes no unit.
     """
     rows = [row.name for row in study.rows if not isinstance(row, ActivationRef)]
-    units = {name: match["block"] for name in rows if (match := _EXPERTS.fullmatch(name))}
-    for parts, fused in _FUSED.items():
-        for name in rows:
-            parent, _, last = name.rpartition(".")
-            if last in parts and name not in units:
-                units[name] = f"{parent}.{fused}".lstrip(".")
+    units = {
+        name: unit for unit, layers in (fused_groups(rows) | expert_blocks(rows)).items() for name in layers
+    }
     units |= {row.name: "kv_cache" for row in study.others if isinstance(row, CacheRef)}
     return _shared(units)
 

@@ -26,7 +26,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def loaded() -> tuple[TextEncoder, Tokenizer]:
-    return load_text_encoder()
+    return load_text_encoder(max_tokens=64)
 
 
 @pytest.fixture(scope="session")

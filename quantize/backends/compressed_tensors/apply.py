@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from allocator import Fault, InvalidInputError, Profile
+from allocator import InvalidInputError, Profile
 from quantize.backends.compressed_tensors.layers import compressed_layer
+from quantize.checkpoints.config import read_config, require_original
 from quantize.checkpoints.safetensors import (
     Stored,
     Tensor,
@@ -30,10 +31,15 @@ from quantize.checkpoints.safetensors import (
 )
 from quantize.exports import export
 from quantize.formats import StorageFormat
+from quantize.lint.gate import findings_of, require_readable
+from quantize.lint.model import model_of_folder
 from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
 from quantize.storage.files import replacing_folder, require_free
+
+#: The head of a GPT-NeoX, which transformers calls ``lm_head`` as it loads it, and vLLM does not.
+_RENAMED_HEAD = "embed_out"
 
 
 def apply(
@@ -44,34 +50,38 @@ def apply(
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
     profile: Profile | None = None,
+    runtime: str | None = None,
     force: bool = False,
 ) -> Path:
     """Write a packed copy of a checkpoint.
 
     Args:
-        model: Folder with ``config.json`` and ``*.safetensors``; it is not changed.
+        model: Folder with ``config.json`` and safetensors, of which the index decides; it is not changed.
         plan: Layer name to format: integers of 1 to 8 bits, ``int8-dynamic``, ``fp8-e4m3``, ``mxfp8`` and ``mxfp4`` for
             matrices, in groups that divide the row; fp16, bf16 or fp32 for any weight.
         path: Folder to write; it appears whole or not at all. Other files of the checkpoint (tokenizer, …) are copied.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
-        force: Whether an earlier folder may be replaced.
+        runtime: The one runtime that has to load it; one of vLLM, SGLang and transformers has to when absent.
+        force: Whether an earlier folder may be replaced, and what no runtime loads may be written.
 
     Returns:
         ``path``.
 
     Raises:
         InvalidInputError: The folder exists, the checkpoint cannot be read, a layer is not in it, its format cannot be
-            packed, its moment does not fit, or layers that are fused at load differ; nothing was written.
+            packed or loaded, its moment does not fit, or layers that are fused at load differ; nothing was written.
     """
     source = Path(model)
     require_free(Path(path), force=force)
-    config = _config(source)
+    config = read_config(source)
+    require_original(config, source)
     weights = stored_weights(source)
     require_layers(plan, weights)
     require_whole_units(plan, weights)
     _require_storable(plan, weights, rounding, moments, profile)
+    require_readable(findings_of(plan, model_of_folder(source), "compressed-tensors", runtime), insist=force)
     config |= _quantization(plan, weights)
     with replacing_folder(Path(path)) as folder:
         _copy_others(source, folder)
@@ -87,18 +97,6 @@ def apply(
             (folder / "model.safetensors.index.json").write_text(json.dumps(entry, indent=2))
         (folder / "config.json").write_text(json.dumps(config, indent=2))
     return Path(path)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        detail = f"expected a folder with config.json, got {str(folder)!r}: {error}"
-        raise InvalidInputError(Fault("/model", detail)) from error
-    if not isinstance(config, dict) or "quantization_config" in config:
-        detail = f"{str(folder / 'config.json')!r} is no JSON object, or quantized already; start from the original"
-        raise InvalidInputError(Fault("/model", detail))
-    return config
 
 
 def _require_storable(
@@ -137,10 +135,20 @@ def _quantization(plan: Mapping[str, StorageFormat], weights: Mapping[str, Store
     if all(fmt.plain for fmt in plan.values()):
         return {}
     # vLLM refuses layers that no rule is about, and a tied output has no weight of its own in the file.
-    others = [layer for layer, weight in weights.items() if len(weight.shape) == 2] + ["lm_head"]
+    renamed = _RENAMED_HEAD in plan and not plan[_RENAMED_HEAD].plain
+    others = [layer for layer, weight in weights.items() if len(weight.shape) == 2]
+    others += [] if renamed else ["lm_head"]
     names = {layer: fmt.name for layer, fmt in plan.items()}
     (text,) = export(names, "compressed-tensors", others=others).files.values()
     content: dict[str, Any] = json.loads(text)
+    return _with_both_names(content) if renamed else content
+
+
+def _with_both_names(content: dict[str, Any]) -> dict[str, Any]:
+    own, other = rf"re:^{_RENAMED_HEAD}$", "re:^lm_head$"
+    for group in content["quantization_config"]["config_groups"].values():
+        if own in group["targets"]:
+            group["targets"].append(other)
     return content
 
 

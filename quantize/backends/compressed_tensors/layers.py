@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quantize.checkpoints.safetensors import Tensor
 from quantize.formats import DYNAMIC, StorageFormat
+from quantize.plain_floats import PLAIN_FLOATS
 from quantize.rounding.methods import Rounding, rounded
 from quantize.rounding.nearest import Float32Array, Quantized, round_trip
 from quantize.rounding.packing import packed
 from quantize.rounding.small_floats import Scaled, scaled
-
-_PLAIN: dict[str, tuple[str, Any]] = {
-    "fp16": ("F16", np.float16),
-    "bf16": ("BF16", ml_dtypes.bfloat16),
-    "fp32": ("F32", np.float32),
-}
 
 
 def compressed_layer(
@@ -40,8 +34,8 @@ def compressed_layer(
         and ``mxfp4`` one byte or half of one beside exponents, offset by 127.
     """
     if fmt.plain:
-        kind, dtype = _PLAIN[fmt.name]
-        return {f"{layer}.weight": _tensor(round_trip(weight, fmt).astype(dtype), kind)}
+        plain = PLAIN_FLOATS[fmt.name]
+        return {f"{layer}.weight": _tensor(round_trip(weight, fmt).astype(plain.dtype), plain.stored_as)}
     if fmt.floating:
         return _small_floats(layer, scaled(weight, fmt), fmt)
     made = rounded(weight, fmt, rounding, moment)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,9 @@ from allocator.contract.errors import require
 from quantize.backends.gguf.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
 from quantize.backends.gguf.rotary_positions import divisors_of
 from quantize.formats import StorageFormat
+from quantize.lint.gate import findings_of, require_readable
+from quantize.lint.model import Model
+from quantize.plain_floats import PLAIN_FLOATS
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
@@ -36,12 +38,9 @@ from quantize.storage.files import replacing, require_free
 _Bytes = NDArray[np.uint8]
 _BLOCK = 32
 _INTEGERS = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0"}
-_FLOATS: dict[str, tuple[str, Any]] = {
-    "fp16": ("F16", np.float16), "bf16": ("BF16", ml_dtypes.bfloat16), "fp32": ("F32", np.float32),
-}  # fmt: skip
 _STORED = {"F16": "fp16", "BF16": "bf16"}
 #: StorageFormat → type of a tensor.
-TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind for name, (kind, _) in _FLOATS.items()}}
+TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind.stored_as for name, kind in PLAIN_FLOATS.items()}}
 
 
 def apply(
@@ -65,7 +64,7 @@ def apply(
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
-        force: Whether an earlier file may be replaced.
+        force: Whether an earlier file may be replaced, and what llama.cpp does not load may be written.
 
     Returns:
         ``path``.
@@ -89,6 +88,8 @@ def apply(
         for fault in faults_at(layer, weights[layer].load(), fmt, _unsupported(weights[layer], fmt))
     ]
     shapes = {layer: weights[layer].stored.shape for layer in plan}
+    if not faults:
+        require_readable(findings_of(plan, Model(shapes), "gguf"), insist=force)
     faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*faults)
@@ -141,9 +142,9 @@ def _stored(
 
 
 def _plain(weight: Float32Array, name: str) -> tuple[NDArray[Any], str]:
-    kind, dtype = _FLOATS[name]
-    array = weight.astype(dtype)
-    return (array.view(np.uint8) if kind == "BF16" else array), kind
+    kind = PLAIN_FLOATS[name]
+    array = weight.astype(kind.dtype)
+    return (array.view(np.uint8) if name == "bf16" else array), kind.stored_as
 
 
 def _scales(made: Quantized) -> _Bytes:

@@ -6,7 +6,6 @@ The vocabulary is left out: the file takes and gives numbers of tokens. To add a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, require, unknown
 from quantize.backends.gguf.rotary_positions import base_of, head_width, settings_of
+from quantize.checkpoints.config import read_config as _read
+from quantize.checkpoints.config import require_original
 from quantize.checkpoints.safetensors import Stored, load_weight, stored_tensors
 from quantize.rounding.nearest import Float32Array
 
@@ -81,23 +82,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         InvalidInputError: It cannot be read, is quantized, or is none of :data:`ARCHITECTURES` with plain rotary
             positions or those of Llama 3.
     """
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        detail = f"expected a folder with config.json, got {str(folder)!r}: {error}"
-        raise InvalidInputError(Fault("/model", detail)) from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    config = _read(folder)
+    require_original(config, folder)
+    kind = config.get("model_type")
     if kind not in ARCHITECTURES:
         raise InvalidInputError(Fault("/model", unknown(str(kind), ARCHITECTURES, "model_type")))
     scaling = settings_of(config).get("rope_type", "default")
-    if scaling not in ("default", "llama3") or "quantization_config" in config:
-        detail = (
-            "expected full precision and rotary positions that are 'default' or 'llama3', got "
-            f"{scaling!r} ones or a quantized checkpoint"
-        )
+    if scaling not in ("default", "llama3"):
+        detail = f"expected rotary positions that are 'default' or 'llama3', got {scaling!r} ones"
         raise InvalidInputError(Fault("/model", detail))
-    found: dict[str, Any] = config
-    return found
+    return config
 
 
 def write_facts(writer: Any, config: Mapping[str, Any]) -> None:  # noqa: ANN401 - a gguf.GGUFWriter

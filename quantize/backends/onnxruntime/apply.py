@@ -24,17 +24,19 @@ from quantize.backends.onnxruntime.convolutions import Span, convolution
 from quantize.backends.onnxruntime.export import LAYERS_KEY, WEIGHT_INPUT
 from quantize.backends.onnxruntime.graph import add_initializer, add_widened, attribute, drop_unused
 from quantize.formats import StorageFormat
+from quantize.lint.gate import findings_of, require_readable
+from quantize.lint.model import Model
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
 from quantize.rounding.nearest import Float32Array, Quantized, round_trip
 from quantize.rounding.packing import packed
+from quantize.runtimes import onnxruntime as runtime
 from quantize.storage.files import replacing, require_free
 
-_WIDTHS = (2, 4, 8)
 _MICROSOFT = "com.microsoft"
-#: Accuracy level 4 computes with 8-bit activations; level 0 has no fast kernel for 2 and 8 bits.
-_ACCURACY_LEVEL = 4
+#: Precision of the inputs of a quantized matrix: 0 that of the model, 1 single, 2 half, 3 bfloat16, 4 eight bits.
+ACCURACY_LEVELS = (0, 1, 2, 3, 4)
 _RoundTo: TypeAlias = Callable[[Float32Array, StorageFormat], Quantized]
 
 
@@ -47,14 +49,15 @@ def apply(
     moments: Moments | None = None,
     profile: Profile | None = None,
     spans: Mapping[str, Span] | None = None,
+    accuracy_level: int = 4,
     force: bool = False,
 ) -> Path:
     """Write a quantized copy of an ONNX file made by :func:`quantize.backends.onnxruntime.export.export_onnx`.
 
     Args:
         model: The file to start from; it is not changed.
-        plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of a power of two of at least 16; int8
-            for convolutions; fp16 or fp32.
+        plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of 16, 32, 64, 128 or 256; int8 for
+            convolutions; fp16 or fp32.
         path: File to write; it appears whole or not at all.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
@@ -62,18 +65,23 @@ def apply(
         spans: Convolution to what its inputs and outputs span, from
         :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
             them it computes in 8 bits, without them only its weights are stored in 8.
-        force: Whether an earlier file may be replaced.
+        accuracy_level: One of :data:`ACCURACY_LEVELS`: 4 also rounds the inputs of quantized matrices to 8 bits, block
+            by block, which is fast; 1 leaves them in single precision, which has no fast kernel for 2 and 8 bits.
+        force: Whether an earlier file may be replaced, and what ONNX Runtime does not load may be written.
 
     Returns:
         ``path``.
 
     Raises:
-        InvalidInputError: The file exists, a layer is not in the model, its moment does not fit, or ONNX Runtime cannot
-            run its format; nothing was written.
+        InvalidInputError: The file exists, a layer is not in the model, its moment does not fit, ONNX Runtime cannot
+            run its format, or the accuracy level is unknown; nothing was written.
         MissingPackageError: onnx is not installed.
     """
     onnx = require("onnx", "onnx")
     require_free(Path(path), force=force)
+    if accuracy_level not in ACCURACY_LEVELS:
+        known = ", ".join(map(str, ACCURACY_LEVELS))
+        raise InvalidInputError(Fault("/accuracy_level", f"expected one of {known}, got {accuracy_level!r}"))
     graph = onnx.load(os.fspath(model))
     layers = _layers(graph)
     require_layers(plan, layers)
@@ -90,9 +98,10 @@ def apply(
     faults += moment_faults(shapes, plan, rounding, moments) + profile_faults(plan, shapes, profile)
     if faults:
         raise InvalidInputError(*dict.fromkeys(faults))
+    require_readable(findings_of(plan, Model(shapes), "onnxruntime"), insist=force)
     for layer, use, fmt in uses:
         round_to = partial(rounded, rounding=rounding, moment=(moments or {}).get(layer))
-        _replace(graph.graph, use, fmt, round_to, (spans or {}).get(layer))
+        _replace(graph.graph, use, fmt, round_to, (spans or {}).get(layer), accuracy_level)
     drop_unused(graph.graph)
     if all(entry.domain != _MICROSOFT for entry in graph.opset_import):
         graph.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
@@ -171,14 +180,12 @@ def _unsupported(fmt: StorageFormat, *, convolves: bool = False) -> str | None:
         only = (
             f"ONNX Runtime runs convolutions with int8 (one scale per output), fp16 or fp32, not {fmt.name!r}"
         )
-        return None if fmt.name == "int8" else only
-    group = fmt.group_size or 0
-    if fmt.bits not in _WIDTHS or not fmt.symmetric:
+        return None if runtime.convolutions(fmt) is None else only
+    if fmt.bits not in runtime.WIDTHS or not fmt.symmetric:
         return f"ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; {fmt.name!r} is not one of them"
-    if group < 16 or group & (group - 1):
-        return (
-            f"ONNX Runtime needs groups of a power of two of at least 16; {fmt.name!r} has {group or 'none'}"
-        )
+    if runtime.supported(fmt) is not None:
+        sizes = ", ".join(map(str, runtime.GROUPS))
+        return f"ONNX Runtime has groups of {sizes}; {fmt.name!r} has {fmt.group_size or 'none'}"
     return None
 
 
@@ -197,6 +204,7 @@ def _replace(
     fmt: StorageFormat,
     round_to: _RoundTo,
     span: Span | None,
+    accuracy_level: int,
 ) -> None:
     if fmt.name == "fp32":
         return
@@ -205,7 +213,7 @@ def _replace(
     elif use.convolves:
         made = convolution(graph, use.node, round_to(use.weight, fmt), span)
     else:
-        made = [_quantized(graph, use, fmt, round_to(use.weight, fmt))]
+        made = [_quantized(graph, use, fmt, round_to(use.weight, fmt), accuracy_level)]
     position = next(index for index, node in enumerate(graph.node) if node.name == use.node.name)
     del graph.node[position]
     for node in reversed(made):
@@ -225,7 +233,13 @@ def _narrowed(graph: Any, use: _Use, fmt: StorageFormat) -> Any:  # noqa: ANN401
     return node
 
 
-def _quantized(graph: Any, use: _Use, fmt: StorageFormat, rounded: Quantized) -> Any:  # noqa: ANN401
+def _quantized(
+    graph: Any,  # noqa: ANN401
+    use: _Use,
+    fmt: StorageFormat,
+    rounded: Quantized,
+    accuracy_level: int,
+) -> Any:  # noqa: ANN401
     from onnx import helper
 
     # Two layers may share one initializer and still differ in format, so the format is part of the names.
@@ -246,5 +260,5 @@ def _quantized(graph: Any, use: _Use, fmt: StorageFormat, rounded: Quantized) ->
         return helper.make_node("GatherBlockQuantized", inputs, outputs, name, **axes, **attributes)
     bias = list(use.node.input[2:3])
     inputs = [use.node.input[0], codes, scales, *(["", "", *bias] if bias else [])]
-    shape = {"N": rows, "K": width, "accuracy_level": _ACCURACY_LEVEL}
+    shape = {"N": rows, "K": width, "accuracy_level": accuracy_level}
     return helper.make_node("MatMulNBits", inputs, outputs, name, **shape, **attributes)

@@ -117,7 +117,11 @@ def _nodes_of_layers(model: nn.Module, graph: Any, layers: Sequence[str]) -> dic
     for layer in layers:
         weight: Any = model.get_submodule(layer).weight
         plain = weight.detach().numpy()
-        users = {name for name, module in model.named_modules() if getattr(module, "weight", None) is weight}
+        users = {  # by all of their names: the exporter notes the one that a module was reached by
+            name
+            for name, module in model.named_modules(remove_duplicate=False)
+            if getattr(module, "weight", None) is weight
+        }
         for node, names in scopes:
             stored = tensors.get(node.input[WEIGHT_INPUT[node.op_type]])
             if stored is not None and users & names and _same(numpy_helper.to_array(stored), plain):

@@ -99,6 +99,8 @@ def _unsupported(module: nn.Module, shape: tuple[int, ...], fmt: StorageFormat) 
     if not isinstance(module, known):
         names = " and ".join(kind.__name__ for kind in known)
         return f"the torchao backend quantizes {names} to {fmt.name}, not {type(module).__name__}"
+    if (own := _computes_by_itself(module)) is not None:
+        return f"{own} computes with the weight itself, which torchao's codes do not take; leave it in fp16"
     if not fmt.floating and not fmt.symmetric:
         return f"the torchao backend runs symmetric formats; {fmt.name!r} is not"
     if fmt.name in MICROSCALED and module.weight.dtype != torch.bfloat16:
@@ -112,6 +114,18 @@ def _unsupported(module: nn.Module, shape: tuple[int, ...], fmt: StorageFormat) 
         return f"torchao needs groups that divide the row; {size} does not divide {row}"
     if size == 1:
         return "torchao cannot store groups of one weight; use fp16 for this layer"
+    return None
+
+
+def _computes_by_itself(module: nn.Module) -> str | None:
+    # A layer that torch calls by its forward works; one whose weight is read by other code (Falcon multiplies with its
+    # transpose, nn.MultiheadAttention hands it to a kernel) passes quantize_ and fails in its first pass.
+    from torch import nn
+
+    if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return "nn.MultiheadAttention"
+    if isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward:
+        return type(module).__name__
     return None
 
 
@@ -130,4 +144,5 @@ def _split_ties(modules: Mapping[str, Any], plan: Mapping[str, StorageFormat]) -
 
 def _users(model: nn.Module, name: str) -> list[Any]:
     weight = model.get_submodule(name).weight
-    return [module for module in model.modules() if getattr(module, "weight", None) is weight]
+    # Wrappers that only show the weight of what they wrap (LoRA) follow by themselves.
+    return [module for module in model.modules() if module._parameters.get("weight") is weight]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from quantize.formats import DYNAMIC, StorageFormat
+from quantize.plain_floats import PLAIN_FLOATS
 from quantize.rounding.methods import Rounding, rounded
 from quantize.rounding.nearest import Float32Array
 from quantize.rounding.small_floats import Scaled, scaled
@@ -67,7 +68,7 @@ def narrow(weight: Tensor, fmt: StorageFormat) -> None:
     """
     import torch
 
-    kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[fmt.name]
+    kind = getattr(torch, PLAIN_FLOATS[fmt.name].torch_name)
     with torch.no_grad():
         weight.copy_(weight.to(kind))
 

@@ -20,13 +20,13 @@ from tests.api.conftest import Run
 from tests.api.helpers import tiny
 
 LAYERS = (
-    "backbone.embeddings.word_embeddings",
-    "backbone.encoder.layer.0.attention.self.query",
-    "backbone.encoder.layer.0.attention.self.key",
-    "backbone.encoder.layer.0.attention.self.value",
-    "backbone.encoder.layer.0.attention.output.dense",
-    "backbone.encoder.layer.0.intermediate.dense",
-    "backbone.encoder.layer.0.output.dense",
+    "embeddings.word_embeddings",
+    "encoder.layer.0.attention.self.query",
+    "encoder.layer.0.attention.self.key",
+    "encoder.layer.0.attention.self.value",
+    "encoder.layer.0.attention.output.dense",
+    "encoder.layer.0.intermediate.dense",
+    "encoder.layer.0.output.dense",
 )
 
 #: Said of plans from before profiles recorded which model they are of.
@@ -215,7 +215,7 @@ def test_a_model_of_other_sizes_than_the_profiled_one_is_refused(
         (["--backend", "gguf"], "--model: say which model with --model FOLDER"),
         ([], "--model: say which model with --model FOLDER"),
         (["--out", "plan.json"], "/path: 'plan.json' exists; choose another name"),
-        (["--model", "m", "--moments", "plan.json"], "plan.json' is no safetensors file"),
+        (["--model", "m", "--moments", "plan.json"], "/moments: 'plan.json': is no safetensors file"),
     ],
 )
 def test_options_that_cannot_be_are_refused(

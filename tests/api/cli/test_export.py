@@ -47,10 +47,12 @@ def test_an_allocation_is_exported_and_losses_are_listed(bitalloc: Run, tmp_path
 
 
 def test_layers_that_lose_alike_are_one_line(bitalloc: Run, tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text('{"a": "int3", "b": "int4", "c": "int3", "d": "int3"}')
+    (tmp_path / "plan.json").write_text(
+        '{"a": "int3-g64", "b": "int4-g64", "c": "int3-g64", "d": "int3-g64"}'
+    )
     done = bitalloc("export", "plan.json", "--to", "olive")
     _, *losses = done.out.splitlines()
-    assert [line.partition(": it has")[0] for line in losses] == ["lost: a and 2 more: int3 becomes fp16"]
+    assert [line.partition(": it has")[0] for line in losses] == ["lost: a and 2 more: int3-g64 becomes fp16"]
 
 
 def test_layers_outside_the_plan_are_left_alone_by_name(bitalloc: Run, plan: Path, tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_layers_outside_the_plan_are_left_alone_by_name(bitalloc: Run, plan: Pat
     from safetensors.torch import save_file
 
     save_file(
-        {"lm_head.weight": torch.zeros(2, 2), "blk.0.attn_q.weight": torch.zeros(2, 2)},
+        {f"{layer}.weight": torch.zeros(64, 128) for layer in ("lm_head", *PLAN)},
         tmp_path / "m.safetensors",
     )
     assert bitalloc("export", plan, "--to", "torchao", "--model", tmp_path).code == 0

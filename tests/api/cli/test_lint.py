@@ -19,7 +19,7 @@ QKV = [f"model.layers.0.self_attn.{name}_proj" for name in "qkv"]
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    save_file({f"{name}.weight": torch.zeros(64, 64) for name in QKV}, folder / "model.safetensors")
+    save_file({f"{name}.weight": torch.zeros(64, 128) for name in QKV}, folder / "model.safetensors")
     return folder
 
 
@@ -36,15 +36,16 @@ def test_a_good_plan_ends_with_0(bitalloc: Run, tmp_path: Path, model: Path) -> 
 
 
 def test_errors_end_with_1(bitalloc: Run, tmp_path: Path, model: Path) -> None:
-    plan = _plan(tmp_path, "int4-g64", "int4-g64", "int8-g128")
+    plan = _plan(tmp_path, "int4-g64", "int4-g64", "int8-g256")
     done = bitalloc("lint", plan, "-r", "vllm", "--model", model)
     assert (done.code, done.err) == (1, "")
-    first, second, last = done.out.splitlines()
+    first, second, third, last = done.out.splitlines()
     assert first.startswith(
         f"error [fused-shards] {', '.join(QKV)}: model.layers.0.self_attn.qkv_proj is loaded as one layer"
     )
-    assert second.startswith(f"error [group-sizes] {QKV[2]}: groups of 128 do not divide rows of 64")
-    assert last == "vllm: 2 errors, 0 warnings"
+    assert second.startswith(f"error [group-sizes] {QKV[2]}: groups of 256 do not divide rows of 128")
+    assert third.startswith(f"warning [formats] {QKV[2]}: its fast kernels have groups of 32, 64, 128")
+    assert last == "vllm: 2 errors, 1 warnings"
 
 
 def test_warnings_do_not_change_the_exit_code(bitalloc: Run, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_profile_gives_names(bitalloc: Run, tmp_path: Path) -> None:
         (("plan.json", "-r", "vllm", "--format", "gtpq"), "/target: unknown target 'gtpq'"),
         (("gone.json", "-r", "vllm"), "cannot read the plan 'gone.json'"),
         (("gone.json", "-r", "vllm", "--format", "mlx"), "cannot read a mlx configuration at 'gone.json'"),
-        (("plan.json", "-r", "vllm", "--model", "."), "/model: expected *.safetensors in '.', found none"),
+        (("plan.json", "-r", "vllm", "--model", "."), "got '.', which holds no *.safetensors"),
         (
             ("plan.json", "-r", "vllm", "--model", "a", "--profile", "b"),
             "--profile: give a model or a profile, not both",

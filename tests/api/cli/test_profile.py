@@ -60,7 +60,7 @@ def test_a_model_and_pairs_of_ones_own_are_profiled(bitalloc: Run, tiny_encoder:
         "sha256": profile.digest(),
     }
     assert profile.model == "tiny-encoder"
-    assert "backbone.encoder.layer.0.attention.self.query" in [layer.name for layer in profile.layers]
+    assert "encoder.layer.0.attention.self.query" in [layer.name for layer in profile.layers]
 
 
 def test_the_same_seed_and_pairs_give_the_same_profile(bitalloc: Run, tiny_encoder: Path) -> None:

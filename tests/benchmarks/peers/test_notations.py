@@ -35,7 +35,7 @@ def test_auto_round_names_layers_without_our_wrapper() -> None:
         "encoder.a": {"bits": 2, "group_size": 64, "sym": True},
         "encoder.b": {"bits": 8, "group_size": 32, "sym": False},
     }
-    assert auto_round.plan_of(layers) == {"backbone.encoder.a": "int2-g64", "backbone.encoder.b": "uint8-g32"}
+    assert auto_round.plan_of(layers) == {"encoder.a": "int2-g64", "encoder.b": "uint8-g32"}
     assert auto_round.scheme("int3-g64") == "W3A16G64"
 
 
@@ -61,8 +61,8 @@ def test_peers_are_found_by_name() -> None:
 def test_mct_names_layers_by_their_place() -> None:
     plan = mct.plan_of({"blocks_0_query": 8, "blocks_11_down": 2}, ("int2", "int4", "int8"))
     assert plan == {
-        "backbone.encoder.layer.0.attention.self.query": "int8",
-        "backbone.encoder.layer.11.output.dense": "int2",
+        "encoder.layer.0.attention.self.query": "int8",
+        "encoder.layer.11.output.dense": "int2",
     }
 
 

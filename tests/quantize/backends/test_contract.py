@@ -98,6 +98,20 @@ def test_outputs_keep_their_shape_and_are_those_of_the_dequantized_model(backend
         assert np.abs(ours - theirs).max() <= backend.tolerance * np.abs(theirs).max()
 
 
+def test_what_onnx_runtime_does_to_inputs_is_an_option(tokens_file: Path, tmp_path: Path) -> None:
+    """Nothing but the format is left where inputs stay as they are."""
+    backend = OnnxRuntime(tokens_file, tmp_path)
+    for plan in backend.plans():
+        expected = dequantized(backend.model, plan)
+        errors = {}
+        for level in (1, 4):
+            backend.apply(plan, accuracy_level=level, force=True)
+            errors[level] = np.abs(backend.run() - expected).max() / np.abs(expected).max()
+        assert errors[1] <= 1e-5 < errors[4] <= backend.tolerance
+    with pytest.raises(InvalidInputError, match=r"/accuracy_level: expected one of 0, 1, 2, 3, 4, got 5"):
+        backend.apply(plan, accuracy_level=5, force=True)
+
+
 def test_outputs_come_closer_with_every_bit(backend: Backend) -> None:
     original = outputs(backend.model)
     errors = []

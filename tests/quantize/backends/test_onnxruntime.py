@@ -172,9 +172,10 @@ def test_two_layers_with_equal_weights_can_have_formats_of_their_own(
         ("int3-g32", "ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU; 'int3-g32' is not one of them"),
         ("int1-g32", "ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU"),
         ("uint4-g32", "ONNX Runtime runs symmetric 2, 4 and 8 bits on the CPU"),
-        ("int4", "needs groups of a power of two of at least 16; 'int4' has none"),
-        ("int4-g8", "needs groups of a power of two of at least 16; 'int4-g8' has 8"),
-        ("int4-g48", "needs groups of a power of two of at least 16; 'int4-g48' has 48"),
+        ("int4", "has groups of 16, 32, 64, 128, 256; 'int4' has none"),
+        ("int4-g8", "has groups of 16, 32, 64, 128, 256; 'int4-g8' has 8"),
+        ("int4-g48", "has groups of 16, 32, 64, 128, 256; 'int4-g48' has 48"),
+        ("int4-g512", "has groups of 16, 32, 64, 128, 256; 'int4-g512' has 512"),
         ("bf16", "the onnxruntime backend has no bf16"),
     ],
 )

@@ -239,3 +239,51 @@ def test_a_tied_weight_in_two_formats_is_refused() -> None:
         InvalidInputError, match="/assignment/head: shares its weight with 'embed', which has int4-g16"
     ):
         apply(Tied().eval(), {"embed": "int4-g16", "head": "int8"}, "torchao")
+
+
+def test_layers_whose_weight_is_read_by_other_code_are_refused() -> None:
+    """quantize_ takes them, and their first pass fails."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
+    falcon = FalconForCausalLM(FalconConfig(**sizes)).eval()
+    name = "transformer.h.0.mlp.dense_h_to_4h"
+    with pytest.raises(
+        InvalidInputError, match=f"/assignment/{name}: FalconLinear computes with the weight its"
+    ):
+        apply(falcon, {name: "int4-g32"}, "torchao")
+    apply(falcon, {name: "fp16"}, "torchao")
+    attention = nn.ModuleDict({"mha": nn.MultiheadAttention(32, 2)})
+    with pytest.raises(
+        InvalidInputError, match=r"/assignment/mha.out_proj: nn.MultiheadAttention computes with"
+    ):
+        apply(attention, {"mha.out_proj": "int8-g32"}, "torchao")
+
+
+class Adapted(nn.Module):
+    """A layer beside two narrow ones, as peft wraps it; its weight is that of the layer."""
+
+    def __init__(self, base_layer: nn.Linear) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.down = nn.Linear(base_layer.in_features, 2, bias=False)
+        self.up = nn.Linear(2, base_layer.out_features, bias=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.base_layer.weight
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.base_layer(inputs) + self.up(self.down(inputs))
+        return result
+
+
+def test_a_layer_below_an_adapter_is_quantized() -> None:
+    model = nn.ModuleDict({"q_proj": Adapted(nn.Linear(32, 16))})
+    changed = apply(model, {"q_proj.base_layer": "int4-g32"}, "torchao")
+    assert changed["q_proj"].weight is changed["q_proj"].base_layer.weight
+    assert bool(torch.isfinite(changed["q_proj"](torch.ones(1, 32))).all())
+    with pytest.raises(
+        InvalidInputError, match=r"/assignment/q_proj: .* quantizes Linear and Embedding .*Adapted"
+    ):
+        apply(model, {"q_proj": "int4-g32"}, "torchao")

@@ -56,7 +56,7 @@ def test_a_profile_has_names_only() -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"/model: expected \*.safetensors in .* found none"):
+    with pytest.raises(InvalidInputError, match=r"/model: expected a folder with model.safetensors or "):
         model_of_folder(tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"/model: .* is no safetensors file"):
+    with pytest.raises(InvalidInputError, match=r"/model: .*: is no safetensors file"):
         model_of_folder(tmp_path)
 
 

@@ -220,7 +220,7 @@ def test_activations_that_are_not_finite_are_refused_by_layer(tmp_path: Path) ->
     write_llama(tmp_path / "damaged")
     slot = open_checkpoint(tmp_path / "damaged").slots["model.layers.1.input_layernorm.weight"]
     with slot.file.open("r+b") as file:
-        file.seek(slot.offset)
+        file.seek(slot.start)
         file.write(b"\xc0\x7f")  # NaN in bfloat16
     message = r"^/batches: what goes into layer 'model.layers.1.self_attn.q_proj' is not finite"
     with pytest.raises(InvalidInputError, match=message):

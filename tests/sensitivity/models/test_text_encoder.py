@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 import sensitivity.models.text_encoder
 from allocator import InvalidInputError, MissingPackageError
+from quantize.checkpoints.safetensors import stored_weights
+from sensitivity.models.language_model import load_language_model
 from sensitivity.models.text_encoder import (
     TextEncoder,
     Tokenizer,
@@ -150,6 +153,136 @@ def test_loading_leaves_the_messages_of_transformers_as_they_were(tmp_path: Path
         log.set_verbosity(before[0])
         if not before[1]:
             log.disable_progress_bar()
+
+
+# Encoders as people have them
+
+
+def saved(folder: Path, model: nn.Module, **files: object) -> Path:
+    model.save_pretrained(folder)  # type: ignore[operator]
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copy(minilm_folder() / name, folder)
+    for name, content in files.items():
+        path = folder / name.replace("__", "/").replace("_json", ".json")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def small_bert(**changes: Any) -> transformers.BertConfig:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    return transformers.BertConfig(vocab_size=30522, **sizes | changes)
+
+
+MODULES = [{"path": "", "type": "m.Transformer"}, {"path": "1_Pooling", "type": "m.Pooling"}]
+
+
+def test_the_length_is_the_models_own(tmp_path: Path) -> None:
+    _, minilm = load_text_encoder()
+    assert minilm.max_tokens == 256  # sentence_bert_config.json
+    folder = saved(tmp_path, transformers.BertModel(small_bert(max_position_embeddings=40)))
+    assert load_text_encoder(folder)[1].max_tokens == 40
+    assert load_text_encoder(folder, max_tokens=8)[1].max_tokens == 8
+
+
+POOLED: dict[str, Any] = {
+    "cls_token": lambda rows: rows[0],
+    "mean_tokens": lambda rows: rows.mean(0),
+    "max_tokens": lambda rows: rows.max(0),
+    "mean_sqrt_len_tokens": lambda rows: rows.sum(0) / len(rows) ** 0.5,
+    "weightedmean_tokens": lambda rows: (rows * np.arange(1, len(rows) + 1)[:, None]).sum(0),
+    "lasttoken": lambda rows: rows[-1],
+}
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_tokens_are_pooled_as_the_folder_says(tmp_path: Path, name: str) -> None:
+    pooling = {f"pooling_mode_{other}": other == name for other in POOLED}
+    model = transformers.BertModel(small_bert(), add_pooling_layer=False).eval()
+    folder = saved(tmp_path, model, modules_json=MODULES, **{"1_Pooling__config_json": pooling})
+    encoder, tokenizer = load_text_encoder(folder)
+    batch = tokenizer(TEXTS)
+    with torch.no_grad():
+        hidden, made = model(**batch).last_hidden_state.numpy(), encode(encoder, batch).numpy()
+    for rows, mask, embedding in zip(hidden, batch["attention_mask"].numpy(), made, strict=True):
+        expected = POOLED[name](rows[mask == 1])
+        np.testing.assert_allclose(embedding, expected / np.linalg.norm(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            {"modules_json": [MODULES[0], {"path": "2_Dense", "type": "m.Dense"}]},
+            "ends with a Dense, which is not",
+        ),
+        ({"modules_json": {}}, "expected a list of modules"),
+        ({"modules_json": MODULES}, "expected how tokens are pooled, found none"),
+        (
+            {"modules_json": MODULES, "1_Pooling__config_json": {"pooling_mode_meen_tokens": True}},
+            "unknown pooling 'meen_tokens'; did you mean 'mean_tokens'",
+        ),
+    ],
+)
+def test_an_encoder_that_is_not_known_is_refused(tmp_path: Path, files: dict[str, Any], words: str) -> None:
+    folder = saved(tmp_path, transformers.BertModel(small_bert()), **files)
+    with pytest.raises(InvalidInputError, match=f"/model: .*{words}"):
+        load_text_encoder(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_encoders_are_measured_in_single_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    encoder, tokenizer = load_text_encoder(saved(tmp_path, transformers.BertModel(small_bert()).to(dtype)))
+    assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
+    assert encode(encoder, tokenizer(TEXTS)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["MPNet", "DebertaV2"])
+def test_models_without_fused_attention_load(tmp_path: Path, kind: str) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = getattr(transformers, f"{kind}Config")(vocab_size=30522, **sizes)
+    encoder, tokenizer = load_text_encoder(saved(tmp_path, getattr(transformers, f"{kind}Model")(config)))
+    assert bool(torch.isfinite(encode(encoder, tokenizer(TEXTS))).all())
+
+
+def test_modules_are_named_as_in_the_checkpoint(tmp_path: Path, encoder: TextEncoder) -> None:
+    stored = stored_weights(minilm_folder())
+    ours = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear | nn.Embedding)]
+    assert ours
+    assert set(ours) <= set(stored)
+    headed = saved(tmp_path, transformers.BertForMaskedLM(small_bert()))
+    names = dict(load_text_encoder(headed)[0].named_modules())
+    assert "bert.encoder.layer.0.attention.self.query" in names
+    assert not [name for name in names if name.startswith("backbone.")]
+
+
+def test_what_is_no_encoder_is_refused_with_what_it_is(tmp_path: Path) -> None:
+    t5 = transformers.T5Config(vocab_size=100, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    saved(tmp_path / "t5", transformers.T5ForConditionalGeneration(t5))
+    with pytest.raises(
+        InvalidInputError, match=r"/model: .*t5' is a t5, which has a decoder; save its encoder"
+    ):
+        load_text_encoder(tmp_path / "t5")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    llama = transformers.LlamaConfig(vocab_size=100, **sizes)
+    saved(tmp_path / "llama", transformers.LlamaForCausalLM(llama))
+    with pytest.raises(
+        InvalidInputError, match=r"is a causal language model \(LlamaForCausalLM\), not an enc"
+    ):
+        load_text_encoder(tmp_path / "llama")
+    config = json.loads((tmp_path / "llama" / "config.json").read_text())
+    quantized = config | {"quantization_config": {"quant_method": "gptq"}}
+    (tmp_path / "llama" / "config.json").write_text(json.dumps(quantized))
+    for load in (load_text_encoder, load_language_model):
+        with pytest.raises(InvalidInputError, match="is quantized already, by gptq; start from the original"):
+            load(tmp_path / "llama")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "some/llama"}')
+    for load in (load_text_encoder, load_language_model):
+        with pytest.raises(
+            InvalidInputError, match="holds an adapter of 'some/llama' and no model; merge it"
+        ):
+            load(tmp_path / "adapter")
 
 
 # Batches of pairs

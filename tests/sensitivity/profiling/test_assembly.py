@@ -45,7 +45,7 @@ def test_every_kind_of_row_is_described() -> None:
     activation = rows["lm_head.input"]
     assert (activation.kind, activation.parameters, activation.macs) == ("activation", None, None)
     assert rows["lm_head"].macs == 7 * 32 * 50
-    assert len(profile.costs["gap"].values) == len(profile.layers) == 37
+    assert len(profile.costs["gap"].values) == len(profile.layers) == 36  # vLLM keeps the embedding as it is
     assert load_profile(profile.model_dump_json()) == profile
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from allocator import CostTable, Profile, solve
-from sensitivity import profile_model
-from sensitivity import hessian_trace, kl
+from sensitivity import hessian_trace, kl, profile_model
 from sensitivity.tables.compose import scaled
 from sensitivity.tables.negative import negative_notes
 

@@ -1,31 +1,24 @@
-"""vLLM: shards fuse, Marlin kernels, and a rule for each kind of file.
+"""vLLM: shards fuse, Marlin kernels, embeddings stay.
 
 Source: vLLM, ``quantization/compressed_tensors/utils.py`` (a fused layer takes the scheme of its first shard),
-``…/schemes/compressed_tensors_wNa16.py``, ``quantization/utils/gptq_utils.py``, ``…/utils/marlin_utils.py``.
+``…/schemes/compressed_tensors_wNa16.py``, ``quantization/utils/gptq_utils.py``, ``…/utils/marlin_utils.py``
+(``GPTQ_MARLIN_MIN_THREAD_K`` = 128, ``GPTQ_MARLIN_MIN_THREAD_N`` = 64); a quantized head is loaded since vllm#37291,
+March 2026.
 """
 
 from __future__ import annotations
 
-from allocator.contract.remarks import Severity
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Runtime
-from quantize.lint.rules import (
-    embeddings_stay,
-    experts,
-    formats,
-    fused_shards,
-    group_sizes,
-    rules_survive_fusion,
-    tied_weights,
-    unknown_names,
-)
+from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide, tiles
 
 _FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "mx_fp", "nv_fp", "w4a16_nvfp4",
            "fp8_pb_wo", "fp8_per_channel_per_token"}  # fmt: skip
 _MARLIN_GROUPS = {None, 32, 64, 128}
+#: Why servers leave embeddings alone.
+LOOKED_UP = "the runtime keeps embeddings in floating point and does not find the weight it looks for"
 
 
-def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> Complaint | None:
     """Whether there is a kernel.
 
     Args:
@@ -52,17 +45,17 @@ def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     return None
 
 
-RUNTIME = Runtime(
-    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark", "torchao"}),
-    checks=(
-        fused_shards,
-        experts(whole_block=True),
-        tied_weights,
-        unknown_names,
-        group_sizes(),
-        formats(supported, "choose int4 or int8 in groups of 32, 64 or 128, or whole rows"),
-        embeddings_stay,
-        rules_survive_fusion,
-    ),
+TABLE = Capabilities(
+    name="vllm",
     tested="vLLM main, 2026",
+    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark", "torchao"}),
+    formats={"matrix": supported, "head": supported},
+    advice="choose int4 or int8 in groups of 32, 64 or 128, or whole rows",
+    stays={"embedding": LOOKED_UP, "convolution": CONVOLVED},
+    limits=(groups_divide(), tiles(64, 128, "older releases refuse it, and others run a slower kernel")),
+    fuses=True,
+    experts="block",
+    units="vllm",
+    columns=("int4-g32", "int4-g128", "int8", "fp16"),
+    backend="compressed-tensors",
 )

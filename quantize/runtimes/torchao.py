@@ -5,13 +5,11 @@ Source: torchao 0.18, ``quantization/quant_api.py``; the limits of :mod:`quantiz
 
 from __future__ import annotations
 
-from allocator.contract.remarks import Severity
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Runtime
-from quantize.lint.rules import formats, group_sizes, tied_weights, unknown_names
+from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide
 
 
-def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> Complaint | None:
     """Whether there is a configuration for the format.
 
     Args:
@@ -31,13 +29,20 @@ def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     return None
 
 
-RUNTIME = Runtime(
-    reads=frozenset({"torchao"}),
-    checks=(
-        tied_weights,
-        unknown_names,
-        group_sizes(consequence="quantize_ stops with an assertion"),
-        formats(supported, "choose int1 to int8, or fp16"),
-    ),
+def _embeddings(fmt: StorageFormat) -> Complaint | None:
+    if fmt.activation_bits < 16:
+        return "error", f"an embedding has no inputs to round, so {fmt.name} cannot be"
+    return supported(fmt)
+
+
+TABLE = Capabilities(
+    name="torchao",
     tested="torchao 0.18.0",
+    reads=frozenset({"torchao"}),
+    formats={"matrix": supported, "head": supported, "embedding": _embeddings},
+    stays={"convolution": CONVOLVED},
+    advice="choose int1 to int8, or fp16",
+    limits=(groups_divide(consequence="quantize_ stops with an assertion"),),
+    columns=("int3-g32", "int4-g32", "int8", "fp16"),
+    backend="torchao",
 )

@@ -6,25 +6,15 @@ Source: SGLang 0.5.23, ``srt/layers/quantization/compressed_tensors/schemes/comp
 
 from __future__ import annotations
 
-from allocator.contract.remarks import Severity
 from quantize.formats import StorageFormat
-from quantize.lint.findings import Runtime
-from quantize.lint.rules import (
-    embeddings_stay,
-    experts,
-    formats,
-    fused_shards,
-    group_sizes,
-    rules_survive_fusion,
-    tied_weights,
-    unknown_names,
-)
+from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide, tiles
+from quantize.runtimes.vllm import LOOKED_UP
 
 _FLOATS = {"fp8-e4m3", "fp8_e4m3", "fp8", "nvfp4", "mxfp4", "mxfp8", "fp4", "fp8_pb_wo", "fp8_block_scales",
            "w4a16_nvfp4"}  # fmt: skip
 
 
-def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
+def supported(fmt: StorageFormat) -> Complaint | None:
     """Whether there is a kernel.
 
     Args:
@@ -42,17 +32,23 @@ def supported(fmt: StorageFormat) -> tuple[Severity, str] | None:
     return None
 
 
-RUNTIME = Runtime(
-    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark"}),
-    checks=(
-        fused_shards,
-        experts(whole_block=True),
-        tied_weights,
-        unknown_names,
-        group_sizes(),
-        formats(supported, "choose int4 or int8 in groups of 32, 64 or 128, or whole rows"),
-        embeddings_stay,
-        rules_survive_fusion,
-    ),
+def _heads(fmt: StorageFormat) -> Complaint | None:
+    # sglang#35358, closed by sglang#35228 in August 2026.
+    recent = "releases before August 2026 load a quantized head without its codes and answer with noise"
+    return supported(fmt) or ("warning", recent)
+
+
+TABLE = Capabilities(
+    name="sglang",
     tested="SGLang 0.5.23",
+    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark"}),
+    formats={"matrix": supported, "head": _heads},
+    advice="choose int4 or int8 in groups of 32, 64 or 128, or whole rows",
+    stays={"embedding": LOOKED_UP, "convolution": CONVOLVED},
+    limits=(groups_divide(), tiles(64, 128, "the loader refuses it, or runs a slower kernel")),
+    fuses=True,
+    experts="block",
+    units="vllm",
+    columns=("int4-g32", "int4-g128", "int8", "fp16"),
+    backend="compressed-tensors",
 )

@@ -1,0 +1,31 @@
+"""transformers with the compressed-tensors package: Linear layers of any width, computed in floating point.
+
+Source: transformers 5, ``quantizers/quantizer_compressed_tensors.py``; compressed-tensors 0.19, whose loader expects
+zero points in another shape than the one that the package packs. Nothing fuses: each Linear is a layer of its own.
+"""
+
+from __future__ import annotations
+
+from quantize.formats import StorageFormat
+from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide
+
+_LOOKED_UP = "transformers looks for the plain weight of an embedding and does not find it"
+
+
+def _matrices(fmt: StorageFormat) -> Complaint | None:
+    if fmt.floating or fmt.symmetric:
+        return None
+    return "error", "compressed-tensors packs zero points in another shape than the one that it loads"
+
+
+TABLE = Capabilities(
+    name="transformers",
+    tested="transformers 5.17 with compressed-tensors 0.19",
+    reads=frozenset({"compressed-tensors"}),
+    formats={"matrix": _matrices, "head": _matrices},
+    advice="choose a symmetric format",
+    stays={"embedding": _LOOKED_UP, "convolution": CONVOLVED},
+    limits=(groups_divide(),),
+    columns=("int4-g32", "int4-g128", "int8", "fp16"),
+    backend="compressed-tensors",
+)

@@ -1,0 +1,99 @@
+"""`bitalloc profile --for RUNTIME`, planned and applied: the runtime's own package loads what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from allocator import Allocation
+from quantize import apply
+from sensitivity.models.language_model import load_language_model
+from sensitivity.models.text_encoder import load_text_encoder
+from sensitivity.models.text_export import onnx_encoder
+from tests.api.conftest import Run
+
+LANGUAGE = ("--length", "16", "--count", "4", "--tables", "weight_error")
+
+
+def planned(bitalloc: Run, bits: str, table: str, *options: object) -> dict[str, str]:
+    done = bitalloc("profile", *options, "--out", "profile.json")
+    assert done.code == 0, done.err
+    done = bitalloc(
+        "solve", "profile.json", "-o", table, "-b", f"effective_bits={bits}", "--out", "plan.json"
+    )
+    assert done.code == 0, done.err
+    assignment = Allocation.model_validate_json(Path("plan.json").read_bytes()).assignment
+    assert assignment is not None
+    assert len(set(assignment.values())) > 1
+    return assignment
+
+
+def test_llama_cpp_gets_a_file_with_the_planned_types(
+    bitalloc: Run, tiny_language_model: Path, corpus: Path
+) -> None:
+    import gguf
+
+    model = ("--model", tiny_language_model)
+    plan = planned(bitalloc, "6", "weight_error", "--for", "llama.cpp", *model, "--text", corpus, *LANGUAGE)
+    done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
+    assert done.code == 0, done.err
+    types = {item.name: item.tensor_type.name for item in gguf.GGUFReader("model.gguf").tensors}
+    expected = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0", "fp16": "F16"}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
+    for layer, fmt in plan.items():
+        assert types[f"{names.get_name(layer)}.weight"] == expected[fmt]
+
+
+def test_onnx_runtime_runs_the_encoder(bitalloc: Run, tiny_encoder: Path) -> None:
+    model = ("--model", tiny_encoder)
+    plan = planned(
+        bitalloc, "6", "fisher", "--for", "onnxruntime", *model, "--count", "8", "--tables", "fisher"
+    )
+    assert set(plan.values()) <= {"int2-g64", "int4-g64", "int8-g64", "fp16"}
+    done = bitalloc("apply", "plan.json", *model, "--profile", "profile.json")
+    assert done.code == 0, done.err
+    encoder, tokenizer = load_text_encoder(tiny_encoder)
+    batch = tokenizer(["one", "another text"])
+    with torch.no_grad():
+        cosines = (onnx_encoder(Path("model.onnx"))(batch) * encoder(**batch)).sum(1)
+    assert bool((cosines > 0.9).all())
+
+
+def test_torchao_runs_the_language_model(bitalloc: Run, tiny_language_model: Path, corpus: Path) -> None:
+    model = ("--model", tiny_language_model)
+    plan = planned(bitalloc, "6", "weight_error", "--for", "torchao", *model, "--text", corpus, *LANGUAGE)
+    loaded, _ = load_language_model(tiny_language_model)
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        assert bool(apply(loaded, plan, "torchao")(tokens).logits.isfinite().all())
+
+
+def test_the_head_of_gpt_neox_is_planned_and_loads(bitalloc: Run, corpus: Path, tmp_path: Path) -> None:
+    """Its embedding is `embed_in` and its head `embed_out`, which is no embedding."""
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    from tests.api.cli.conftest import _add_tokenizer
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    config = GPTNeoXConfig(vocab_size=30522, tie_word_embeddings=False, **sizes)
+    folder = tmp_path / "neox"
+    GPTNeoXForCausalLM(config).save_pretrained(folder)
+    _add_tokenizer(folder)
+    model = ("--model", folder)
+    plan = planned(bitalloc, "6", "weight_error", "--for", "vllm", *model, "--text", corpus, *LANGUAGE)
+    assert "embed_out" in plan
+    assert "gpt_neox.embed_in" not in plan
+    writing = ("--backend", "compressed-tensors", *model, "--profile", "profile.json", "--out", "packed")
+    done = bitalloc("apply", "plan.json", *writing)
+    assert done.code == 0, done.err
+    packed = AutoModelForCausalLM.from_pretrained("packed", dtype=torch.float32)
+    original, _ = load_language_model(folder)
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        before, after = original(tokens).logits, packed(tokens).logits
+    assert plan["embed_out"] != "fp16"
+    assert float((before - after).abs().max()) < 0.2 * float(before.abs().max())
+    exported = bitalloc("export", "plan.json", "--to", "compressed-tensors", *model, "--out", "export")
+    assert exported.code == 0, exported.err
