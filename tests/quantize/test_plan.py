@@ -47,7 +47,7 @@ def test_an_allocation_without_a_plan_is_refused(profile: Profile) -> None:
 
 def test_unknown_formats_are_all_listed_with_their_layers() -> None:
     with pytest.raises(InvalidInputError, match="unknown format 'int9'") as caught:
-        formats_of({"a": "int9", "b": "int8", "c/d": "q4_k"})
+        formats_of({"a": "int9", "b": "int8", "c/d": "q9_k"})
     assert [fault.pointer for fault in caught.value.faults] == ["/assignment/a", "/assignment/c~1d"]
 
 

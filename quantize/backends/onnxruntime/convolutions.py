@@ -5,7 +5,9 @@ spans are known, become unsigned codes with one scale and one zero point,
 
 .. math:: s = \frac{\max(high, 0) - \min(low, 0)}{255}, \qquad z = \operatorname{round}(-\min(low, 0) / s),
 
-and ONNX Runtime turns the whole into one ``QLinearConv``.
+and ONNX Runtime turns the whole into one ``QLinearConv``. There weights are unsigned too, with the zero point 128: on
+processors with AVX2 and without VNNI the product of unsigned inputs and signed weights is added up in 16 bits, which
+saturates.
 """
 
 from __future__ import annotations
@@ -48,13 +50,21 @@ def convolution(graph: Any, node: Any, rounded: Quantized, span: Span | None) ->
 
     stem = f"{node.input[1]}.int8"
     codes, scales, restored = f"{stem}.codes", f"{stem}.scales", f"{stem}.restored"
-    add_initializer(graph, rounded.codes.astype(np.int8).reshape(rounded.shape), codes)
+    signed = rounded.codes.astype(np.int8).reshape(rounded.shape)
+    reads = [codes, scales]
+    if span is not None:
+        zeros = f"{stem}.zeros"
+        add_initializer(graph, np.full(len(signed), 128, dtype=np.uint8), zeros)
+        reads.append(zeros)
+    add_initializer(
+        graph, signed if span is None else (signed.astype(np.int16) + 128).astype(np.uint8), codes
+    )
     add_widened(graph, rounded.scales[:, 0], f"{stem}.half", scales)
     made = NodeProto()
     made.CopyFrom(node)
     made.input[1] = f"{restored}.{node.name}"
     nodes = [
-        helper.make_node("DequantizeLinear", [codes, scales], [made.input[1]], f"{node.name}.weight", axis=0),
+        helper.make_node("DequantizeLinear", reads, [made.input[1]], f"{node.name}.weight", axis=0),
         made,
     ]
     if span is None:
