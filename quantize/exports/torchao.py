@@ -94,7 +94,9 @@ def _parse(files: Mapping[str, str]) -> Rules:
         default = _format(document, name)
         return Rules(skipped, default, _about_inputs([document]), outside or EMBEDDINGS)
     data = table(document.get("_data"), name, "_data")
-    layers = table(data.get(_WHERE) or data.get("module_fqn_to_config"), name, "_data", _WHERE)
+    layers = table(
+        data.get(_WHERE) or data.get("module_fqn_to_config", data.get(_WHERE)), name, "_data", _WHERE
+    )
     named, patterns = [], []
     default, notes = None, ("_default covers Linear modules only",) if "_default" in layers else ()
     for text, config in layers.items():

@@ -173,7 +173,10 @@ def test_one_configuration_is_for_all_linear_modules(wrapped: bool) -> None:
         ({"modules_to_not_convert": ["up_proj"]}, {"model.embed_tokens", "model.layers.1.mlp.up_proj"}),
         (
             {"modules_to_not_convert": ["model.layers.1"]},
-            {"model.embed_tokens", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.gate_proj"},
+            {
+                "model.embed_tokens",
+                *(f"model.layers.1.mlp.{part}" for part in ("up_proj", "gate_proj", "gate")),
+            },
         ),
         (
             {"modules_to_not_convert": ["model.layers.*.mlp.gate"]},
@@ -184,11 +187,6 @@ def test_one_configuration_is_for_all_linear_modules(wrapped: bool) -> None:
 def test_modules_that_transformers_passes_over_are_left_alone(more: dict[str, Any], kept: set[str]) -> None:
     layers = ["model.embed_tokens", "lm_head", "model.layers.11.mlp.down_proj"]
     layers += [f"model.layers.1.mlp.{part}" for part in ("up_proj", "gate_proj", "gate")]
-    layers = [
-        layer
-        for layer in layers
-        if layer.endswith("gate") <= (more != {"modules_to_not_convert": ["model.layers.1"]})
-    ]
     found = reading("torchao", _uniform({"_type": "Int8WeightOnlyConfig", "_data": {}}, **more), layers)
     assert {layer for layer, name in found.assignment.items() if name == "fp16"} == kept
 
@@ -225,3 +223,8 @@ def test_what_torchao_writes_for_rounded_inputs_is_read() -> None:
 def test_an_expression_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"modules_to_not_convert.*is no regular expression"):
         reading("torchao", _uniform(_config(4), modules_to_not_convert=["mlp.("]))
+
+
+def test_no_names_at_all_leave_every_module_alone() -> None:
+    document = {"_type": "FqnToConfig", "_data": {"fqn_to_config": {}}}
+    assert short(reading("torchao", document)) == {}
