@@ -83,7 +83,8 @@ def _leaf(kind: str, value: str) -> dict[str, Any]:
 def _parse(files: Mapping[str, str]) -> Rules:
     document, name = read_json(files)
     document = table(document, name)
-    skipped, outside = (), None
+    skipped: tuple[Rule, ...] = ()
+    outside: re.Pattern[str] | None = None
     if "quantization_config" in document or "quant_type" in document:
         config = table(document.get("quantization_config", document), name)
         skipped, outside = _passed_over(config, name), _outside(config)
@@ -91,14 +92,14 @@ def _parse(files: Mapping[str, str]) -> Rules:
             table(config.get("quant_type"), name, "quant_type").get("default"), name, "quant_type"
         )
     if not _by_name(document):
-        default = _format(document, name)
-        return Rules(skipped, default, _about_inputs([document]), outside or EMBEDDINGS)
+        return Rules(skipped, _format(document, name), _about_inputs([document]), outside or EMBEDDINGS)
     data = table(document.get("_data"), name, "_data")
     layers = table(
         data.get(_WHERE) or data.get("module_fqn_to_config", data.get(_WHERE)), name, "_data", _WHERE
     )
     named, patterns = [], []
-    default, notes = None, ("_default covers Linear modules only",) if "_default" in layers else ()
+    default: StorageFormat | None = None
+    notes: tuple[str, ...] = ("_default covers Linear modules only",) if "_default" in layers else ()
     for text, config in layers.items():
         fmt = None if config is None else _format(table(config, name, text), name, text)
         if text == "_default":
@@ -133,7 +134,7 @@ def _outside(config: Mapping[str, Any]) -> re.Pattern[str] | None:
 
 
 def _about_inputs(configs: Iterable[Any]) -> tuple[str, ...]:
-    kinds = {config.get("_type") for config in configs if isinstance(config, Mapping)}
+    kinds = {str(config.get("_type")) for config in configs if isinstance(config, Mapping)}
     return tuple(
         f"{kind} rounds inputs to 8 bits too; only weights are read" for kind in sorted(kinds & _ROUND_INPUTS)
     )
