@@ -4,17 +4,31 @@ Layers that vLLM and SGLang fuse (q, k, v; gate, up) share one rule that also ma
 look the rule up by ``…qkv_proj``, and a rule for ``…q_proj`` alone would be passed over in silence. Experts of a block,
 which they stack, share a rule that matches the block.
 
+Checkpoints are read as well: parts of names that ``modules_to_not_convert`` leaves alone (AWQ, whose ``zero_point``
+says that codes have one), and the only parts that ``modules_in_block_to_quantize`` lets be quantized.
+
 Source: GPTQModel 7.7, ``quantization/config.py`` (first rule that matches from the start wins; ``-:`` leaves alone);
-vLLM, ``quantization/utils/gptq_utils.py``.
+vLLM, ``quantization/utils/gptq_utils.py``, ``quantization/awq.py`` and ``quantization/gptq.py``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from allocator.contract.errors import pointer
-from quantize.exports.documents import integer, most_common, read_json, table, whole, width, written
+from quantize.exports.documents import (
+    entries,
+    integer,
+    most_common,
+    read_json,
+    table,
+    texts,
+    whole,
+    width,
+    written,
+)
 from quantize.exports.names import anchored, escaped
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
 from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
@@ -75,8 +89,21 @@ def _parse(files: Mapping[str, str]) -> Rules:
     config = table(config.get("quantization_config", config), name, "quantization_config")
     default = _format(config, None, name)
     dynamic = table(config.get("dynamic") or {}, name, "dynamic")
-    rules = tuple(_rule(text, value, default, name) for text, value in dynamic.items())
-    return Rules(rules, default, outside=EMBEDDINGS if config.get("lm_head") else HEAD_AND_EMBEDDINGS)
+    rules = [_rule(text, value, default, name) for text, value in dynamic.items()]
+    where = (name, "modules_to_not_convert")
+    for part in texts(config.get(where[1]), *where):
+        rules.append(expression(re.escape(part), None, "search", pointer(where), part))
+    return Rules(tuple(rules), default, outside=_outside(config, name))
+
+
+def _outside(config: Mapping[str, Any], name: str) -> re.Pattern[str]:
+    outside = EMBEDDINGS if config.get("lm_head") else HEAD_AND_EMBEDDINGS
+    where = (name, "modules_in_block_to_quantize")
+    stages = entries(config.get(where[1]) or [], *where)
+    parts = [part for stage in stages for part in texts([stage] if isinstance(stage, str) else stage, *where)]
+    if not parts:
+        return outside
+    return re.compile(rf"{outside.pattern}|^(?!.*(?:{'|'.join(map(re.escape, parts))}))")
 
 
 def _refuses(layer: str) -> str | None:
@@ -96,7 +123,7 @@ def _format(settings: Mapping[str, Any], default: StorageFormat | None, *where: 
     )
     bits = width(settings, "bits", *where, default=inherited[0])
     group = whole(settings, "group_size", *where, default=inherited[1] or -1)
-    symmetric = settings.get("sym", inherited[2])
+    symmetric = settings.get("sym", not settings["zero_point"] if "zero_point" in settings else inherited[2])
     return integer(bits, group, symmetric=symmetric is not False)
 
 

@@ -1,21 +1,24 @@
 r"""torchao: ``FqnToConfig`` as JSON, for ``torchao.core.config.config_from_dict`` and transformers' ``TorchAoConfig``.
 
 Names are exact; ``null`` leaves a module alone. Foreign files may hold ``re:`` patterns, matched in full, first come
-first served after exact names. Zero points are signed there; formats and bytes are the same. MX formats round a layer's
+first served after exact names; or one configuration for all Linear modules, with the modules that transformers passes
+over. Zero points are signed there; formats and bytes are the same. MX formats round a layer's
 inputs too; their kernel is left to torchao, and has to be ``EMULATED`` on a CPU.
 
-Source: torchao 0.18, ``torchao/quantization/quant_api.py`` and ``torchao/core/config.py``.
+Source: torchao 0.18, ``torchao/quantization/quant_api.py`` and ``torchao/core/config.py``; transformers
+``quantizers/quantizer_torchao.py`` and ``should_convert_module`` of ``quantizers/quantizers_utils.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize.exports.documents import integer, read_json, table, whole, written
-from quantize.exports.rules import Rule, Rules, exact, expression
+from quantize.exports.documents import integer, read_json, table, texts, whole, written
+from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, exact, expression
 from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
@@ -23,6 +26,12 @@ _WHERE = "fqn_to_config"
 _FLOAT8 = "Float8WeightOnlyConfig"
 _FLOAT8_INPUTS = "Float8DynamicActivationFloat8WeightConfig"
 _INT8_INPUTS = "Int8DynamicActivationInt8WeightConfig"
+_INTX_INPUTS = "Int8DynamicActivationIntxWeightConfig"
+_INT4_INPUTS = "Int8DynamicActivationInt4WeightConfig"
+_BYTES = {"_data": "int8"}
+_ROUND_INPUTS = frozenset({_INTX_INPUTS, _INT4_INPUTS})
+_NONE = re.compile(r"(?!)")
+_GROUPS_OF_32 = {"_type": "PerGroup", "_data": {"group_size": 32}}
 _MX = "MXDynamicActivationMXWeightConfig"
 _MX_TYPES = {"mxfp8": "float8_e4m3fn", "mxfp4": "float4_e2m1fn_x2"}
 
@@ -74,13 +83,23 @@ def _leaf(kind: str, value: str) -> dict[str, Any]:
 def _parse(files: Mapping[str, str]) -> Rules:
     document, name = read_json(files)
     document = table(document, name)
+    skipped: tuple[Rule, ...] = ()
+    outside: re.Pattern[str] | None = None
     if "quantization_config" in document or "quant_type" in document:
-        document = document.get("quantization_config", document)
-        document = table(table(document, name).get("quant_type"), name, "quant_type").get("default")
-    data = table(table(document, name).get("_data"), name, "_data")
-    layers = table(data.get(_WHERE) or data.get("module_fqn_to_config"), name, "_data", _WHERE)
+        config = table(document.get("quantization_config", document), name)
+        skipped, outside = _passed_over(config, name), _outside(config)
+        document = table(
+            table(config.get("quant_type"), name, "quant_type").get("default"), name, "quant_type"
+        )
+    if not _by_name(document):
+        return Rules(skipped, _format(document, name), _about_inputs([document]), outside or EMBEDDINGS)
+    data = table(document.get("_data"), name, "_data")
+    layers = table(
+        data.get(_WHERE) or data.get("module_fqn_to_config", data.get(_WHERE)), name, "_data", _WHERE
+    )
     named, patterns = [], []
-    default, notes = None, ("_default covers Linear modules only",) if "_default" in layers else ()
+    default: StorageFormat | None = None
+    notes: tuple[str, ...] = ("_default covers Linear modules only",) if "_default" in layers else ()
     for text, config in layers.items():
         fmt = None if config is None else _format(table(config, name, text), name, text)
         if text == "_default":
@@ -90,7 +109,35 @@ def _parse(files: Mapping[str, str]) -> Rules:
             patterns.append(expression(text[3:].removesuffix(r"\.weight"), fmt, "fullmatch", at, text))
         else:
             named.append(_named(text, fmt))
-    return Rules((*named, *patterns), default, notes)
+    notes += _about_inputs(layers.values())
+    return Rules((*skipped, *named, *patterns), default, notes, outside or EMBEDDINGS)
+
+
+def _by_name(document: Mapping[str, Any]) -> bool:
+    kind = document.get("_type")
+    return kind is None or str(kind) in {"FqnToConfig", "ModuleFqnToConfig"}
+
+
+def _passed_over(config: Mapping[str, Any], name: str) -> tuple[Rule, ...]:
+    where = (name, "modules_to_not_convert")
+    return tuple(
+        expression(rf"(?:{key})(?:(?<=\.)|(?=\.|$))|.*{re.escape(key)}$", None, "match", pointer(where), key)
+        for key in texts(config.get(where[1]), *where)
+    )
+
+
+def _outside(config: Mapping[str, Any]) -> re.Pattern[str] | None:
+    if config.get("include_input_output_embeddings"):
+        return _NONE
+    # transformers passes over the head itself where the file has no list of its own.
+    return HEAD_AND_EMBEDDINGS if config.get("modules_to_not_convert") is None else EMBEDDINGS
+
+
+def _about_inputs(configs: Iterable[Any]) -> tuple[str, ...]:
+    kinds = {str(config.get("_type")) for config in configs if isinstance(config, Mapping)}
+    return tuple(
+        f"{kind} rounds inputs to 8 bits too; only weights are read" for kind in sorted(kinds & _ROUND_INPUTS)
+    )
 
 
 def _named(text: str, fmt: StorageFormat | None) -> Rule:
@@ -99,7 +146,17 @@ def _named(text: str, fmt: StorageFormat | None) -> Rule:
 
 def _format(config: Mapping[str, Any], *where: str) -> StorageFormat:
     kind, data = str(config.get("_type")), table(config.get("_data", {}), *where)
-    if kind == "IntxWeightOnlyConfig":
+    if kind == _INT4_INPUTS:
+        mapping = table(data.get("mapping_type") or {}, *where, "mapping_type").get("_data")
+        group = whole(data, "group_size", *where, default=32)
+        return integer(4, group, symmetric=mapping != "ASYMMETRIC")
+    if kind == _INTX_INPUTS:
+        data = {
+            "weight_dtype": data.get("weight_dtype", _BYTES),
+            "granularity": data.get("weight_granularity", _GROUPS_OF_32),
+            "mapping_type": data.get("weight_mapping_type"),
+        }
+    if kind in ("IntxWeightOnlyConfig", _INTX_INPUTS):
         dtype = str(table(data.get("weight_dtype"), *where, "weight_dtype").get("_data", ""))
         bits = dtype.removeprefix("int")
         if bits.isdigit() and 1 <= int(bits) <= 8:
@@ -121,14 +178,17 @@ def _format(config: Mapping[str, Any], *where: str) -> StorageFormat:
                 return parse_format(name)
     known = (
         "IntxWeightOnlyConfig, Int8WeightOnlyConfig, Int4WeightOnlyConfig, "
-        f"{_INT8_INPUTS}, {_FLOAT8}, {_FLOAT8_INPUTS}, {_MX}"
+        f"{_INT8_INPUTS}, {_INTX_INPUTS}, {_INT4_INPUTS}, {_FLOAT8}, {_FLOAT8_INPUTS}, {_MX}"
     )
     raise InvalidInputError(Fault(pointer(where), f"cannot read the configuration {kind!r}; known: {known}"))
 
 
 def _float8(kind: str, data: Mapping[str, Any], *where: str) -> StorageFormat:
     dtype = table(data.get("weight_dtype") or {}, *where, "weight_dtype").get("_data", "float8_e4m3fn")
-    granularity = table(data.get("granularity") or {}, *where, "granularity").get("_type", "PerRow")
+    given = data.get("granularity") or {}
+    # torchao writes one of inputs and one of weights.
+    given = given[-1] if isinstance(given, list) else given
+    granularity = table(given, *where, "granularity").get("_type", "PerRow")
     if (kind, dtype, granularity) == (_FLOAT8, "float8_e4m3fn", "PerRow"):
         return parse_format("fp8-e4m3")
     return StorageFormat(f"fp8_{str(dtype).removeprefix('float8_').removesuffix('fn')}", 8, floating=True)

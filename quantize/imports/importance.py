@@ -27,11 +27,12 @@ def mean_squares(content: bytes, name: str) -> dict[str, MeanSquares]:
 
     Returns:
         Tensor → (experts, channels) mean squares, with one expert for most tensors. The older kind does not say how
-        many experts there are: theirs follow each other in one row. Experts that no token was sent to have zeros.
+        many experts there are: theirs follow each other in one row. Experts that no token was sent to have zeros;
+        tensors that no token reached at all are left out.
 
     Raises:
-        InvalidInputError: It is no importance matrix, or it holds what no mean square can be; each such tensor is
-            named.
+        InvalidInputError: It is no importance matrix, no token reached any tensor, or it holds what no mean
+            square can be; each such tensor is named.
     """
     try:
         found = _gguf(content) if content[:4] == b"GGUF" else _legacy(content)
@@ -40,7 +41,12 @@ def mean_squares(content: bytes, name: str) -> dict[str, MeanSquares]:
     faults = [fault for tensor, values in found.items() for fault in _faults(tensor, values, name)]
     if faults:
         raise InvalidInputError(*faults)
-    return found
+    # A tensor that no token reached says nothing: zeros would make every format free.
+    reached = {tensor: values for tensor, values in found.items() if values.any()}
+    if not reached:
+        detail = "every entry is zero: no token reached any tensor; make the matrix again"
+        raise InvalidInputError(Fault(f"/{name}", detail))
+    return reached
 
 
 def of_expert(values: MeanSquares, index: int, experts: int) -> MeanSquares | None:

@@ -100,3 +100,34 @@ def test_experts_of_a_block_share_a_rule_that_matches_the_block() -> None:
     mixed = _config(plan | {experts[0]: "int2"})["dynamic"]
     assert isinstance(mixed, dict)
     assert len(mixed) == len(experts)
+
+
+def test_an_awq_checkpoint_says_what_is_left_alone_and_that_codes_have_zero_points() -> None:
+    config = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+    found = reading(
+        "gptqmodel", {"quantization_config": config | {"modules_to_not_convert": ["q_proj", "layers.1."]}}
+    )
+    assert set(short(found).values()) == {"uint4-g128"}
+    assert not [layer for layer in short(found) if "q_proj" in layer or layer.startswith("1.")]
+    found = reading("gptqmodel", {"quantization_config": config | {"zero_point": False}})
+    assert set(short(found).values()) == {"int4-g128"}
+
+
+@pytest.mark.parametrize(
+    "stages", [[["self_attn.q_proj"], ["mlp.up_proj"]], ["self_attn.q_proj", "mlp.up_proj"]]
+)
+def test_modules_in_a_block_that_are_not_named_are_left_alone(stages: list[object]) -> None:
+    config = {"quant_method": "gptq", "bits": 4, "group_size": 64, "modules_in_block_to_quantize": stages}
+    found = reading("gptqmodel", {"quantization_config": config})
+    assert sorted(short(found)) == [
+        "0.mlp.up_proj",
+        "0.self_attn.q_proj",
+        "1.mlp.up_proj",
+        "1.self_attn.q_proj",
+    ]
+
+
+def test_stages_that_are_no_texts_are_refused() -> None:
+    config = {"bits": 4, "group_size": 64, "modules_in_block_to_quantize": [[4]]}
+    with pytest.raises(InvalidInputError, match="modules_in_block_to_quantize: expected texts"):
+        reading("gptqmodel", config)

@@ -145,3 +145,86 @@ def test_other_configurations_are_read(config: dict[str, Any], name: str) -> Non
 def test_configurations_nobody_knows_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=r"/config.json/lm_head: cannot read the configuration"):
         reading("torchao", {"_data": {"fqn_to_config": {"lm_head": config}}}, None)
+
+
+def _uniform(config: dict[str, Any], **more: object) -> dict[str, Any]:
+    return {"quantization_config": {"quant_method": "torchao", "quant_type": {"default": config}, **more}}
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_one_configuration_is_for_all_linear_modules(wrapped: bool) -> None:
+    from torchao.core.config import config_to_dict
+    from torchao.quantization import Int4WeightOnlyConfig
+
+    config = config_to_dict(Int4WeightOnlyConfig(group_size=64))
+    layers = ["model.embed_tokens", "model.layers.0.mlp.up_proj", "lm_head"]
+    found = reading("torchao", _uniform(config) if wrapped else config, layers)
+    # quantize_ takes the head; transformers passes it over.
+    head = "fp16" if wrapped else "uint4-g64"
+    assert list(found.assignment.values()) == ["fp16", "uint4-g64", head]
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({"modules_to_not_convert": []}, {"model.embed_tokens"}),
+        ({"include_input_output_embeddings": True}, set()),
+        ({"modules_to_not_convert": ["lm_head"]}, {"model.embed_tokens", "lm_head"}),
+        ({"modules_to_not_convert": ["up_proj"]}, {"model.embed_tokens", "model.layers.1.mlp.up_proj"}),
+        (
+            {"modules_to_not_convert": ["model.layers.1"]},
+            {
+                "model.embed_tokens",
+                *(f"model.layers.1.mlp.{part}" for part in ("up_proj", "gate_proj", "gate")),
+            },
+        ),
+        (
+            {"modules_to_not_convert": ["model.layers.*.mlp.gate"]},
+            {"model.embed_tokens", "model.layers.1.mlp.gate"},
+        ),
+    ],
+)
+def test_modules_that_transformers_passes_over_are_left_alone(more: dict[str, Any], kept: set[str]) -> None:
+    layers = ["model.embed_tokens", "lm_head", "model.layers.11.mlp.down_proj"]
+    layers += [f"model.layers.1.mlp.{part}" for part in ("up_proj", "gate_proj", "gate")]
+    found = reading("torchao", _uniform({"_type": "Int8WeightOnlyConfig", "_data": {}}, **more), layers)
+    assert {layer for layer, name in found.assignment.items() if name == "fp16"} == kept
+
+
+def test_a_list_comes_before_names_and_the_default() -> None:
+    inner = {"_type": "FqnToConfig", "_data": {"fqn_to_config": {"_default": _config(4)}}}
+    found = reading("torchao", _uniform(inner, modules_to_not_convert=["mlp.up_proj"]))
+    assert short(found)["0.mlp.down_proj"] == "int4"
+    assert "0.mlp.up_proj" not in short(found)
+
+
+def test_what_torchao_writes_for_rounded_inputs_is_read() -> None:
+    from torchao.core.config import config_to_dict
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int8DynamicActivationIntxWeightConfig,
+        PerGroup,
+        PerRow,
+    )
+
+    floats = config_to_dict(Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()))
+    found = reading("torchao", _uniform(floats))
+    assert found.assignment["model.layers.0.mlp.up_proj"] == "fp8_e4m3"
+    codes = Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(64))
+    found = reading("torchao", _uniform(config_to_dict(codes)))
+    assert found.assignment["model.layers.0.mlp.up_proj"] == "int4-g64"
+    assert found.notes == (
+        "Int8DynamicActivationIntxWeightConfig rounds inputs to 8 bits too; only weights are read",
+    )
+    old = {"_type": "Int8DynamicActivationInt4WeightConfig", "_version": 1, "_data": {"group_size": 32}}
+    assert reading("torchao", _uniform(old)).assignment["model.layers.0.mlp.up_proj"] == "int4-g32"
+
+
+def test_an_expression_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"modules_to_not_convert.*is no regular expression"):
+        reading("torchao", _uniform(_config(4), modules_to_not_convert=["mlp.("]))
+
+
+def test_no_names_at_all_leave_every_module_alone() -> None:
+    document = {"_type": "FqnToConfig", "_data": {"fqn_to_config": {}}}
+    assert short(reading("torchao", document)) == {}
