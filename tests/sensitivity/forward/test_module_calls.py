@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from quantize import parse_format, round_trip
-from sensitivity.estimators import fisher, output_mse
+from sensitivity import fisher, output_mse
 from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import discover
 from sensitivity.study.input_moments import input_moments

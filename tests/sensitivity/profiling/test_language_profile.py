@@ -22,7 +22,7 @@ def test_every_table_is_filled() -> None:
     assert len(profile.layers) == 2 * 7 + 1  # vLLM keeps the embedding as it is
     for table in profile.costs.values():
         values = np.array(table.values)
-        assert values.shape == (16, 2)
+        assert values.shape == (15, 2)
         assert np.isfinite(values).all()
     assert (np.array(profile.costs["kl"].values)[:, 0] > np.array(profile.costs["kl"].values)[:, 1]).all()
     assert {layer.unit for layer in profile.layers if layer.name.endswith(("q_proj", "k_proj"))} == {
