@@ -39,7 +39,14 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     Raises:
         ServerError: The address cannot be bound, or is not this machine's own and there are no API keys.
     """
-    os.umask(0o077)  # what this process, its workers and their solvers write is its user's alone
+    before = os.umask(0o077)  # what this process, its workers and their solvers write is its user's alone
+    try:
+        _serve(host, port, announce)
+    finally:
+        os.umask(before)
+
+
+def _serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     settings = load_settings()
     guarded = _is_guarded(settings)
     if not guarded and not is_loopback(host):

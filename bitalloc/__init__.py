@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from quantize import BACKENDS as BACKENDS
     from quantize import Moments as Moments
     from quantize import Rounding as Rounding
+    from quantize import StorageFormat as StorageFormat
     from quantize import apply as apply
     from quantize import formats_of as formats_of
     from quantize import parse_format as parse_format
@@ -184,7 +185,7 @@ _GROUPS = (
         "plot_surface save",
     ),
     # plans made real
-    ("quantize", "BACKENDS Moments Rounding apply formats_of parse_format round_trip"),
+    ("quantize", "BACKENDS Moments Rounding StorageFormat apply formats_of parse_format round_trip"),
     ("quantize.exports", "EXPORTS export read_files read_export=read write_export=write"),
     ("quantize.lint", "RUNTIMES lint=lint_plan lint_files model_of_folder model_of_profile"),
     ("quantize.imports", "IMPORTS import_scores"),

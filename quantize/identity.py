@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError, ModelIdentity
-from quantize.rounding.nearest import Float32Array
 
 _PIECE = 2**22  # numbers that are hashed at a time
 
 
-def weight_digest(shape: Sequence[int], pieces: Iterable[Float32Array]) -> str:
+def weight_digest(shape: Sequence[int], pieces: Iterable[NDArray[np.float32]]) -> str:
     """Digest one weight: its shape, and its values in single precision.
 
     Args:
@@ -57,7 +57,7 @@ def identity_of(architecture: str, weights: Iterable[tuple[Sequence[int], str]])
     )
 
 
-def identity_of_weights(architecture: str, weights: Iterable[Float32Array]) -> ModelIdentity:
+def identity_of_weights(architecture: str, weights: Iterable[NDArray[np.float32]]) -> ModelIdentity:
     """Put the identity of a model together from its planned weights.
 
     Args:

@@ -37,7 +37,8 @@ def require_planned_model(
         InvalidInputError: It is another model; both are named.
     """
     expected = expected_model(plan, profile)
-    found = None if expected is None else _WEIGHTS[backend](model, formats)
+    weights = _WEIGHTS.get(backend)  # a backend of somebody's own is not compared
+    found = None if expected is None or weights is None else weights(model, formats)
     if expected is None or found is None:
         return False
     require_same_model(expected, identity_of_weights(*found))

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from allocator import ModelIdentity
 from quantize.checkpoints.safetensors import load_weight, stored_weights
 from quantize.identity import identity_of_weights
-from quantize.rounding.nearest import Float32Array
 
 #: Architecture, and the planned weights; None where the model lacks one of the layers.
-Found: TypeAlias = tuple[str, Iterable[Float32Array]] | None
+Found: TypeAlias = tuple[str, Iterable[NDArray[np.float32]]] | None
 
 
 def identity_of_folder(folder: Path, layers: Iterable[str]) -> ModelIdentity | None:

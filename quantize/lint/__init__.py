@@ -14,7 +14,7 @@ from quantize.exports import load_target, read
 from quantize.exports.reading import rules_of
 from quantize.formats import StorageFormat
 from quantize.lint.findings import Case, Check
-from quantize.lint.foreign import foreign
+from quantize.lint.foreign import disagreements
 from quantize.lint.model import Model, model_of_folder, model_of_profile
 from quantize.lint.rules import (
     experts,
@@ -102,7 +102,7 @@ def _only(formats: Mapping[str, StorageFormat]) -> Model:
 def _findings(case: Case, table: Capabilities) -> tuple[Finding, ...]:
     found = [
         *readable(case, table.reads),
-        *foreign(case),
+        *disagreements(case),
         *(finding for check in _checks(table) for finding in check(case)),
     ]
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))

@@ -9,7 +9,7 @@ from quantize.exports.rules import Rule, Rules
 from quantize.lint.findings import Case
 
 
-def foreign(case: Case) -> Iterator[Finding]:
+def disagreements(case: Case) -> Iterator[Finding]:
     """Look for what tools do not agree on.
 
     Args:

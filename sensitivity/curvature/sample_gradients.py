@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import LayerRef
+from sensitivity.models.module_calls import on_call
 
 
 @dataclass(frozen=True, eq=False)

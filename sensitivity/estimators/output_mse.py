@@ -24,7 +24,7 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.knapsack.problem import FloatArray
 from sensitivity.curvature.rounding_error import weight_change
-from sensitivity.forward.module_calls import on_call
+from sensitivity.models.module_calls import on_call
 from sensitivity.study.calibration import sample_losses
 from sensitivity.study.second_moment import second_moment, squared_output_error
 from sensitivity.study.study import Study, once, require_layers_only, table

@@ -25,8 +25,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import LayerRef
+from sensitivity.models.module_calls import on_call
 from sensitivity.rows import CacheRef, ExpertRef, Row
 from sensitivity.rows.experts import tokens_of
 from sensitivity.rows.kv_cache import Change, find_caches, intercepted

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import LayerRef
+from sensitivity.models.module_calls import on_call
 from sensitivity.study.calibration import Batch, LossFunction
 from sensitivity.study.second_moment import second_moment
 

@@ -99,7 +99,7 @@ def _numbers() -> Iterator[Hostile]:
         name = raw if len(raw) < 30 else f"{len(raw)} digits"
         for place in ("profile/costs/kl/values/0/1", "budgets/weight_bytes", "profile/layers/0/parameters"):
             yield Hostile(f"{name} as {place}", status, _with(place, raw))
-    yield Hostile("a size beyond 64 bits", 200, _with("profile/resources/weight_bytes/values/0/0", "1e100"))
+    yield Hostile("a size beyond 64 bits", 422, _with("profile/resources/weight_bytes/values/0/0", "1e100"))
     yield Hostile("a size beyond reason", 422, _with("profile/resources/weight_bytes/values/0/0", "1e300"))
     yield Hostile("a count beyond floats", 422, _with("profile/layers/0/parameters", "1" + "0" * 400))
     yield Hostile("the smallest number there is", 200, _with("profile/costs/kl/values/0/0", "5e-324"))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from quantize import parse_format, round_trip
 from sensitivity import fisher, output_mse
-from sensitivity.forward.module_calls import on_call
 from sensitivity.models.layers import discover
+from sensitivity.models.module_calls import on_call
 from sensitivity.study.input_moments import input_moments
 from sensitivity.study.study import Study, silent
 
