@@ -63,8 +63,8 @@ def apply(
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
         spans: Convolution to what its inputs and outputs span, from
-        :func:`quantize.backends.onnxruntime.spans.observed_spans`; with
-            them it computes in 8 bits, without them only its weights are stored in 8.
+            :func:`quantize.backends.onnxruntime.spans.observed_spans`; with them it computes in 8 bits, without them
+            only its weights are stored in 8.
         accuracy_level: One of :data:`ACCURACY_LEVELS`: 4 also rounds the inputs of quantized matrices to 8 bits, block
             by block, which is fast; 1 leaves them in single precision, which has no fast kernel for 2 and 8 bits.
         force: Whether an earlier file may be replaced, and what ONNX Runtime does not load may be written.
