@@ -57,8 +57,8 @@ def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
 
 
 def _predicted(axes: Axes, profile: Profile) -> None:
-    rows = np.array(profile.resources["weight_bytes"].values, dtype=float)  # (L, F)
-    columns = np.sort(rows.sum(axis=0))
+    table = profile.resources["weight_bytes"]
+    columns = np.sort(np.array(table.values, dtype=float).sum(axis=0) + table.constant)  # (F,)
     least, most = columns[0], columns[-2]  # up to the widest integer format
     sizes, costs = [], []
     for step in range(_CURVE_POINTS):
