@@ -145,7 +145,6 @@ def plan_of(profile: Profile, objective: str, bits: float, solver: str = "exact"
     """Solve for one table at one budget.
 
     Args:
-        profile: The profile.
         objective: The table.
         bits: The budget, in effective bits.
         solver: Name of the solver.

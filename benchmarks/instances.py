@@ -36,9 +36,6 @@ class Instance:
     def limits(self, problem: Problem) -> list[FloatArray]:
         """The limits.
 
-        Args:
-            problem: The problem.
-
         Returns:
             (R,) arrays.
         """
@@ -54,7 +51,6 @@ def random_instance(units: int, options: int, seed: int = 0) -> Problem:
     Args:
         units: Number of units.
         options: Number of options per unit.
-        seed: Seed.
 
     Returns:
         A problem with one limit, half way between the thriftiest and the most generous plan.
@@ -82,7 +78,6 @@ def two_budgets(units: int, options: int, seed: int = 0) -> Problem:
     Args:
         units: Number of units.
         options: Number of options per unit.
-        seed: Seed.
 
     Returns:
         A problem with two limits.

@@ -31,7 +31,6 @@ def cbc(problem: Problem, gap: float | None, time_limit_s: float) -> Answer:
     Args:
         problem: The problem; all options available.
         gap: Relative gap, None for the default.
-        time_limit_s: Time limit.
 
     Returns:
         Plan and status.
@@ -62,7 +61,6 @@ def highs(problem: Problem, gap: float | None, time_limit_s: float) -> Answer:
     Args:
         problem: The problem; all options available.
         gap: Relative gap, None for the default.
-        time_limit_s: Time limit.
 
     Returns:
         Plan and status.
@@ -97,7 +95,6 @@ def cpsat(problem: Problem, gap: float | None, time_limit_s: float) -> Answer:
     Args:
         problem: The problem; all options available, whole spends.
         gap: Relative gap, None for the default.
-        time_limit_s: Time limit.
 
     Returns:
         Plan and status.
@@ -130,7 +127,6 @@ def scip(problem: Problem, gap: float | None, time_limit_s: float) -> Answer:
     Args:
         problem: The problem; all options available.
         gap: Relative gap, None for the default.
-        time_limit_s: Time limit.
 
     Returns:
         Plan and status.

@@ -137,7 +137,6 @@ def faults_at(layer: str, weight: Float32Array, fmt: StorageFormat, unsupported:
 
     Args:
         layer: Name of the layer.
-        weight: Its weight.
         fmt: Its format.
         unsupported: Why the backend cannot run the format here, if it cannot.
 

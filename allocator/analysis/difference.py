@@ -73,7 +73,6 @@ def require_plan(profile: Profile, assignment: Mapping[str, str], fusions: Colle
     """Refuse an assignment that is no plan for a profile.
 
     Args:
-        profile: The profile.
         assignment: Layer name to format name.
         fusions: Names of fusions.
 

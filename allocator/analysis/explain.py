@@ -49,7 +49,7 @@ def explain(
         layers: Names or globs of the layers whose formats to explain.
         resamples: How often to solve again over resampled tables, to see how sure the plan is; 0 leaves that out.
         seed: Seed of the resamples.
-        **fields: The fields of :class:`~allocator.Request`.
+        **fields: The fields of :class:`~allocator.contract.request.Request`.
 
     Returns:
         The allocation with its reasons.
@@ -88,8 +88,6 @@ def explain_request(
     """Solve a validated request and say why its answer is what it is.
 
     Args:
-        profile: The profile.
-        request: The request.
         layers: Names or globs of the layers whose formats to explain.
         resamples: How often to solve again over resampled tables; 0 leaves that out.
         seed: Seed of the resamples.

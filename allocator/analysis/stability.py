@@ -86,7 +86,8 @@ def stability(
         resamples: How often to solve again.
         seed: Seed of the resamples.
         progress: Told after every resample how many of how many are done.
-        **fields: The fields of :class:`~allocator.Request`; ``time_limit_s`` holds for all solves together.
+        **fields: The fields of :class:`~allocator.contract.request.Request`; ``time_limit_s`` holds for all solves
+            together.
 
     Returns:
         How sure the plan is, as a whole and layer by layer.

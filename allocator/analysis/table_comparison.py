@@ -19,7 +19,7 @@ from allocator.contract.status import Status
 
 __all__ = ["Agreement", "Comparison", "Plan", "compare_tables"]
 
-#: Budgets of one plan, as :func:`allocator.solve` takes them.
+#: Budgets of one plan, as :func:`~allocator.answer.solve.solve` takes them.
 Budgets = Mapping[str, float | str]
 
 
@@ -71,7 +71,6 @@ def compare_tables(
     """Compare the cost tables of a profile with a measured one.
 
     Args:
-        profile: The profile.
         reference: Name of the table to believe, usually the measured one.
         budgets: Budgets of each plan, such as ``[{"effective_bits": 3}, {"effective_bits": 4}]``.
         tables: Names of the tables to compare; all other cost tables when absent.

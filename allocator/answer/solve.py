@@ -36,8 +36,8 @@ def solve(profile: ProfileSource, **fields: Unpack[RequestFields]) -> Allocation
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.Request`: ``objective``, ``budgets``, ``limits``, ``pin``,
-            ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
+            ``pin``, ``allow``, ``forbid``, ``caution``, ``solver``, ``gap``, ``time_limit_s``.
 
     Returns:
         The allocation. A request that no plan can meet is an answer too: status ``infeasible``, with what each budget
@@ -85,8 +85,6 @@ def solve_request(
     """Solve a validated request.
 
     Args:
-        profile: The profile.
-        request: The request.
         progress: Told of better plans and bounds while the first objective is solved; it must return quickly.
 
     Returns:
@@ -112,7 +110,6 @@ def solve_compiled(
 
     Args:
         compiled: What :func:`~allocator.knapsack.compile.compile_problem` made of the request.
-        request: The request.
         progress: Told of better plans and bounds.
         deadline: When the answer is due; by default the request's time limit from now.
 
@@ -137,7 +134,6 @@ def run_solver(
 
     Args:
         compiled: The compiled request.
-        request: The request.
         progress: Told of better plans and bounds.
         deadline: When the answer is due; by default the request's time limit from now.
 
@@ -202,7 +198,6 @@ def report_outcome(
 
     Args:
         compiled: The compiled request.
-        request: The request.
         outcome: What the solver claims.
         report: Who claims it.
         deadline: When the answer is due; by default what the solver left of the request's time limit.

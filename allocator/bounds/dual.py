@@ -72,7 +72,6 @@ def maximise_dual(problem: Problem, hull: Hull | None = None, deadline: Deadline
     of them costs nothing.
 
     Args:
-        problem: The problem.
         hull: For one limit, its hull where it is known already; the value of the limit may differ.
         deadline: When to stop with the best multipliers so far, under several limits.
 

@@ -58,9 +58,6 @@ class Hull:
     def within(self, limit: float) -> int:
         """Count the steps that a limit allows, in order.
 
-        Args:
-            limit: The limit.
-
         Returns:
             Number of steps; -1 where even the start spends more.
         """
@@ -71,7 +68,6 @@ def build_hull(problem: Problem, row: int = 0) -> Hull:
     """Build the hulls of all units against one limit.
 
     Args:
-        problem: The problem.
         row: Index of the limit; the others are ignored.
 
     Returns:

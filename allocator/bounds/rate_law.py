@@ -56,9 +56,6 @@ def fit_law(problem: Problem) -> RateLaw:
     Costs of zero and below have no logarithm: they are left out of the fit, and the table does not count as exact. A
     unit without any positive cost, or without an option that gives all its layers one format, has no law.
 
-    Args:
-        problem: The problem.
-
     Returns:
         The law, and how far the table departs from it.
 

@@ -22,7 +22,6 @@ def frame_of(index_name: str, index: Sequence[object], columns: Mapping[str, obj
     """Make a pandas data frame.
 
     Args:
-        index_name: Name of the index.
         index: What names the rows.
         columns: Column name to its values.
 

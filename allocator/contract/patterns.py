@@ -68,7 +68,6 @@ def captured(pattern: str, name: str) -> str | None:
 
     Args:
         pattern: A glob with one ``{}``, which stands for a part without dots.
-        name: The name.
 
     Returns:
         The part; None where the name does not fit.

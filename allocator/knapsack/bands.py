@@ -29,9 +29,6 @@ class Bands:
     def of(cls, problem: Problem) -> Bands:
         """Pair the limits that are two sides of one row.
 
-        Args:
-            problem: The problem.
-
         Returns:
             The rows; a limit without an opposite is a row of its own.
 
@@ -72,9 +69,6 @@ class Bands:
 
     def amounts(self, problem: Problem) -> tuple[FloatArray, FloatArray]:
         """The amounts that rows stay between.
-
-        Args:
-            problem: The problem.
 
         Returns:
             (B,) low amounts, -inf where there is none, and (B,) high amounts.

@@ -38,9 +38,6 @@ def connected_components(problem: Problem) -> list[Component]:
     Limits that touch no unit and hold anyway are left out. Limits that are not integers are widened by the rounding of
     their sums, so that every plan of the whole is a plan of the parts.
 
-    Args:
-        problem: The problem.
-
     Returns:
         The parts in the order of their first limits, units that no limit touches last. One part that is the problem
         itself where it does not fall apart.

@@ -151,7 +151,6 @@ def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
 
     Args:
         profile: The tables.
-        request: The request.
 
     Returns:
         Budgets first, then limits, in order.

@@ -47,7 +47,6 @@ def expand_fusions(
     """Turn units that fusions connect into sets with joint options.
 
     Args:
-        profile: The profile.
         objectives: What is optimised.
         sides: The limits, as rows and signs.
         merged: (V, U, F) every number in play: objectives first, then limits.

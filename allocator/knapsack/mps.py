@@ -91,7 +91,8 @@ def export_mps(profile: ProfileSource, **fields: Unpack[RequestFields]) -> MpsMo
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.Request`; those that say how to solve change nothing.
+        **fields: The fields of :class:`~allocator.contract.request.Request`; those that say how to solve change
+            nothing.
 
     Returns:
         The text, and what its names stand for.
@@ -139,7 +140,6 @@ def to_mps(problem: Problem, names: Names | None = None) -> str:
     """Write a problem as free-format MPS.
 
     Args:
-        problem: The problem.
         names: What to call rows and columns; numbered where absent.
 
     Returns:
@@ -150,9 +150,6 @@ def to_mps(problem: Problem, names: Names | None = None) -> str:
 
 def cost_exponent(problem: Problem) -> int:
     """The power of two that brings the largest cost near a million; such a factor rounds nothing.
-
-    Args:
-        problem: The problem.
 
     Returns:
         The exponent.

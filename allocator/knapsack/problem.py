@@ -92,9 +92,6 @@ class Problem:
 def thrift_signs(problem: Problem) -> FloatArray:
     """Which way less is spent of each limit.
 
-    Args:
-        problem: The problem.
-
     Returns:
         (R,) 1, or -1 for demands, whose sums fall as more is spent.
     """
@@ -108,7 +105,6 @@ def with_limits(problem: Problem, kept: IntArray | BoolArray) -> Problem:
     """The problem with some of its limits only.
 
     Args:
-        problem: The problem.
         kept: Indices of the limits to keep, or (R,) flags.
 
     Returns:
@@ -121,9 +117,6 @@ def with_limits(problem: Problem, kept: IntArray | BoolArray) -> Problem:
 def masked_cost(problem: Problem) -> FloatArray:
     """Costs with +inf where an option is not available.
 
-    Args:
-        problem: The problem.
-
     Returns:
         (U, O), not to be written to: where every option is available, the costs themselves.
     """
@@ -132,9 +125,6 @@ def masked_cost(problem: Problem) -> FloatArray:
 
 def masked_spend(problem: Problem) -> FloatArray:
     """Spends with +inf where an option is not available.
-
-    Args:
-        problem: The problem.
 
     Returns:
         (R, U, O), not to be written to: where every option is available, the spends themselves.
@@ -167,7 +157,6 @@ def lagrangian_cost(problem: Problem, multipliers: FloatArray) -> FloatArray:
     """What options cost when what they spend has a price.
 
     Args:
-        problem: The problem.
         multipliers: (R,) prices of one unit of each limit.
 
     Returns:

@@ -29,7 +29,6 @@ def fix_single_options(problem: Problem, available: BoolArray) -> Reduction:
     """Take units with one option left out of the problem; their spends leave the limits.
 
     Args:
-        problem: The problem.
         available: (U, F) the options to keep, at least one per unit.
 
     Returns:
@@ -77,9 +76,6 @@ class Spread:
     def of(cls, problem: Problem) -> Spread:
         """Look at all options.
 
-        Args:
-            problem: The problem.
-
         Returns:
             The spread.
         """
@@ -103,9 +99,6 @@ def fitting_options(problem: Problem) -> BoolArray:
     """Leave out options that break a limit even where all other units spend their least.
 
     A huge gain that never fits would otherwise set the scale of all prices and drown the gains that do.
-
-    Args:
-        problem: The problem.
 
     Returns:
         (U, F) the options that can be in a plan; a unit without one proves that there is no plan.

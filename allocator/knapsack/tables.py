@@ -110,7 +110,6 @@ def named_table(profile: Profile, name: str, where: str, role: str, more: tuple[
 
     Args:
         profile: The tables.
-        name: The name.
         where: Pointer to the name.
         role: What the table is named for ("budget").
         more: Other names that would have been accepted.

@@ -48,9 +48,6 @@ class Entry:
     def chosen(self, problem: Problem) -> tuple[Entry, str | None]:
         """Settle on the solver that will run.
 
-        Args:
-            problem: The problem.
-
         Returns:
             The entry itself, or for ``auto`` the one that suits the problem, and why.
         """
@@ -117,9 +114,6 @@ SOLVERS = {entry.name: entry for entry in _ENTRIES}
 
 def find_solver(name: str) -> Entry:
     """Look a solver up.
-
-    Args:
-        name: Its name.
 
     Returns:
         The entry.

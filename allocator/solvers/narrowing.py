@@ -44,7 +44,6 @@ def rivalling_options(problem: Problem, dual: Dual, plan: IntArray) -> BoolArray
     """Leave out options that are in no plan better than a known one.
 
     Args:
-        problem: The problem.
         dual: Multipliers and their bound.
         plan: (U,) a plan that keeps every limit.
 
@@ -110,7 +109,6 @@ def drowned(problem: Problem, dual: Dual, plan: IntArray) -> bool:
     """Tell whether the rounding of sums hides what tells plans apart.
 
     Args:
-        problem: The problem.
         dual: Its maximised dual.
         plan: (U,) a plan that keeps every limit.
 
@@ -133,7 +131,6 @@ def started(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None
     """Look for a plan near the minimiser of the Lagrangian.
 
     Args:
-        problem: The problem.
         dual: Its maximised dual.
         deadline: When to stop.
 
@@ -150,7 +147,6 @@ def better(problem: Problem, plan: IntArray | None, other: IntArray | None) -> I
     """Choose the cheaper of two plans.
 
     Args:
-        problem: The problem.
         plan: (U,) kept where both cost the same.
         other: (U,) another one.
 
@@ -164,9 +160,6 @@ def better(problem: Problem, plan: IntArray | None, other: IntArray | None) -> I
 
 def cost_range(problem: Problem) -> float:
     """The furthest that two options of one unit are apart in cost.
-
-    Args:
-        problem: The problem.
 
     Returns:
         The range; 0 where no choice matters.

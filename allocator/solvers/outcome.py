@@ -38,7 +38,6 @@ class Rounding:
         """Size the rounding by the terms of a plan's sums.
 
         Args:
-            problem: The problem.
             choice: (U,) a plan.
             multipliers: (R,) prices of the limits.
 
@@ -72,7 +71,6 @@ class Effort:
         """Report how far a search has come.
 
         Args:
-            problem: The problem.
             choice: (U,) the best plan so far, if there is one.
             bound: No plan costs less than this.
         """
@@ -134,7 +132,6 @@ def found(
     """Claim a plan, optimal only if the bound proves it.
 
     Args:
-        problem: The problem.
         choice: (U,) the plan, which keeps every limit.
         bound: No plan costs less than this.
         work: Counts of what was done.

@@ -48,7 +48,7 @@ def continuous_plan(profile: ProfileSource, **fields: Unpack[RequestFields]) -> 
 
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
-        **fields: The fields of :class:`~allocator.Request`; ``solver`` is set here.
+        **fields: The fields of :class:`~allocator.contract.request.Request`; ``solver`` is set here.
 
     Returns:
         Bits, plan and optimum. Of several objectives only the first is relaxed.

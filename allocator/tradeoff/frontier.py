@@ -87,8 +87,8 @@ def frontier(
         profile: A profile, its JSON, or the path of a JSON file.
         resource: A resource or cost table, or ``effective_bits``.
         points: Budgets to solve exactly: a number of them at equal distances over the whole range, or amounts.
-        **fields: Other fields of :class:`~allocator.Request`. Budgets and limits hold for the exact points;
-            the supported plans cannot know them, so they are allowed with ``points`` only.
+        **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact
+            points; the supported plans cannot know them, so they are allowed with ``points`` only.
 
     Returns:
         The frontier.

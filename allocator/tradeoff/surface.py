@@ -67,8 +67,8 @@ def surface(
         profile: A profile, its JSON, or the path of a JSON file.
         resources: The two resources, or costs.
         points: Number of budgets on each axis.
-        **fields: Other fields of :class:`~allocator.Request`; they hold for every point, and ``time_limit_s``
-            is for each.
+        **fields: Other fields of :class:`~allocator.contract.request.Request`; they hold for every point, and
+            ``time_limit_s`` is for each.
 
     Returns:
         The surface.

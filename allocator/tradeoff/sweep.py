@@ -34,7 +34,7 @@ def solve_many(
     Args:
         profile: A profile, its JSON, or the path of a JSON file.
         budgets: For each plan its budgets, like the field ``budgets`` of a request.
-        **fields: Other fields of :class:`~allocator.Request`; ``time_limit_s`` is for each plan.
+        **fields: Other fields of :class:`~allocator.contract.request.Request`; ``time_limit_s`` is for each plan.
 
     Returns:
         One allocation for each set of budgets, in order.
@@ -62,7 +62,6 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
     """Solve a request under one set of budgets after the other, so that callers can show them as they come.
 
     Args:
-        profile: The profile.
         request: The request; its own budgets hold too, where a set does not name the same.
         budgets: The sets.
 
@@ -98,7 +97,6 @@ def planner(profile: Profile, first: Request) -> Plan:
     """Do once what requests about a profile share.
 
     Args:
-        profile: The profile.
         first: One of them; the others may differ in budgets, gap and time limit.
 
     Returns:

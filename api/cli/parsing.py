@@ -108,7 +108,6 @@ def write(path: Path, content: str) -> None:
 
     Args:
         path: The file; what is no plain file, such as a pipe or ``/dev/stdout``, is written to as it is.
-        content: Its content.
 
     Raises:
         InvalidInputError: The file cannot be written.

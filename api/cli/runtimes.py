@@ -17,9 +17,6 @@ NOTE = "/runtime"
 def runtime_of(profile: Profile | None) -> str | None:
     """Look up which runtime a profile was made for.
 
-    Args:
-        profile: The profile.
-
     Returns:
         Name of the runtime; None for any.
     """

@@ -119,7 +119,6 @@ def show(allocation: Allocation, console: Console) -> None:
     """Print an allocation for people.
 
     Args:
-        allocation: The allocation.
         console: Where to print.
     """
     # Text rather than str: names may hold brackets, which rich would read as markup.
@@ -152,7 +151,6 @@ def show_notes(notes: Iterable[Note], console: Console) -> None:
     """Print what else a reader should know, warnings first.
 
     Args:
-        notes: The notes.
         console: Where to print.
     """
     for note in sorted(notes, key=lambda note: note.severity != "warning"):
@@ -161,9 +159,6 @@ def show_notes(notes: Iterable[Note], console: Console) -> None:
 
 def number(amount: float) -> str:
     """Write an amount for people.
-
-    Args:
-        amount: The amount.
 
     Returns:
         Whole numbers in full, others with six digits, thousands separated.

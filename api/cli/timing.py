@@ -25,8 +25,6 @@ def timed(
 
     Args:
         loss: Plan → how far it moves the encoder.
-        encoder: The encoder.
-        tokenizer: Its tokenizer.
         texts: Texts to choose from.
         reference: The plan to time others beside; names every layer that a plan may name.
 

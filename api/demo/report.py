@@ -106,9 +106,6 @@ def _finding(budget: float, uniform: Row, ours: Row) -> str:
 def as_table(report: Report) -> Table:
     """Lay the rows out for a terminal.
 
-    Args:
-        report: The report.
-
     Returns:
         The table: budget × method.
     """
@@ -144,9 +141,6 @@ _COLUMNS = "bits | method | runtime | used | weight bytes | file bytes | distanc
 def as_markdown(report: Report) -> str:
     """Write the report as a page.
 
-    Args:
-        report: The report.
-
     Returns:
         Markdown.
     """
@@ -172,9 +166,6 @@ def as_markdown(report: Report) -> str:
 
 def original(report: Report) -> str:
     """Describe the model that was quantized.
-
-    Args:
-        report: The report.
 
     Returns:
         One sentence.

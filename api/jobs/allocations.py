@@ -16,7 +16,6 @@ def allocations_for(owner: str, store: Store) -> Allocations:
     """Hand an owner's allocations to workers.
 
     Args:
-        owner: The owner.
         store: The database.
 
     Returns:

@@ -35,9 +35,6 @@ class OwnedProfiles:
     def of(self, owner: str) -> Profiles:
         """Hand out an owner's profiles.
 
-        Args:
-            owner: The owner.
-
         Returns:
             For ``api.workers.Task.profiles``.
         """

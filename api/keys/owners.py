@@ -17,9 +17,6 @@ NOBODY = "local"
 async def owner_of(request: Request) -> str:
     """Tell whose request it is.
 
-    Args:
-        request: The request.
-
     Returns:
         The id of its API key, as the middleware found it; :data:`NOBODY` where the service has no keys.
     """

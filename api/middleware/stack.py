@@ -31,7 +31,6 @@ def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 
     Args:
         app: The application.
-        settings: Its settings.
         metrics: Where requests are counted.
     """
     # Added last means outermost: read this list from the bottom.

@@ -25,9 +25,6 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record.
 
-        Args:
-            record: The record.
-
         Returns:
             JSON without line breaks.
         """

@@ -40,9 +40,6 @@ def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, An
 def operation_id(route: APIRoute) -> str:
     """Name an operation for generated clients.
 
-    Args:
-        route: Its route.
-
     Returns:
         Method and path in one word: ``post_frontiers``.
     """

@@ -36,7 +36,6 @@ def comparison(profile: Profile, request: Request, asked: ComparisonRequest) -> 
     """Lay two sides next to each other.
 
     Args:
-        profile: The profile.
         request: Budgets, limits and pins for the sides that are solved for.
         asked: The sides; those that named a stored allocation with its assignment.
 

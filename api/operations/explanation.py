@@ -40,8 +40,6 @@ def explanation(profile: Profile, request: Request, asked: ExplanationRequest) -
     """Solve a request and give the reasons.
 
     Args:
-        profile: The profile.
-        request: The request.
         asked: Layers, resamples, seed.
 
     Returns:

@@ -89,7 +89,6 @@ def place_of(plan: object, allocation_id: str | None) -> str:
     """Tell where the body of a request says which layer has which format.
 
     Args:
-        plan: Its plan.
         allocation_id: Its allocation, if it named one; faults then point into that.
 
     Returns:

@@ -46,7 +46,6 @@ def trade_off(profile: Profile, request: Request, asked: FrontierRequest) -> Fro
     """Compute a front.
 
     Args:
-        profile: The profile.
         request: Objective, pins, limits, solver.
         asked: Resource, points, baselines.
 
@@ -72,8 +71,6 @@ def described(
     """A front in plain numbers.
 
     Args:
-        front: The front.
-        profile: The profile.
         baselines: Method to what it reaches.
 
     Returns:

@@ -77,9 +77,6 @@ FAILURES: Mapping[type[Exception], Failure] = {
 def problem_of(error: Exception) -> ProblemDetails:
     """Describe an error to the client, and log it where it is the service's.
 
-    Args:
-        error: The error.
-
     Returns:
         The problem document.
     """
@@ -97,9 +94,6 @@ def problem_of(error: Exception) -> ProblemDetails:
 
 def failure_response(error: Exception) -> JSONResponse:
     """Build the answer to an error.
-
-    Args:
-        error: The error.
 
     Returns:
         The response.

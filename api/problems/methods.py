@@ -13,9 +13,6 @@ def allowed_methods(request: Request) -> str:
 
     Each route only knows its own methods, and the first that fits the path answers with those.
 
-    Args:
-        request: The request.
-
     Returns:
         For the header ``Allow`` (RFC 9110, 10.2.1).
     """

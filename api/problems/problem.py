@@ -56,9 +56,6 @@ class ProblemError(HTTPException):
 def problem_response(error: ProblemError) -> JSONResponse:
     """Build the answer that an error stands for.
 
-    Args:
-        error: The error.
-
     Returns:
         The response.
     """

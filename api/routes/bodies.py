@@ -12,9 +12,6 @@ from api.problems.problem import ProblemError
 async def json_body(request: Request) -> bytes:
     """Read the body of a request that has to be JSON.
 
-    Args:
-        request: The request.
-
     Returns:
         The body, not parsed.
 

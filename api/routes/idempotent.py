@@ -94,7 +94,6 @@ async def once_computed(
     """Answer a request that keeps nothing but its answer, once for each key.
 
     Args:
-        request: The request.
         key: Its key; without one it is simply answered.
         owner: Whose it is.
         shared: The resources.

@@ -46,9 +46,6 @@ class Resources:
 async def resources_of(request: Request) -> Resources:
     """Get what the routes share.
 
-    Args:
-        request: A request.
-
     Returns:
         The resources of the application that serves it.
     """

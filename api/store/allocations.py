@@ -61,7 +61,6 @@ def allocation_answer(store: Store, owner: str, identifier: str) -> bytes | None
 
     Args:
         store: The database.
-        owner: The owner.
         identifier: Its id.
 
     Returns:
@@ -79,7 +78,6 @@ def list_allocations(
 
     Args:
         store: The database.
-        owner: The owner.
         limit: How many at most.
         cursor: Where the page before ended; None for the first.
         profile_sha256: Only those about this profile.

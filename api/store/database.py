@@ -126,9 +126,6 @@ class Store:
 def open_store(settings: Settings) -> Store:
     """Open the database and bring its tables up to date.
 
-    Args:
-        settings: The settings.
-
     Returns:
         The store; close it at the end.
 

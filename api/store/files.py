@@ -15,7 +15,6 @@ def private_folder(folder: Path, setting: str) -> None:
     """Make a folder that only its user may enter; one that is there for other things too stays as it is.
 
     Args:
-        folder: The folder.
         setting: Variable that named it.
 
     Raises:

@@ -46,7 +46,6 @@ def claim_key(
     Args:
         store: The database.
         owner: Whose request it is.
-        key: The key.
         asked_sha256: Hash of the request.
         replica: This service.
         keep_s: How long a key is remembered after its answer.
@@ -76,7 +75,6 @@ def take_over_key(store: Store, owner: str, key: str, before: str, replica: str)
     Args:
         store: The database.
         owner: Whose request it is.
-        key: The key.
         before: The service that had it.
         replica: This service.
 
@@ -96,7 +94,6 @@ def answer_key(
     Args:
         connection: In a transaction.
         owner: Whose request it is.
-        key: The key.
         status: Status of the answer.
         headers: Headers of the answer.
         answer: Body of the answer, gzipped.
@@ -111,7 +108,6 @@ def release_key(store: Store, owner: str, key: str) -> None:
     Args:
         store: The database.
         owner: Whose request it was.
-        key: The key.
     """
     released = delete(idempotency).where(*_mine(owner, key), idempotency.c.status.is_(None))
     store.freeing(lambda connection: connection.execute(released))

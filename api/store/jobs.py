@@ -58,7 +58,6 @@ def add_job(connection: Connection, job: StoredJob, request: bytes) -> None:
 
     Args:
         connection: In a transaction.
-        job: The job.
         request: The body as it came, gzipped.
     """
     values = vars(job) | {"progress": _text(job.progress), "problem": None, "request": request}
@@ -89,7 +88,6 @@ def list_jobs(store: Store, owner: str, limit: int, cursor: str | None) -> Page[
 
     Args:
         store: The database.
-        owner: The owner.
         limit: How many at most.
         cursor: Where the page before ended; None for the first.
 

@@ -28,7 +28,6 @@ async def in_writing(
     """Call a function that writes, in a thread, when it is its turn.
 
     Args:
-        function: The function.
         store: The database.
         *args: Its other arguments.
         **kwargs: Its arguments by name.
@@ -52,9 +51,6 @@ async def in_writing(
 
 async def in_a_thread_of_its_own(function: Callable[[], T]) -> T:
     """Call a function that has to answer even when all other threads are taken.
-
-    Args:
-        function: The function.
 
     Returns:
         What it returns.

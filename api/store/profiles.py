@@ -70,7 +70,6 @@ def has_profile(store: Store, owner: str, sha256: str) -> bool:
 
     Args:
         store: The database.
-        owner: The owner.
         sha256: The digest.
 
     Returns:
@@ -85,7 +84,6 @@ def profile_body(store: Store, owner: str, sha256: str) -> bytes | None:
 
     Args:
         store: The database.
-        owner: The owner.
         sha256: The digest.
 
     Returns:
@@ -100,7 +98,6 @@ def delete_profile(store: Store, owner: str, sha256: str) -> bool:
 
     Args:
         store: The database.
-        owner: The owner.
         sha256: The digest.
 
     Returns:
@@ -115,7 +112,6 @@ def list_profiles(store: Store, owner: str, limit: int, cursor: str | None) -> P
 
     Args:
         store: The database.
-        owner: The owner.
         limit: How many at most.
         cursor: Where the page before ended; None for the first.
 

@@ -21,7 +21,6 @@ def stored_bytes(store: Store, owner: str) -> int:
 
     Args:
         store: The database.
-        owner: The owner.
 
     Returns:
         Bytes of profiles, plans, jobs and answers, packed.
@@ -39,7 +38,6 @@ def open_jobs(connection: Connection, owner: str) -> int:
 
     Args:
         connection: In a transaction.
-        owner: The owner.
 
     Returns:
         Their number.

@@ -57,7 +57,6 @@ class Desk:
 
         Args:
             sha256: Its digest.
-            profile: The profile.
         """
         tables = len(profile.costs) + len(profile.resources) + 1
         entries = tables * len(profile.layers) * len(profile.formats)
@@ -70,7 +69,6 @@ class Desk:
 
         Args:
             sha256: Its digest.
-            request: The request.
             tell: Told of better plans and bounds.
 
         Returns:

@@ -47,7 +47,6 @@ class Child:
         """Let it do a task; after any exception but those about the input it is dead or has to be killed.
 
         Args:
-            task: The task.
             limit_s: Seconds that the task may take.
             heard: Told what the task reports on its way.
 

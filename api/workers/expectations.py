@@ -52,9 +52,6 @@ class Expectations:
     def of(self, task: Task) -> float:
         """Foretell a task.
 
-        Args:
-            task: The task.
-
         Returns:
             Seconds.
         """
@@ -66,7 +63,6 @@ class Expectations:
         """Note what a task took.
 
         Args:
-            task: The task.
             took_s: Seconds.
         """
         like = _like(task)

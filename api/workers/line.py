@@ -70,7 +70,6 @@ class Line:
         """Take a place in the line.
 
         Args:
-            task: The task.
             is_limited: Whether its owner may not have all workers.
 
         Returns:
@@ -118,11 +117,7 @@ class Line:
         return turn
 
     def leave(self, turn: Turn) -> None:
-        """Give a place up, or end a turn.
-
-        Args:
-            turn: The turn.
-        """
+        """Give a place up, or end a turn."""
         turn.has_left = True
         owner = self._owners[turn.task.owner]
         if turn.began is None:

@@ -53,7 +53,6 @@ class Pool:
         """Do a task as soon as a worker is free.
 
         Args:
-            task: The task.
             limit_s: Seconds that it may take once it has begun; then it is killed with everything that it started.
             heard: Told what the task reports on its way.
 

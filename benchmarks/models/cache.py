@@ -106,9 +106,6 @@ def one_thread() -> Iterator[None]:
 def seeded(seed: int) -> Iterator[None]:
     """Draw from torch's own generator, for initialisations that take no other.
 
-    Args:
-        seed: Its seed.
-
     Yields:
         Nothing; the generator is as it was at the end.
     """

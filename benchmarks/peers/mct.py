@@ -85,7 +85,6 @@ def inputs_of(encoder: TextEncoder, tokenizer: Tokenizer, texts: Sequence[str]) 
     """Embed texts.
 
     Args:
-        encoder: The encoder.
         tokenizer: Its tokenizer; texts of more than 48 tokens are to be cut by it.
         texts: B texts.
 

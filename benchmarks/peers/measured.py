@@ -131,7 +131,6 @@ def ask(peer: Peer, question: Question, subject: Subject) -> Answer:
     """Put a question to a peer, in its own environment; an answer is kept, like all that takes long.
 
     Args:
-        peer: The peer.
         question: Formats and budgets.
         subject: The model.
 

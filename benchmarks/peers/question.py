@@ -69,7 +69,6 @@ def write_question(question: Question, path: Path) -> None:
     """Write a question for a peer.
 
     Args:
-        question: The question.
         path: File to write.
     """
     path.write_text(json.dumps(asdict(question)))

@@ -60,7 +60,6 @@ def inline(url: str, profile: dict[str, Any]) -> Requests:
 
     Args:
         url: Base URL.
-        profile: The profile.
 
     Returns:
         Makes them.
@@ -74,7 +73,6 @@ def by_id(url: str, profile: dict[str, Any]) -> Requests:
 
     Args:
         url: Base URL.
-        profile: The profile.
 
     Returns:
         Makes them.
@@ -111,7 +109,6 @@ def throughput(service: Running, bare: Running, count: int) -> None:
     The three kinds take turns, so that what else the machine does meets them alike.
 
     Args:
-        service: The service.
         bare: The bare application.
         count: Requests of each kind.
     """
@@ -144,11 +141,7 @@ def throughput(service: Running, bare: Running, count: int) -> None:
 
 
 def large(service: Running) -> None:
-    """A 50,000 × 8 profile, inline.
-
-    Args:
-        service: The service.
-    """
+    """A 50,000 × 8 profile, inline."""
     requests = inline(service.url, made_up(50_000, 8))
     size = len(requests(0)) / 1e6
     before_s = service.cpu_s()
@@ -160,7 +153,6 @@ def memory(service: Running, count: int) -> None:
     """Resident memory while requests by id go by.
 
     Args:
-        service: The service.
         count: Requests.
     """
     requests = by_id(service.url, made_up(225, 8))

@@ -2,8 +2,8 @@
 
 A profile is sent once, and only to a service that lacks it; what failed on the way is sent again, which is safe because
 every plan has an idempotency key. Errors of the service come back as the exceptions that the library itself raises: a
-request that cannot be used raises :class:`~allocator.InvalidInputError` with the same pointers, anything else
-:class:`ServiceError`.
+request that cannot be used raises :class:`~allocator.contract.errors.InvalidInputError` with the same pointers,
+anything else :class:`ServiceError`.
 """
 
 from bitalloc.client.asynchronous import AsyncClient

@@ -29,10 +29,12 @@ T = TypeVar("T")
 class AsyncClient:
     """Talk to a service; use it as an asynchronous context manager.
 
-    A profile is whatever :func:`~allocator.load_profile` takes; a plan is an allocation, the id of one that the service
-    keeps, or whatever :func:`~allocator.load_plan` takes. ``fields`` are those of :class:`~allocator.Request`. Methods
-    raise :class:`~allocator.InvalidInputError` for what cannot be used, with pointers as the library has them, and
-    :class:`~bitalloc.client.errors.ServiceError` where the service cannot be reached or fails.
+    A profile is whatever :func:`~allocator.contract.profile.load_profile` takes; a plan is an allocation, the id of
+    one that the service
+    keeps, or whatever :func:`~allocator.contract.allocation.load_plan` takes. ``fields`` are those of
+    :class:`~allocator.contract.request.Request`. Methods
+    raise :class:`~allocator.contract.errors.InvalidInputError` for what cannot be used, with pointers as the library
+    has them, and :class:`~bitalloc.client.errors.ServiceError` where the service cannot be reached or fails.
 
     Args:
         base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
@@ -88,7 +90,6 @@ class AsyncClient:
         """Show the whole trade-off between the objective and a resource.
 
         Args:
-            profile: The profile.
             resource: What is traded: a resource, a cost, or ``effective_bits``.
             points: Exact plans: how many at equal distances over the whole range, or at which budgets.
             **fields: What else is asked.
@@ -133,7 +134,6 @@ class AsyncClient:
         """Lay two plans, or the plans that two objectives lead to, side by side.
 
         Args:
-            profile: The profile.
             first: A plan, or a ``Side`` with the objective to plan for.
             second: The other one.
             **fields: For the sides that are planned.

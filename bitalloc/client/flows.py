@@ -61,9 +61,6 @@ Flow: TypeAlias = Generator[Call | Pause, Any, T]
 def upload(profile: ProfileSource) -> Flow[ProfileEntry]:
     """Store a profile.
 
-    Args:
-        profile: The profile.
-
     Yields:
         Calls.
 
@@ -79,7 +76,6 @@ def allocate(profile: ProfileSource, fields: RequestFields) -> Flow[StoredAlloca
     """Plan a model, and wait for the plan.
 
     Args:
-        profile: The profile.
         fields: What is asked of it.
 
     Yields:
@@ -101,7 +97,6 @@ def allocate_batch(
     """Plan a model for several budgets, and wait for the plans.
 
     Args:
-        profile: The profile.
         batch: The budgets.
         fields: What else is asked of it.
 
@@ -122,7 +117,6 @@ def submit(profile: ProfileSource, fields: RequestFields) -> Flow[JobDetails]:
     """Plan a model as a job, without waiting.
 
     Args:
-        profile: The profile.
         fields: What is asked of it.
 
     Yields:
@@ -141,7 +135,6 @@ def frontier(
     """Show the whole trade-off.
 
     Args:
-        profile: The profile.
         resource: What is traded against the objective.
         points: Exact plans: how many, or at which budgets.
         fields: What else is asked of it.
@@ -239,7 +232,7 @@ def checked(fields: RequestFields) -> dict[str, Any]:
     """Check what is asked, and write it as JSON.
 
     Args:
-        fields: As :func:`allocator.solve` takes them.
+        fields: As :func:`~allocator.answer.solve.solve` takes them.
 
     Returns:
         The fields.

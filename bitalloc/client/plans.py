@@ -17,7 +17,8 @@ from bitalloc.client.flows import Flow, called, checked, posted
 from bitalloc.operations import ComparisonAnswer, ExportAnswer, LintAnswer, Side
 from bitalloc.wire import StoredAllocation
 
-#: What :func:`allocator.load_plan` takes, or the id of an allocation that the service keeps: 32 hexadecimal digits.
+#: What :func:`~allocator.contract.allocation.load_plan` takes, or the id of an allocation that the service keeps: 32
+#: hexadecimal digits.
 Plan: TypeAlias = PlanSource
 _ID = re.compile("[0-9a-f]{32}")
 
@@ -43,7 +44,6 @@ def export(plan: Plan, target: str, fields: ExportFields) -> Flow[ExportAnswer]:
     """Write a plan in a tool's own format.
 
     Args:
-        plan: The plan.
         target: Whose format.
         fields: ``others``, ``names``, ``strict``.
 
@@ -81,7 +81,6 @@ def compare(
     """Lay two plans, or the plans that two objectives lead to, side by side.
 
     Args:
-        profile: The profile.
         first: A plan, or what to plan for.
         second: The other one.
         fields: What is asked of the sides that are planned.

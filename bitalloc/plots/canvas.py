@@ -82,7 +82,6 @@ def save(axes: Axes, path: Path) -> None:
     """Write the figure that axes are in.
 
     Args:
-        axes: The axes.
         path: File to write; its ending says what: PNG, SVG or PDF.
     """
     figure = axes.get_figure(root=True)

@@ -19,7 +19,7 @@ def plot_comparison(comparison: Comparison, axes: Axes | None = None) -> Axes:
     """Draw what the plans of each table lose, one line a table, one marker a budget.
 
     Args:
-        comparison: From :func:`allocator.compare_tables`.
+        comparison: From :func:`~allocator.analysis.table_comparison.compare_tables`.
         axes: Where to draw; a new figure when absent.
 
     Returns:

@@ -23,7 +23,6 @@ def plot_plan(profile: Profile, plan: Allocation, axes: Axes | None = None) -> A
 
     Args:
         profile: The profile it was planned from.
-        plan: The plan.
         axes: Where to draw; a new figure when absent.
 
     Returns:

@@ -19,7 +19,7 @@ def plot_stability(stability: Stability, layers: int = 25, axes: Axes | None = N
     """Draw the shares of formats of the layers that are least sure, as bars from 0 to 100 %.
 
     Args:
-        stability: From :func:`allocator.stability`.
+        stability: From :func:`~allocator.analysis.stability.stability`.
         layers: Draw at most this many layers, the least sure on top; those that never change only where all are so.
         axes: Where to draw; a new figure when absent.
 

@@ -19,7 +19,7 @@ def plot_surface(surface: Surface, axes: Axes | None = None) -> Axes:
     """Draw a surface from above: a marker for each plan at what it spends, shaded by its objective.
 
     Args:
-        surface: From :func:`allocator.surface`.
+        surface: From :func:`~allocator.tradeoff.surface.surface`.
         axes: Where to draw; a new figure when absent.
 
     Returns:
@@ -77,7 +77,6 @@ def binding(plan: Allocation, resources: tuple[str, str]) -> str:
     """Say which of two budgets holds a plan back.
 
     Args:
-        plan: The plan.
         resources: The two budgets.
 
     Returns:

@@ -30,7 +30,8 @@ def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  #
             which model it was made for is applied to no other; its ``assignment`` alone is.
         backend: A name in :data:`BACKENDS`.
         **options: Options of the backend's own ``apply``; every backend takes ``rounding`` and ``moments``
-            (:class:`~quantize.Rounding`), and ``profile``, against which sizes and units are then checked.
+            (:class:`~quantize.rounding.methods.Rounding`), and ``profile``, against which sizes and units are then
+            checked.
 
     Returns:
         What the backend makes: a module, or the path of a file or folder.

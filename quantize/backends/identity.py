@@ -49,7 +49,6 @@ def expected_model(plan: object, profile: Profile | None) -> ModelIdentity | Non
     """Find the model that a plan was made for.
 
     Args:
-        plan: The plan.
         profile: The profile, where it is given.
 
     Returns:

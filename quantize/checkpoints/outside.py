@@ -57,7 +57,6 @@ def guessed(name: str, shape: Sequence[int], otherwise: str) -> str:
 
     Args:
         name: Name of the tensor.
-        shape: Its shape.
         otherwise: What to say of a weight.
 
     Returns:

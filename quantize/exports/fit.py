@@ -41,7 +41,6 @@ def fit(
 
     Args:
         formats: Layer name to format.
-        target: The target.
         others: Layers outside the plan, to be left alone.
         names: Layer name to the target's own name, where its rule does not give it.
         shapes: Layer name to the shape of its weight, where it is known: blocks have to fit its rows.

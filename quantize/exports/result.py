@@ -59,7 +59,6 @@ def write(export: Export, folder: Path, *, force: bool = False) -> tuple[Path, .
     """Write the files of an export, each whole or not at all.
 
     Args:
-        export: The export.
         folder: Where; it is made.
         force: Whether files that exist may be replaced.
 

@@ -91,7 +91,6 @@ def exact(name: str, fmt: StorageFormat | None) -> Rule:
     """A rule for one name.
 
     Args:
-        name: The name.
         fmt: What it gets.
 
     Returns:
@@ -146,7 +145,6 @@ def resolve(
     """Apply rules to layers.
 
     Args:
-        rules: The rules.
         layers: Layers of the model; None takes the names that the rules spell out.
         own_name: How the runtime names a layer; None where it has no name for it.
 

@@ -124,9 +124,6 @@ def whole_groups(fmt: StorageFormat) -> int | None:
 def any_size(*bits: int) -> dict[int, frozenset[int] | None]:
     """A side of a mask without limits on groups.
 
-    Args:
-        *bits: The bits.
-
     Returns:
         Bits → any group size.
     """
@@ -137,7 +134,6 @@ def sized(bits: tuple[int, ...], *sizes: int) -> dict[int, frozenset[int] | None
     """A side of a mask with the same group sizes for all bits.
 
     Args:
-        bits: The bits.
         *sizes: Group sizes; :data:`ROW` for whole rows.
 
     Returns:

@@ -19,7 +19,6 @@ def first_plans(
 
     Args:
         profile: The tables as they were given.
-        request: The request.
         trials: What was measured by then.
 
     Yields:
@@ -58,7 +57,6 @@ def solved(profile: Profile, request: Request) -> IntArray | None:
 
     Args:
         profile: The tables.
-        request: The request.
 
     Returns:
         (U,) the options of the plan, None where there is none.

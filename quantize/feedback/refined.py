@@ -99,7 +99,6 @@ def reported(profile: Profile, request: Request, trials: Sequence[Trial], stoppe
 
     Args:
         profile: The tables, resources corrected.
-        request: The request.
         trials: Every plan that was measured.
         stopped: Why the search ended.
 

@@ -64,7 +64,8 @@ def refine(
         journal: File of measurements. The same call goes on from it after a kill, to the same answer; one with a
             larger ``max_evaluations`` goes on from there.
         progress: Told (stage, done, total) after every plan.
-        **fields: The fields of :class:`~allocator.Request`: ``objective``, ``budgets``, ``limits``, ``pin``, ….
+        **fields: The fields of :class:`~allocator.contract.request.Request`: ``objective``, ``budgets``, ``limits``,
+            ``pin``, ….
 
     Returns:
         The best plan that was measured, with all others.

@@ -25,7 +25,6 @@ def budgets_on_measured(profile: Profile, request: Request) -> tuple[Row, ...]:
 
     Args:
         profile: The tables.
-        request: The request.
 
     Returns:
         Their rows.
@@ -69,7 +68,6 @@ def fits(profile: Profile, request: Request, choice: IntArray, found: Measuremen
 
     Args:
         profile: Tables, for limits on what was not measured.
-        request: The request.
         choice: (U,) the plan.
         found: What it measured.
 

@@ -84,7 +84,8 @@ def verify(
     Args:
         profile: A profile, its JSON, or the path of a JSON file; has the table ``weight_bytes``.
         plan: An allocation, or layer → format for every layer of the profile; or the path of a JSON file of either.
-        measure: Applies a plan and measures it, see :func:`~quantize.feedback.refine`; an empty plan is the original.
+        measure: Applies a plan and measures it, see :func:`~quantize.feedback.refinement.refine`; an empty plan is
+            the original.
         objective: The table that the baselines are planned by.
         tolerance: Relative amount by which a baseline may measure better.
 
@@ -133,9 +134,6 @@ def verify(
 
 def as_markdown(report: Verification) -> str:
     """Write the report for people.
-
-    Args:
-        report: The report.
 
     Returns:
         One page of Markdown.

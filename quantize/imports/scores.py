@@ -62,7 +62,6 @@ def some(names: Sequence[str], most: int = 8) -> str:
     """The first of some names, and how many more there are.
 
     Args:
-        names: The names.
         most: How many to show.
 
     Returns:
@@ -80,7 +79,6 @@ def profile_of(scores: Scores, model: str) -> Profile:
     """Make a profile of scores.
 
     Args:
-        scores: The scores.
         model: Name of the model, for people.
 
     Returns:

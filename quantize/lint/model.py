@@ -27,9 +27,6 @@ class Model:
 def model_of_profile(profile: Profile) -> Model:
     """Take the layers of a profile; shapes are not in it.
 
-    Args:
-        profile: The profile.
-
     Returns:
         Names of its weights.
     """

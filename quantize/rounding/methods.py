@@ -108,7 +108,6 @@ def restored(
     """The weight as it will be after storing it in a format.
 
     Args:
-        weight: The weight.
         fmt: Any format; floating-point formats have one way of rounding only.
         rounding: How.
         moment: As for :func:`rounded`.
@@ -156,7 +155,6 @@ def moment_fault(shape: tuple[int, ...], rounding: Rounding, moment: ArrayLike |
     Args:
         shape: Shape of the weight.
         rounding: How it is rounded.
-        moment: The moment.
 
     Returns:
         The reason, or None where it can.

@@ -28,7 +28,6 @@ def shape_fault(shape: tuple[int, ...], moment: ArrayLike) -> str | None:
 
     Args:
         shape: Shape of the layer's weight.
-        moment: The moment.
 
     Returns:
         The reason, or None where it can be.
@@ -50,9 +49,6 @@ def shape_fault(shape: tuple[int, ...], moment: ArrayLike) -> str | None:
 
 def matrices(moment: ArrayLike | None) -> NDArray[np.float64] | None:
     """The moments of each group of rows.
-
-    Args:
-        moment: A moment.
 
     Returns:
         (G, row, row), or None where there are none: for tables, or without a moment.

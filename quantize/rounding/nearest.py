@@ -111,7 +111,6 @@ def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
     """The weight as it will be after storing it in a format.
 
     Args:
-        weight: The weight.
         fmt: Any format.
 
     Returns:
@@ -137,7 +136,6 @@ def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
     """Say why a weight cannot be stored in a format.
 
     Args:
-        weight: The weight.
         fmt: Any format.
 
     Returns:
@@ -202,7 +200,6 @@ def grouped(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
     """See a weight as groups that share a scale.
 
     Args:
-        weight: The weight.
         fmt: Its format.
 
     Returns:

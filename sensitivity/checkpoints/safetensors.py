@@ -39,7 +39,6 @@ class Checkpoint:
         """Read a tensor, or some rows of it.
 
         Args:
-            name: Its name.
             first: First row.
             rows: Number of rows; all from the first on when absent.
 
@@ -59,7 +58,6 @@ class Checkpoint:
         """Read a tensor in slices of whole rows.
 
         Args:
-            name: Its name.
             most: About how many numbers a slice may have.
 
         Yields:
@@ -87,7 +85,6 @@ def require_tensors(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]
     """Make sure that a checkpoint holds a model.
 
     Args:
-        checkpoint: The checkpoint.
         shapes: Name → shape of every tensor that the model needs.
 
     Raises:

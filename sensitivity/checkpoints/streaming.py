@@ -80,7 +80,7 @@ def profile_checkpoint(
 
     Returns:
         A profile with one cost table per name and the resource ``weight_bytes``; rows are those of
-        :func:`~sensitivity.profile_model` on the loaded model.
+        :func:`~sensitivity.profiling.profile_model.profile_model` on the loaded model.
 
     Raises:
         InvalidInputError: The checkpoint is incomplete or damaged, the data, a format or a table cannot be used, or a

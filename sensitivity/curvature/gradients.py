@@ -13,7 +13,6 @@ def requiring_grad(model: nn.Module, weights: Iterable[Tensor]) -> Iterator[None
     """Let only some parameters require gradients.
 
     Args:
-        model: The model.
         weights: The parameters that gradients are wanted for.
 
     Yields:

@@ -17,7 +17,6 @@ def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 
     Args:
         study: Says how to round.
-        layer: The layer.
         fmt: The format.
 
     Returns:

@@ -52,9 +52,6 @@ class Record:
 def recording(layers: tuple[LayerRef, ...]) -> Iterator[list[Record]]:
     """Record what goes into and comes out of layers.
 
-    Args:
-        layers: The layers.
-
     Yields:
         One record per layer; the hooks are gone at the end.
     """

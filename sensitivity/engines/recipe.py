@@ -55,9 +55,6 @@ class Loaded(NamedTuple):
 def text_of(recipe: Recipe) -> str:
     """Write a recipe as text that names it and that it can be read from.
 
-    Args:
-        recipe: The recipe.
-
     Returns:
         JSON with sorted keys.
 
@@ -86,9 +83,6 @@ def text_of(recipe: Recipe) -> str:
 
 def load(recipe: Recipe) -> Loaded:
     """Follow a recipe.
-
-    Args:
-        recipe: The recipe.
 
     Returns:
         Model, batches and loss.

@@ -46,11 +46,7 @@ class _Run:
 
 
 class Prefix:
-    """Outputs of the modules of a model that ran before a layer, batch by batch.
-
-    Args:
-        model: The model.
-    """
+    """Outputs of the modules of a model that ran before a layer, batch by batch."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model

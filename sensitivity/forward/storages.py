@@ -49,9 +49,6 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def holds(self, tensor: Tensor) -> bool:
         """Tell whether a tensor is the output of an operation that was seen.
 
-        Args:
-            tensor: The tensor.
-
         Returns:
             False for parameters and data.
         """
@@ -67,9 +64,6 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def reference(tensor: Tensor) -> StorageWeakRef:
     """Remember the storage of a tensor without holding it.
-
-    Args:
-        tensor: The tensor.
 
     Returns:
         A weak reference, which also keeps the address from being given to another tensor.

@@ -37,7 +37,6 @@ def weight_function(
         study: Its model.
         layer: The layer; modules that are tied to it get the same weight.
         outputs: (model, batch) → what the model says.
-        batch: The batch.
 
     Returns:
         The function, to be called, differentiated or vectorised; it leaves the model alone.

@@ -32,7 +32,6 @@ def find_blocks(model: nn.Module, patterns: Sequence[str] | None = None) -> tupl
     """Find the blocks of a model.
 
     Args:
-        model: The model.
         patterns: Names or globs of modules; the members of the longest ``ModuleList`` that is not inside another when
             absent.
 
@@ -123,7 +122,6 @@ def watching(
     """Look at what goes into and comes out of blocks while a model runs.
 
     Args:
-        blocks: The blocks.
         see: Called after each call of a block with its input, as it was before the call, and its output.
 
     Yields:
@@ -165,7 +163,6 @@ def require_blocks(model: nn.Module, patterns: Sequence[str] | None, least: int 
     """Find the blocks of a model, which must have some.
 
     Args:
-        model: The model.
         patterns: As in :func:`find_blocks`.
         least: How many are needed.
 

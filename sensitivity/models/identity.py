@@ -34,9 +34,6 @@ def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIden
 def architecture(model: nn.Module) -> str:
     """Name the class of a model, that of its backbone for a sentence encoder.
 
-    Args:
-        model: The model.
-
     Returns:
         The name.
     """
@@ -48,7 +45,6 @@ def require_profiled(model: nn.Module, profile: Profile) -> bool:
 
     Args:
         model: The module.
-        profile: The profile.
 
     Returns:
         Whether weights were compared; False where the profile does not say which model it is of, so that only names

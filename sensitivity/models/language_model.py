@@ -73,7 +73,6 @@ def logits(model: nn.Module, batch: Tensor) -> Tensor:
     """What a language model says about the next token.
 
     Args:
-        model: The model.
         batch: (B, T) tokens.
 
     Returns:
@@ -87,7 +86,6 @@ def next_token_loss(model: nn.Module, batch: Tensor) -> Tensor:
     """The loss that language models are trained with.
 
     Args:
-        model: The model.
         batch: (B, T) tokens.
 
     Returns:

@@ -33,7 +33,6 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
     """Find the layers of a model, in the order of its modules.
 
     Args:
-        model: The model.
         exclude: Names or globs of modules to leave in full precision; a tied weight stays out with any of its users.
 
     Returns:
@@ -69,9 +68,6 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:
     """Find the modules whose weight takes a format.
-
-    Args:
-        model: The model.
 
     Returns:
         Path to module, in the order of the model.

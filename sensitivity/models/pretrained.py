@@ -16,9 +16,6 @@ from sensitivity.models.json_files import read_json
 def require_model(folder: Path) -> dict[str, Any]:
     """Refuse a folder whose model cannot be measured as it is.
 
-    Args:
-        folder: The folder.
-
     Returns:
         Its ``config.json``.
 
@@ -45,7 +42,6 @@ def loaded(kind: Any, folder: Path, **options: Any) -> nn.Module:  # noqa: ANN40
 
     Args:
         kind: ``AutoModel`` or another of its kind.
-        folder: The folder.
         **options: Further options of ``from_pretrained``; left out where the model does not know them.
 
     Returns:
@@ -79,7 +75,6 @@ def load_tokenizer(transformers: Any, folder: Path) -> Any:  # noqa: ANN401
 
     Args:
         transformers: The package.
-        folder: The folder.
 
     Returns:
         The tokenizer.

@@ -53,7 +53,6 @@ class RetrievalTask:
 
         Args:
             pairs: (query, document) pairs.
-            tokenizer: The tokenizer.
             encode: The original model.
 
         Returns:

@@ -129,9 +129,7 @@ def own_length(folder: Path, config: Mapping[str, Any], tokenizer: Any) -> int: 
     """Find how many tokens a model reads.
 
     Args:
-        folder: Its folder.
         config: Its ``config.json``.
-        tokenizer: Its tokenizer.
 
     Returns:
         The length of sentence-transformers where the folder has one, else that of the tokenizer or of the positions;
@@ -199,8 +197,6 @@ def pair_batches(
     Pairs of similar length share a batch, which keeps padding low.
 
     Args:
-        tokenizer: The tokenizer.
-        pairs: The pairs.
         pairs_per_batch: Pairs in a batch; the last one may have fewer (but at least two) or one more.
 
     Returns:
@@ -227,7 +223,6 @@ def encode(encoder: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """Run an encoder on a batch.
 
     Args:
-        encoder: The encoder.
         batch: ``input_ids`` and ``attention_mask``.
 
     Returns:
@@ -246,7 +241,6 @@ def info_nce(encoder: nn.Module, batch: Mapping[str, Tensor], temperature: float
     of a pair depends on its own two rows only.
 
     Args:
-        encoder: The encoder.
         batch: From :func:`pair_batches`: query and document of a pair in consecutive rows.
         temperature: τ.
 

@@ -21,7 +21,6 @@ def export_encoder(encoder: TextEncoder, tokenizer: Tokenizer, path: Path, layer
     """Export an encoder for any batch size and length.
 
     Args:
-        encoder: The encoder.
         tokenizer: Its tokenizer, for example inputs.
         path: File to write.
         layers: Layers that a plan may name.

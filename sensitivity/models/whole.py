@@ -10,9 +10,6 @@ from allocator import Fault, InvalidInputError
 def require_whole(model: nn.Module) -> None:
     """Refuse a model of which parts are on the meta device, as after loading with ``device_map`` and offload.
 
-    Args:
-        model: The model.
-
     Raises:
         InvalidInputError: A weight is not in memory.
 

@@ -1,4 +1,4 @@
-"""A model as a plan leaves it, and how far that is from the original: what :func:`quantize.feedback.refine` asks for.
+"""A model as a plan leaves it, and how far that is from the original: what ``refine`` asks for.
 
 Weights are rounded in place and put back, so that a plan costs one pass over the data and no copy of the model.
 """

@@ -55,13 +55,11 @@ def profile_encoder(
     """Profile a sentence encoder on (query, document) pairs.
 
     Args:
-        encoder: The encoder.
-        tokenizer: Its tokenizer.
         pairs: Calibration pairs.
         formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
-        runtime: Who is to load the plan; see :func:`sensitivity.profile_model`.
+        runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
         rounding: How weights are rounded.
         name: Name of the model, for people.
         probes: Probes of the traces.

@@ -58,13 +58,12 @@ def profile_language_model(
     """Profile a causal language model of transformers.
 
     Args:
-        model: The model.
         batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
         formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
-        runtime: Who is to load the plan; see :func:`sensitivity.profile_model`.
+        runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
         exclude: Names or globs of layers to leave in full precision.
         rounding: How weights are rounded.
         name: Name of the model, for people.

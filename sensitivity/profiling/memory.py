@@ -36,9 +36,6 @@ def free_bytes(device: torch.device | str = "cpu", root: Path = Path("/")) -> in
 def size_bytes(model: nn.Module) -> int:
     """Bytes of the parameters and buffers of a model, tied ones once.
 
-    Args:
-        model: The model.
-
     Returns:
         Bytes.
 

@@ -69,7 +69,7 @@ def profile_model(
         units: Which rows share a format: ``none``, ``vllm``, ``shared_input``, ``tied_input``, or a function from a
             study to row → unit.
         shape_rules: Formats that do not fit; they become nulls with a reason in the provenance.
-        runtime: Who is to load the plan, a name in :data:`quantize.runtimes.RUNTIMES`: what it does not load is null
+        runtime: Who is to load the plan, a name in ``quantize.runtimes.RUNTIMES``: what it does not load is null
             with a reason, kinds of layers that it never quantizes get no row, and the provenance names it. With
             ``units="vllm"`` it is vLLM when absent.
         rounding: How weights are rounded: the rounding that will be shipped. What it needs to know of the data comes

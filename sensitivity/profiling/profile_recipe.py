@@ -53,7 +53,7 @@ def profile_recipe(
         workers: Number of workers; one per CPU when absent.
         retries: How often a piece may take a worker down before it is given up.
         journal: Remember finished pieces in this file, and do not compute again what is in it.
-        **options: Of :func:`~sensitivity.profile_model`.
+        **options: Of :func:`~sensitivity.profiling.profile_model.profile_model`.
 
     Returns:
         The profile.

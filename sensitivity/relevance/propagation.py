@@ -77,7 +77,6 @@ class Propagation(TorchFunctionMode):
 
     Args:
         layers: The layers to look at.
-        rules: The rules.
     """
 
     def __init__(self, layers: tuple[LayerRef, ...], rules: Rules) -> None:
@@ -179,7 +178,6 @@ def propagating(model: nn.Module, layers: tuple[LayerRef, ...], rules: Rules) ->
     Args:
         model: The model; its parameters must not require gradients.
         layers: The layers to look at.
-        rules: The rules.
 
     Yields:
         What is recorded; filled by calls of the model.

@@ -87,7 +87,6 @@ class Comparing(TorchFunctionMode):
     """Squares of what layers compute, with their weight and with the change of it.
 
     Args:
-        layers: The layers.
         changes: The change of each weight.
     """
 

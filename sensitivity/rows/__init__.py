@@ -47,9 +47,6 @@ KINDS = ("weight", "expert", "activation", "kv_cache")
 def kind_of(row: Row) -> Literal["weight", "activation", "kv_cache"]:
     """Say what a row is in the words of a Profile.
 
-    Args:
-        row: The row.
-
     Returns:
         Its kind.
     """
@@ -61,9 +58,6 @@ def kind_of(row: Row) -> Literal["weight", "activation", "kv_cache"]:
 def modules_of(row: Row) -> tuple[nn.Module, ...]:
     """Find the modules that compute differently where a row has another format.
 
-    Args:
-        row: The row.
-
     Returns:
         The modules of a layer, else the one that the row belongs to.
     """
@@ -72,9 +66,6 @@ def modules_of(row: Row) -> tuple[nn.Module, ...]:
 
 def weight_shape(row: Row) -> tuple[int, ...] | None:
     """The shape of what a row stores for good.
-
-    Args:
-        row: The row.
 
     Returns:
         Shape of its weight; None for activations and caches.
@@ -90,7 +81,6 @@ def find_rows(
     """Find the rows of a model.
 
     Args:
-        model: The model.
         kinds: Which of :data:`KINDS`.
         exclude: Names or globs of rows to leave in full precision. A layer that stays out keeps its input as well.
 

@@ -38,7 +38,6 @@ def find_activations(model: nn.Module, layers: Sequence[LayerRef]) -> tuple[Acti
     """Find the inputs of layers; lookups have none.
 
     Args:
-        model: The model.
         layers: Its weight rows.
 
     Returns:

@@ -14,7 +14,6 @@ def where_not_finite(model: nn.Module, run: Callable[[], object]) -> str:
     """Run a model again, and say where its numbers stop being finite.
 
     Args:
-        model: The model.
         run: Runs it.
 
     Returns:

@@ -29,7 +29,6 @@ def input_moments(
         model: In evaluation mode; bit-identical afterwards.
         batches: Calibration batches.
         loss_fn: Runs the model on a batch.
-        layers: The layers.
 
     Returns:
         Layer name to (G, in, in), or (entries,) counts of lookups; as :mod:`quantize.rounding.moments` takes them. A

@@ -16,9 +16,6 @@ from sensitivity.study.tasks import Key
 def batch_keys(batches: Sequence[Batch]) -> list[Key]:
     """Cut the work on calibration data into one piece per batch.
 
-    Args:
-        batches: The batches.
-
     Returns:
         Their indices, as keys.
 

@@ -110,7 +110,6 @@ def require_layers_only(study: Study, name: str) -> None:
     """Refuse a study with rows that an estimator of weights cannot fill.
 
     Args:
-        study: The study.
         name: Name of the estimator.
 
     Raises:
@@ -128,7 +127,6 @@ def rounded(layer: LayerRef, fmt: StorageFormat) -> Tensor:
     """The weight of a layer rounded to nearest, as the backends do by themselves.
 
     Args:
-        layer: The layer.
         fmt: The format.
 
     Returns:
@@ -141,7 +139,6 @@ def changed_weight(layer: LayerRef, change: Callable[[Float32Array], Float32Arra
     """Change a copy of a weight as numbers in single precision.
 
     Args:
-        layer: The layer.
         change: Weight in, weight of the same shape out.
 
     Returns:
@@ -165,7 +162,6 @@ def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
     Args:
         study: Says how to round. Roundings that look at the data get the second moments of what goes into the layer in
             the original model, so that no weight may be replaced at the time of the call.
-        layer: The layer.
         fmt: The format.
 
     Returns:
@@ -183,7 +179,6 @@ def replaced(layer: LayerRef, weight: Tensor) -> Iterator[None]:
     """Let a layer compute with another weight for a while.
 
     Args:
-        layer: The layer.
         weight: What it computes with.
 
     Yields:

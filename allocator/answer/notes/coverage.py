@@ -20,9 +20,6 @@ _UNSUPPORTED = ": not supported here"
 def coverage_notes(profile: Profile) -> tuple[Note, ...]:
     """Say how much of the model is planned.
 
-    Args:
-        profile: The profile.
-
     Returns:
         One note, a warning where less than 90 % of the weights are planned; none where the profile does not record
         what lies outside.

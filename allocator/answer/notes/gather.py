@@ -35,7 +35,6 @@ def beside(compiled: Compiled, request: Request, choice: IntArray | None, second
 
     Args:
         compiled: The compiled request.
-        request: The request.
         choice: (U,) the plan, certified; None where there is none.
         seconds: What was spent of the time limit already.
 
@@ -55,7 +54,6 @@ def notes_of(
 
     Args:
         compiled: The compiled request.
-        request: The request.
         choice: (U,) the plan; None where there is none.
         seconds: What was spent of the time limit already.
 

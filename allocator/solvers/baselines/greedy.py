@@ -34,7 +34,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     ends outside a limit is repaired, if single moves can.
 
     Args:
-        problem: The problem.
         effort: When time is up, the steps bought so far are the plan.
 
     Returns:

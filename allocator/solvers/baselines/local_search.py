@@ -12,7 +12,6 @@ def repair(problem: Problem, choice: IntArray, reduced: FloatArray, deadline: De
     """Move units until every limit holds, each time by the move with the least reduced cost per excess removed.
 
     Args:
-        problem: The problem.
         choice: (U,) a plan that may break limits.
         reduced: (U, F) reduced costs, +inf where not available.
         deadline: When to stop.
@@ -46,7 +45,6 @@ def improve(problem: Problem, choice: IntArray, deadline: Deadline = NEVER) -> I
     """Take the single move that saves most while every limit holds, until none is left.
 
     Args:
-        problem: The problem.
         choice: (U,) a feasible plan.
         deadline: When to stop.
 

@@ -48,7 +48,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     """Round the real-valued bits to options, then repair and improve the plan one unit at a time.
 
     Args:
-        problem: The problem.
         effort: When time is up, the plan is what it is by then.
 
     Returns:
@@ -72,11 +71,6 @@ def relax(problem: Problem, dual: Dual, law: RateLaw) -> Relaxation:
 
     One limit is filled like water. With several, the multipliers of the table's own dual price the bits, and the
     Lagrangian of the law at these prices is the lower bound.
-
-    Args:
-        problem: The problem.
-        dual: Its dual.
-        law: Its law.
 
     Returns:
         The bits; all NaN where no unit has a law.

@@ -19,7 +19,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     A unit that may not have the option takes its available one with the nearest bit-width (the wider of two).
 
     Args:
-        problem: The problem.
         effort: When time is up, the bound is what is known by then.
 
     Returns:
@@ -41,7 +40,6 @@ def uniform_plan(problem: Problem, column: int) -> IntArray:
     """Give every unit one format, or its nearest.
 
     Args:
-        problem: The problem.
         column: The format.
 
     Returns:

@@ -29,7 +29,6 @@ def solve_core(
     """Look for a better plan by MIPs on growing cores.
 
     Args:
-        problem: The problem.
         dual: Its maximised dual.
         incumbent: (U,) a plan that keeps the limits, if one is known.
         effort: Gap and time limit.

@@ -42,7 +42,6 @@ class Moves:
         """Find the moves whose reduced cost is within reach.
 
         Args:
-            core: The core.
             units: How many of its units to look at.
             reach: Most reduced cost.
 
@@ -115,7 +114,6 @@ def list_half_plans(
     """List all combinations of moves of some units within a reach.
 
     Args:
-        moves: The moves.
         positions: The units, by their place in the order of the core.
         reach: Most reduced cost of a combination.
         most_rows: Where there would be more, none are listed.

@@ -23,7 +23,6 @@ def idle_sides(problem: Problem, dual: Dual) -> BoolArray:
     """Find the side of each band that has no price.
 
     Args:
-        problem: The problem.
         dual: Its maximised dual.
 
     Returns:
@@ -42,7 +41,6 @@ def without_idle(
     """Solve without some limits, and take those back that the best plan breaks.
 
     Args:
-        problem: The problem.
         before: What is known so far.
         idle: (R,) the limits to leave out at first.
         run: Solves a problem.

@@ -31,7 +31,6 @@ def solve_in_parts(
 
     Args:
         problem: The whole problem.
-        parts: Its parts.
         run: Solves a problem.
         effort: Gap for the whole, and who is told.
         deadline: When to stop.

@@ -69,9 +69,6 @@ class Prepared:
 def prepare(problem: Problem) -> Prepared:
     """Do once what every solve with other limits would repeat.
 
-    Args:
-        problem: The problem.
-
     Returns:
         State for :func:`solve_prepared`.
     """
@@ -82,7 +79,6 @@ def solve(problem: Problem, effort: Effort, strategy: Strategy = DEFAULT) -> Out
     """Find the cheapest plan and prove it.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
         strategy: The steps to take.
 
@@ -189,7 +185,6 @@ def prove(problem: Problem, dual: Dual, plan: IntArray | None, effort: Effort) -
     """Say what is known of a plan without its solver's word, and look for a better one until it is proved.
 
     Args:
-        problem: The problem.
         dual: Its maximised dual.
         plan: (U,) a plan that keeps every limit; None where a solver found none.
         effort: Gap and time limit.

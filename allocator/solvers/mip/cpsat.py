@@ -22,7 +22,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Tables that hold integers stay exact; others are rounded to a grid of 2⁻⁵³ of their sum.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
 
     Returns:
@@ -35,7 +34,6 @@ def find(problem: Problem, effort: Effort) -> Answer:
     """Ask CP-SAT for a plan.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
 
     Returns:

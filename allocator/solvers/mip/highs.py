@@ -24,7 +24,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     """Hand a problem to HiGHS as one binary per option, and prove the plan that it finds.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
 
     Returns:
@@ -40,7 +39,6 @@ def find(problem: Problem, effort: Effort) -> Answer:
     overstep and the problem solved again.
 
     Args:
-        problem: The problem.
         effort: Gap, time and node limit.
 
     Returns:

@@ -47,7 +47,6 @@ def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effor
     """Let a MIP solver look for a plan, and prove it.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
         find: The solver.
 

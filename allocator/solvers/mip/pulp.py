@@ -23,7 +23,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     CBC's time limit is checked between nodes only and may be overrun.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
 
     Returns:
@@ -39,7 +38,6 @@ def find(problem: Problem, effort: Effort) -> Answer:
     """Ask CBC for a plan.
 
     Args:
-        problem: The problem.
         effort: Gap and time limit.
 
     Returns:

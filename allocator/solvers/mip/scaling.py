@@ -15,7 +15,6 @@ class ScaledProblem:
     """One binary per available option, coefficients brought to sizes that solvers with absolute tolerances read well.
 
     Args:
-        problem: The problem.
         limit: (R,) limits to use in place of the problem's own.
 
     Attributes:

@@ -40,9 +40,6 @@ def run(work: Work) -> Answer:
 def summary(profile: Profile) -> dict[str, Any]:
     """Say what a profile holds.
 
-    Args:
-        profile: The profile.
-
     Returns:
         Model, counts and names.
     """

@@ -12,7 +12,6 @@ def attribute(node: Any, name: str, default: float) -> float:  # noqa: ANN401
     """Read a number off a node.
 
     Args:
-        node: The node.
         name: Name of the attribute.
         default: What it is where the node does not say.
 
