@@ -170,7 +170,7 @@ def best_within(measured: FloatArray, spent: FloatArray, limit: float) -> Plan:
     """
     within: BoolArray = spent <= limit
     if not within.any():
-        detail = f"no plan spends at most {limit:g}; the thriftiest spends {spent.min():g}"
+        detail = f"no plan spends at most {limit:g}; the lightest spends {spent.min():g}"
         raise InvalidInputError(Fault("/limit", detail))
     best = np.where(within, measured, np.inf).argmin()
     return tuple(int(option) for option in np.unravel_index(best, measured.shape))

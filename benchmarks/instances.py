@@ -53,7 +53,7 @@ def random_instance(units: int, options: int, seed: int = 0) -> Problem:
         options: Number of options per unit.
 
     Returns:
-        A problem with one limit, half way between the thriftiest and the most generous plan.
+        A problem with one limit, half way between the lightest and the most generous plan.
     """
     rng = np.random.default_rng(seed)
     bits = np.linspace(2, 8, options)

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from bitalloc.client import AsyncClient as AsyncClient
     from bitalloc.client import Client as Client
     from bitalloc.client import JobEvent as JobEvent
-    from bitalloc.client import Patience as Patience
+    from bitalloc.client import RetryPolicy as RetryPolicy
     from bitalloc.client import ServiceError as ServiceError
     from bitalloc.client import Side as Side
     from bitalloc.plots import new_axes as new_axes
@@ -176,7 +176,7 @@ _GROUPS = (
     # errors
     ("allocator", "BitallocError CertificateError Fault InvalidInputError MissingPackageError"),
     # the service
-    ("bitalloc.client", "AsyncClient Client JobEvent Patience ServiceError Side"),
+    ("bitalloc.client", "AsyncClient Client JobEvent RetryPolicy ServiceError Side"),
     ("bitalloc.service_process", "running_server"),
     # pictures
     (

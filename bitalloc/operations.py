@@ -32,9 +32,9 @@ class Reached(Strict):
 
 
 class FrontierAnswer(Strict):
-    """Supported plans from the thriftiest to the best, and proved plans at budgets that were asked for.
+    """Supported plans from the lightest to the best, and proved plans at budgets that were asked for.
 
-    Supported plans are optimal for what they spend. They come as the thriftiest plan and changes of single layers:
+    Supported plans are optimal for what they spend. They come as the lightest plan and changes of single layers:
     the plan after n steps is ``start`` with all changes whose ``step`` is at most n, in their order.
 
     Attributes:
@@ -44,7 +44,7 @@ class FrontierAnswer(Strict):
         unit: Its unit.
         layers: Layer names.
         formats: Format names.
-        start: For each layer, the index of its format in the thriftiest plan.
+        start: For each layer, the index of its format in the lightest plan.
         step: For each change, at which step it happens, from 1, rising.
         layer: For each change, the index of the layer.
         format: For each change, the index of the format that the layer changes to.

@@ -17,14 +17,14 @@ from allocator.contract.errors import Fault, InvalidInputError, unknown
 from allocator.contract.profile import Profile
 from allocator.contract.status import Status
 
-__all__ = ["Agreement", "Comparison", "Plan", "compare_tables"]
+__all__ = ["Agreement", "Comparison", "TablePlan", "compare_tables"]
 
 #: Budgets of one plan, as :func:`~allocator.answer.solve.solve` takes them.
 Budgets = Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TablePlan:
     """The plan that a table leads to.
 
     Attributes:
@@ -57,7 +57,7 @@ class Comparison:
 
     reference: str
     agreements: tuple[Agreement, ...]
-    plans: tuple[Plan, ...]
+    plans: tuple[TablePlan, ...]
 
 
 def compare_tables(
@@ -113,8 +113,8 @@ def compare_tables(
 
 def _plans(
     profile: Profile, tables: Sequence[str], budgets: Budgets, time_limit_s: float | None
-) -> list[Plan]:
-    made: list[Plan] = []
+) -> list[TablePlan]:
+    made: list[TablePlan] = []
     for name in tables:
         answer = solve(profile, objective=name, budgets=dict(budgets), time_limit_s=time_limit_s)
         best = made[0] if made else None
@@ -122,7 +122,7 @@ def _plans(
         least = cost if best is None else best.reference_cost
         proved = answer.status is Status.OPTIMAL and (best is None or best.proved)
         made.append(
-            Plan(
+            TablePlan(
                 name, dict(budgets), answer.assignment, cost, _excess(profile, tables[0], cost, least), proved
             )
         )

@@ -12,7 +12,7 @@ from allocator.contract.allocation import Certificate
 from allocator.contract.patterns import matching
 from allocator.contract.profile import CostTable, Fusion, Profile
 from allocator.contract.request import Request
-from allocator.knapsack.constraints import Row, resolve_limits
+from allocator.knapsack.constraints import Constraint, resolve_limits
 from allocator.knapsack.tables import combines_by_max, constant_of, find_table, resolve_objectives
 
 
@@ -141,7 +141,7 @@ class _Plan:
             ]
         return self._present(name, values, range(len(values)))
 
-    def amount(self, row: Row) -> float:
+    def amount(self, row: Constraint) -> float:
         columns, formats = self.columns, set(row.formats)
         inside = [layer for layer in row.layers if columns[layer] in formats]
         if row.table is None:
@@ -184,14 +184,14 @@ def _combined(values: Sequence[float], constant: float, *, peak: bool) -> float:
     return math.fsum([*values, constant])
 
 
-def _over(row: Row, amount: float) -> str:
+def _over(row: Constraint, amount: float) -> str:
     above = row.high is not None and amount > row.high
     limit = row.limit if above else row.at_least
     side = "above the most allowed" if above else "below the least allowed"
     return f"{row.name}: {_in_unit(row.reported(amount), row)} is {side}, {_in_unit(limit or 0.0, row)}"
 
 
-def _in_unit(amount: float, row: Row) -> str:
+def _in_unit(amount: float, row: Constraint) -> str:
     text = f"{amount:.0f}" if float(amount).is_integer() else f"{amount:.9g}"
     return f"{text} {row.unit}".rstrip()
 

@@ -10,20 +10,34 @@ import numpy as np
 from allocator.contract.allocation import Reach
 from allocator.contract.status import Status
 from allocator.knapsack.compile import Compiled, limits_of
-from allocator.knapsack.constraints import Row
+from allocator.knapsack.constraints import Constraint
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, Problem
 from allocator.knapsack.tables import find_table, values_of
 from allocator.solvers.exact import search as exact
-from allocator.solvers.exact.strategy import Halves, Nodes, States, Strategy, WholeCosts, WithoutIdleSides
+from allocator.solvers.exact.strategy import (
+    MeetInTheMiddle,
+    Nodes,
+    States,
+    Strategy,
+    WholeCosts,
+    WithoutIdleSides,
+)
 from allocator.solvers.outcome import Effort
 
 _Field: TypeAlias = Literal["least_with_others", "most_with_others", "nearest_below", "nearest_above"]
 
 #: Sums that lie close together are hard to tell apart; beyond this an amount is given as a bound.
 _STEPS = Strategy(
-    one_limit=(Halves(2_000), States(3_000), WholeCosts(), Halves(20_000), States(300_000), Nodes(500)),
-    several_limits=(WithoutIdleSides(), Halves(300_000), States(500), Nodes(500), States(50_000)),
+    one_limit=(
+        MeetInTheMiddle(2_000),
+        States(3_000),
+        WholeCosts(),
+        MeetInTheMiddle(20_000),
+        States(300_000),
+        Nodes(500),
+    ),
+    several_limits=(WithoutIdleSides(), MeetInTheMiddle(300_000), States(500), Nodes(500), States(50_000)),
 )
 
 
@@ -40,7 +54,7 @@ def achievable(compiled: Compiled, deadline: Deadline) -> dict[str, Reach]:
     return {row.name: _reach(compiled, row, deadline) for row in compiled.rows}
 
 
-def _reach(compiled: Compiled, row: Row, deadline: Deadline) -> Reach:
+def _reach(compiled: Compiled, row: Constraint, deadline: Deadline) -> Reach:
     if row.peak:
         return _peak_reach(compiled, row)
     problem = compiled.problem
@@ -70,12 +84,12 @@ def _reach(compiled: Compiled, row: Row, deadline: Deadline) -> Reach:
     return _reported(row, least, most, found)
 
 
-def _asked(row: Row) -> tuple[float, float]:
+def _asked(row: Constraint) -> tuple[float, float]:
     low = -np.inf if row.low is None else row.low - row.constant
     return low, np.inf if row.high is None else row.high - row.constant
 
 
-def _spend(compiled: Compiled, row: Row) -> FloatArray:
+def _spend(compiled: Compiled, row: Constraint) -> FloatArray:
     for index, (other, sign) in enumerate(compiled.sides):
         if other.scope == row.scope:
             spend: FloatArray = sign * compiled.problem.spend[index]
@@ -94,7 +108,7 @@ class _Amount:
 @dataclass(frozen=True, eq=False)
 class _Search:
     compiled: Compiled
-    row: Row
+    row: Constraint
     spend: FloatArray  # (U, O)
     deadline: Deadline
 
@@ -115,7 +129,7 @@ class _Search:
         return _Amount(max(bound, alone) if sign > 0 else min(bound, alone), proved=False)
 
 
-def _peak_reach(compiled: Compiled, row: Row) -> Reach:
+def _peak_reach(compiled: Compiled, row: Constraint) -> Reach:
     assert row.table is not None
     values = values_of(find_table(compiled.profile, row.table))[list(row.layers)]  # (L', F)
     outside = np.ones(values.shape[1], dtype=bool)
@@ -133,7 +147,7 @@ def _peak_reach(compiled: Compiled, row: Row) -> Reach:
     return _reported(row, least, most, found)
 
 
-def _reported(row: Row, least: float, most: float, found: dict[str, _Amount | None]) -> Reach:
+def _reported(row: Constraint, least: float, most: float, found: dict[str, _Amount | None]) -> Reach:
     def shown(name: _Field) -> float | None:
         item = found.get(name)
         return None if item is None else row.reported(item.amount + row.constant)

@@ -21,7 +21,7 @@ from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.contract.versions import installed_version
 from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import Row
+from allocator.knapsack.constraints import Constraint
 from allocator.knapsack.deadline import Deadline
 from allocator.solvers import find_solver
 from allocator.solvers.exact.started import started
@@ -63,7 +63,7 @@ def solve(profile: ProfileSource, **fields: Unpack[RequestFields]) -> Allocation
 
 
 @dataclass(frozen=True)
-class Progress:
+class SolveProgress:
     """How far a long search has come.
 
     Attributes:
@@ -80,7 +80,7 @@ class Progress:
 
 
 def solve_request(
-    profile: Profile, request: Request, progress: Callable[[Progress], None] | None = None
+    profile: Profile, request: Request, progress: Callable[[SolveProgress], None] | None = None
 ) -> Allocation:
     """Solve a validated request.
 
@@ -103,7 +103,7 @@ def solve_request(
 def solve_compiled(
     compiled: Compiled,
     request: Request,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SolveProgress], None] | None = None,
     deadline: Deadline | None = None,
 ) -> Allocation:
     """Solve a compiled request.
@@ -127,7 +127,7 @@ def solve_compiled(
 def run_solver(
     compiled: Compiled,
     request: Request,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SolveProgress], None] | None = None,
     deadline: Deadline | None = None,
 ) -> tuple[Outcome, SolverReport]:
     """Let the solver that a request names work on it.
@@ -164,7 +164,7 @@ def _reserve_s(request: Request, deadline: Deadline) -> float:
 
 
 def watching(
-    compiled: Compiled, progress: Callable[[Progress], None], start: float
+    compiled: Compiled, progress: Callable[[SolveProgress], None], start: float
 ) -> Callable[[float | None, float], None]:
     """Translate what a solver tells into amounts of the objective.
 
@@ -182,7 +182,7 @@ def watching(
         objective = None if cost is None else goal.reported(cost)
         proved = goal.reported(bound) if np.isfinite(bound) else None
         gap = None if objective is None or proved is None else relative_gap(objective, proved)
-        progress(Progress(objective, proved, gap, time.perf_counter() - start))
+        progress(SolveProgress(objective, proved, gap, time.perf_counter() - start))
 
     return told
 
@@ -314,7 +314,7 @@ def _prices(compiled: Compiled, outcome: Outcome, deadline: Deadline) -> list[fl
     return dual.multipliers.tolist() if dual.complete else None
 
 
-def _use(compiled: Compiled, row: Row, used: float, prices: list[float] | None) -> Usage:
+def _use(compiled: Compiled, row: Constraint, used: float, prices: list[float] | None) -> Usage:
     mine = [
         price
         for price, (other, _) in zip(prices or (), compiled.sides, strict=prices is not None)

@@ -1,6 +1,6 @@
 """The lower convex hulls of all units, merged: every supported plan under one limit from one sort.
 
-The thriftiest plan comes first; each step then moves one unit to the next corner of its hull, in the order of what a
+The lightest plan comes first; each step then moves one unit to the next corner of its hull, in the order of what a
 unit of spend buys. After k steps the plan is optimal for what it spends, and between two of them the next price is
 the multiplier that maximises the Lagrangian dual.
 """
@@ -27,7 +27,7 @@ class Hull:
     """Supported plans as a start and an ordered list of single-unit steps.
 
     Attributes:
-        start: (U,) the thriftiest option of each unit, the cheapest among equals.
+        start: (U,) the lightest option of each unit, the cheapest among equals.
         unit: (N,) unit of each step.
         option: (N,) option that the unit moves to.
         price: (N,) cost saved per unit of spend, falling.

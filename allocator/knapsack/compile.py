@@ -10,7 +10,7 @@ import numpy as np
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import CostTable, Profile
 from allocator.contract.request import Request
-from allocator.knapsack.constraints import Row, resolve_limits
+from allocator.knapsack.constraints import Constraint, resolve_limits
 from allocator.knapsack.fused_sets import expand_fusions
 from allocator.knapsack.pins import allowed_options, require_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem
@@ -47,8 +47,8 @@ class Compiled:
     problem: Problem
     objectives: tuple[Objective, ...]
     costs: FloatArray
-    rows: tuple[Row, ...]
-    sides: tuple[tuple[Row, float], ...]
+    rows: tuple[Constraint, ...]
+    sides: tuple[tuple[Constraint, float], ...]
     formats_of_option: IntArray
     set_of_layer: IntArray
     allowed: BoolArray
@@ -154,7 +154,7 @@ def with_cost(compiled: Compiled, goal: int) -> Problem:
     return replace(compiled.problem, cost=compiled.costs[goal])
 
 
-def with_rows(compiled: Compiled, rows: Sequence[Row]) -> Compiled | None:
+def with_rows(compiled: Compiled, rows: Sequence[Constraint]) -> Compiled | None:
     """The same tables under other amounts.
 
     Args:
@@ -175,7 +175,9 @@ def with_rows(compiled: Compiled, rows: Sequence[Row]) -> Compiled | None:
     )
 
 
-def limits_of(compiled: Compiled, without: Row, but: Collection[float] = ()) -> tuple[FloatArray, FloatArray]:
+def limits_of(
+    compiled: Compiled, without: Constraint, but: Collection[float] = ()
+) -> tuple[FloatArray, FloatArray]:
     """The limits that are left when one row gives way; another row over the same numbers stays.
 
     Args:
@@ -203,7 +205,7 @@ def limits_of(compiled: Compiled, without: Row, but: Collection[float] = ()) -> 
     return compiled.problem.spend[indices], np.array([limit for _, limit in kept], dtype=float)
 
 
-def _require_exact_sums(profile: Profile, rows: Sequence[Row]) -> None:
+def _require_exact_sums(profile: Profile, rows: Sequence[Constraint]) -> None:
     # Sums of integers are compared exactly, and doubles cannot do that beyond 2⁵³.
     faults: dict[str, Fault] = {}
     for row in rows:
@@ -235,7 +237,7 @@ def _objective_values(profile: Profile, objective: Objective) -> FloatArray:
     return total
 
 
-def _row_values(profile: Profile, row: Row) -> FloatArray:
+def _row_values(profile: Profile, row: Constraint) -> FloatArray:
     shape = (len(profile.layers), len(profile.formats))
     inside = np.zeros(shape, dtype=bool)
     inside[np.ix_(row.layers, row.formats)] = True
@@ -243,9 +245,9 @@ def _row_values(profile: Profile, row: Row) -> FloatArray:
     return np.where(inside, values, 0.0)
 
 
-def _sides(rows: Sequence[Row]) -> list[tuple[Row, float]]:
+def _sides(rows: Sequence[Constraint]) -> list[tuple[Constraint, float]]:
     # Rows of equal scope (bytes and effective bits) share one limit, the tightest.
-    tightest: dict[tuple[object, ...], tuple[Row, float]] = {}
+    tightest: dict[tuple[object, ...], tuple[Constraint, float]] = {}
     for row in rows:
         for sign, amount in ((1.0, row.high), (-1.0, row.low)):
             if amount is None or row.peak:
@@ -256,20 +258,20 @@ def _sides(rows: Sequence[Row]) -> list[tuple[Row, float]]:
     return list(tightest.values())
 
 
-def _side_limit(row: Row, sign: float) -> float:
+def _side_limit(row: Constraint, sign: float) -> float:
     amount = row.high if sign > 0 else row.low
     assert amount is not None
     limit = sign * (amount - row.constant) + row.tolerance(amount)
     return float(np.floor(limit)) if row.whole else limit
 
 
-def _more_is_better(profile: Profile, row: Row) -> bool:
+def _more_is_better(profile: Profile, row: Constraint) -> bool:
     return row.table is not None and is_maximised(find_table(profile, row.table))
 
 
 def _within_peaks(
-    profile: Profile, rows: Sequence[Row], available: BoolArray, unit_of_layer: IntArray
-) -> tuple[BoolArray, list[tuple[Row, BoolArray]]]:
+    profile: Profile, rows: Sequence[Constraint], available: BoolArray, unit_of_layer: IntArray
+) -> tuple[BoolArray, list[tuple[Constraint, BoolArray]]]:
     # A limit on a maximum only forbids options. Where it forbids all options of a unit no plan exists; a row that
     # counts the options above the limit says so to every solver.
     impossible = []

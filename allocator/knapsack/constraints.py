@@ -38,7 +38,7 @@ _ONE = Fraction(1)
 
 
 @dataclass(frozen=True)
-class Row:
+class Constraint:
     """What is added up, and between which amounts it has to stay.
 
     Attributes:
@@ -146,7 +146,7 @@ class Row:
 
 
 @comparing_names()
-def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
+def resolve_limits(profile: Profile, request: Request) -> tuple[Constraint, ...]:
     """Find the rows behind the budgets and limits of a request.
 
     Args:
@@ -159,7 +159,7 @@ def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
         InvalidInputError: A name is unknown, an amount cannot be read, or a row contradicts itself; every faulty
             budget and limit is named.
     """
-    rows: list[Row] = []
+    rows: list[Constraint] = []
     faults: list[Fault] = []
     makers = [
         *(
@@ -181,7 +181,7 @@ def resolve_limits(profile: Profile, request: Request) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Row]:
+def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Constraint]:
     layers, formats = tuple(range(len(profile.layers))), tuple(range(len(profile.formats)))
     if name == EFFECTIVE_BITS and name not in profile.resources and name not in profile.costs:
         yield _effective_bits(profile, exact_quantity(amount, "bit"), layers, formats)
@@ -206,7 +206,7 @@ def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Row]:
 
 def _effective_bits(
     profile: Profile, bits: Fraction, layers: tuple[int, ...], formats: tuple[int, ...]
-) -> Row:
+) -> Constraint:
     table = profile.resources.get(WEIGHT_BYTES)
     if table is None:
         raise ValueError(
@@ -241,10 +241,10 @@ def _row(
     constant: float,
     unit: str,
     ratio: Fraction = _ONE,
-) -> Row:
+) -> Constraint:
     layers, formats = scope
     at_least, limit = (None if amount is None else float(amount) for amount in asked)
-    row = Row(
+    row = Constraint(
         name=name,
         table=table_name,
         layers=layers,
@@ -263,7 +263,7 @@ def _row(
     return _in_integers(row, *asked) if row.whole else row
 
 
-def _in_integers(row: Row, at_least: Fraction | None, limit: Fraction | None) -> Row:
+def _in_integers(row: Constraint, at_least: Fraction | None, limit: Fraction | None) -> Constraint:
     # A plan fits where the amount that is printed for it is within what was asked, so that printed amounts can be
     # asked for: 3.3333333333333335 bits are those 10 bits of 3 weights, though a third has no such decimal.
     low, high = row.low, row.high
@@ -284,7 +284,7 @@ def _rounding(table: Table, layers: tuple[int, ...], formats: tuple[int, ...]) -
     return _SUM_ROUNDING * float(np.abs(values).max(axis=1).sum()) if values.min() < 0 else 0.0
 
 
-def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Row]:
+def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Constraint]:
     if limit.min is None and limit.max is None:
         raise ValueError("expected min, max or both, got neither")
     where = ("limits", at)
@@ -359,7 +359,7 @@ def _name(limit: Limit, label: str) -> str:
     return f"{base} {label}" if label else base
 
 
-def _require_names(rows: Sequence[Row]) -> None:
+def _require_names(rows: Sequence[Constraint]) -> None:
     seen: set[str] = set()
     for row in rows:
         if row.name in seen:

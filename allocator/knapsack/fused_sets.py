@@ -9,7 +9,7 @@ import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import Profile
-from allocator.knapsack.constraints import Row
+from allocator.knapsack.constraints import Constraint
 from allocator.knapsack.joint_options import JointOptions, Part, connected_sets, joint_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray
 from allocator.knapsack.tables import Objective, values_of
@@ -39,7 +39,7 @@ class Expanded:
 def expand_fusions(
     profile: Profile,
     objectives: Sequence[Objective],
-    sides: Sequence[tuple[Row, float]],
+    sides: Sequence[tuple[Constraint, float]],
     merged: FloatArray,
     available: BoolArray,
     unit_of_layer: IntArray,
@@ -100,7 +100,7 @@ def _joint(
 def _fused_parts(
     profile: Profile,
     objectives: Sequence[Objective],
-    sides: Sequence[tuple[Row, float]],
+    sides: Sequence[tuple[Constraint, float]],
     merged: FloatArray,
     available: BoolArray,
     unit_of_layer: IntArray,
@@ -137,7 +137,7 @@ def _shares(
     profile: Profile,
     name: str,
     objectives: Sequence[Objective],
-    sides: Sequence[tuple[Row, float]],
+    sides: Sequence[tuple[Constraint, float]],
     layers: Sequence[int],
     fusion: str,
 ) -> list[tuple[int, FloatArray]]:

@@ -63,9 +63,9 @@ class Spread:
     """How far apart options spend, limit by limit: enough to tell that all of them fit.
 
     Attributes:
-        least: (R,) what the thriftiest options of all units spend.
+        least: (R,) what the lightest options of all units spend.
         terms: (R,) the same, of absolute values.
-        step: (R,) the most that an option spends above the thriftiest of its unit.
+        step: (R,) the most that an option spends above the lightest of its unit.
     """
 
     least: FloatArray
@@ -79,9 +79,9 @@ class Spread:
         Returns:
             The spread.
         """
-        thriftiest = least(masked_spend(problem))  # (R, U)
-        more = np.where(problem.available, problem.spend - thriftiest[:, :, None], 0.0)  # (R, U, F)
-        return cls(thriftiest.sum(axis=1), np.abs(thriftiest).sum(axis=1), more.max(axis=(1, 2), initial=0.0))
+        lightest = least(masked_spend(problem))  # (R, U)
+        more = np.where(problem.available, problem.spend - lightest[:, :, None], 0.0)  # (R, U, F)
+        return cls(lightest.sum(axis=1), np.abs(lightest).sum(axis=1), more.max(axis=(1, 2), initial=0.0))
 
     def fits(self, limit: FloatArray) -> bool:
         """Tell whether :func:`fitting_options` would leave nothing out.
@@ -90,7 +90,7 @@ class Spread:
             limit: (R,) limits.
 
         Returns:
-            True where every option fits beside the thriftiest of all others.
+            True where every option fits beside the lightest of all others.
         """
         return bool((self.step <= _room(limit, self.least, self.terms)).all())
 
@@ -106,9 +106,9 @@ def fitting_options(problem: Problem) -> BoolArray:
     if problem.limits == 0:
         return problem.available
     spend = masked_spend(problem)
-    thriftiest = least(spend)  # (R, U)
-    more = spend - thriftiest[:, :, None]  # (R, U, F)
-    room = _room(problem.limit, thriftiest.sum(axis=1), np.abs(thriftiest).sum(axis=1))
+    lightest = least(spend)  # (R, U)
+    more = spend - lightest[:, :, None]  # (R, U, F)
+    room = _room(problem.limit, lightest.sum(axis=1), np.abs(lightest).sum(axis=1))
     within: BoolArray = np.all(more <= room[:, None, None], axis=0)
     kept: BoolArray = problem.available & within
     return kept

@@ -15,7 +15,7 @@ from allocator.bounds.dual import Dual, maximise_dual
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import BoolArray, IntArray, Problem, lagrangian_cost
 from allocator.solvers.baselines.local_search import improve, repair
-from allocator.solvers.outcome import Effort, Rounding
+from allocator.solvers.outcome import Effort, SumTolerance
 
 #: The dual is maximised anew when the range of costs falls by this factor: it is as precise as its largest cost.
 _BLOWN_UP = 16.0
@@ -52,8 +52,8 @@ def rivalling_options(problem: Problem, dual: Dual, plan: IntArray) -> BoolArray
     """
     lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
-    rounding = Rounding.of(problem, plan, dual.multipliers)
-    kept: BoolArray = reduced <= problem.objective(plan) - dual.bound + rounding.reduced
+    tolerance = SumTolerance.of(problem, plan, dual.multipliers)
+    kept: BoolArray = reduced <= problem.objective(plan) - dual.bound + tolerance.reduced
     return problem.available & kept
 
 
@@ -76,7 +76,7 @@ def narrow(known: Narrowed, deadline: Deadline) -> Narrowed:
         if shared == 0.0 and before <= _BLOWN_UP * cost_range(smaller):
             return replace(known, problem=smaller)
         dual = maximise_dual(smaller, deadline=deadline)
-        if deadline.passed() or np.isposinf(dual.bound):  # to the rounding of sums no plan is better
+        if deadline.passed() or np.isposinf(dual.bound):  # to the tolerance of sums no plan is better
             break
         plan = known.plan if smaller.limits == 1 else started(smaller, dual, deadline)
         known = Narrowed(smaller, dual, better(smaller, known.plan, plan), known.shared + shared)
@@ -106,7 +106,7 @@ def in_full(effort: Effort, known: Narrowed) -> Effort:
 
 
 def drowned(problem: Problem, dual: Dual, plan: IntArray) -> bool:
-    """Tell whether the rounding of sums hides what tells plans apart.
+    """Tell whether the tolerance of sums hides what tells plans apart.
 
     Args:
         dual: Its maximised dual.
@@ -115,8 +115,8 @@ def drowned(problem: Problem, dual: Dual, plan: IntArray) -> bool:
     Returns:
         True where the problem should be narrowed before it is searched.
     """
-    rounding = Rounding.of(problem, plan, dual.multipliers)
-    return _SHARED * rounding.reduced > problem.objective(plan) - dual.bound
+    tolerance = SumTolerance.of(problem, plan, dual.multipliers)
+    return _SHARED * tolerance.reduced > problem.objective(plan) - dual.bound
 
 
 def _without_shared(problem: Problem) -> tuple[Problem, float]:

@@ -20,7 +20,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Rounding:
+class SumTolerance:
     """How far apart two sums may be and still count as equal.
 
     Attributes:
@@ -34,15 +34,15 @@ class Rounding:
     reduced: float
 
     @classmethod
-    def of(cls, problem: Problem, choice: IntArray, multipliers: FloatArray) -> Rounding:
-        """Size the rounding by the terms of a plan's sums.
+    def of(cls, problem: Problem, choice: IntArray, multipliers: FloatArray) -> SumTolerance:
+        """Size the tolerance by the terms of a plan's sums.
 
         Args:
             choice: (U,) a plan.
             multipliers: (R,) prices of the limits.
 
         Returns:
-            The rounding.
+            The tolerance.
         """
         units = np.arange(problem.units)
         cost = _ROUNDING * float(np.abs(problem.cost[units, choice]).sum())

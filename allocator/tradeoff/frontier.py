@@ -1,7 +1,7 @@
 r"""The whole trade-off between an objective and one resource: all supported plans from one pass, exact ones on request.
 
 Supported plans lie on the lower convex hull of the trade-off; each is optimal for what it spends, which needs no
-further proof. They come as the thriftiest plan and an ordered list of changes, each moving one unit, so that tens of
+further proof. They come as the lightest plan and an ordered list of changes, each moving one unit, so that tens of
 thousands of layers fit in a few megabytes.
 """
 
@@ -22,7 +22,7 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
 from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import EFFECTIVE_BITS, Row
+from allocator.knapsack.constraints import EFFECTIVE_BITS, Constraint
 from allocator.knapsack.problem import FloatArray, masked_spend
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.tradeoff.sweep import evenly_spaced, sweep
@@ -30,7 +30,7 @@ from allocator.tradeoff.sweep import evenly_spaced, sweep
 
 @dataclass(frozen=True, eq=False)
 class Frontier:
-    """Supported plans, from the thriftiest to the best that any budget buys.
+    """Supported plans, from the lightest to the best that any budget buys.
 
     Attributes:
         objective_name: What is optimised.
@@ -39,7 +39,7 @@ class Frontier:
         unit: Its unit.
         layers: Layer names.
         formats: Format names.
-        start: (L,) format of each layer in the thriftiest plan.
+        start: (L,) format of each layer in the lightest plan.
         step: (C,) at which step each change happens, from 1, rising.
         layer: (C,) layer that changes.
         format: (C,) format that it changes to.
@@ -148,7 +148,7 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
         budget: The budget, a number in the unit of the resource or a text with a unit.
 
     Returns:
-        Number of steps to the best supported plan within the budget; None where even the thriftiest spends more.
+        Number of steps to the best supported plan within the budget; None where even the lightest spends more.
 
     Raises:
         ValueError: The budget cannot be read.
@@ -260,7 +260,7 @@ def _amounts(compiled: Compiled, points: int | Sequence[Amount]) -> Sequence[Amo
         return points
     if points < 1:
         raise InvalidInputError(Fault("/points", f"expected at least 1 point, got {points}"))
-    row: Row = compiled.rows[0]
+    row: Constraint = compiled.rows[0]
     spend = masked_spend(compiled.problem)[0]
     low, high = spend.min(axis=1).sum(), _free_spend(compiled)
     return [

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, Unpack
 
-from allocator.answer.solve import Progress, report_outcome, solve_compiled, watching
+from allocator.answer.solve import SolveProgress, report_outcome, solve_compiled, watching
 from allocator.contract.allocation import Allocation, SolverReport
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import Profile, ProfileSource, load_profile
@@ -20,10 +20,12 @@ from allocator.solvers.outcome import Effort
 Budgets = Mapping[str, Amount]
 
 
-class Plan(Protocol):
+class Planner(Protocol):
     """Solves one request after the other."""
 
-    def __call__(self, asked: Request, progress: Callable[[Progress], None] | None = None) -> Allocation: ...  # noqa: D102
+    def __call__(self, asked: Request, progress: Callable[[SolveProgress], None] | None = None) -> Allocation:
+        """Solve a request; ``progress`` is told of better plans and bounds."""
+        ...
 
 
 def solve_many(
@@ -75,7 +77,7 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
     """
     find_solver(request.solver)
     requests = [_with_budgets(profile, request, item, at) for at, item in enumerate(budgets)]
-    plan: Plan | None = None
+    plan: Planner | None = None
     for asked in requests:
         if plan is None:
             plan = planner(profile, asked)
@@ -93,7 +95,7 @@ def _with_budgets(profile: Profile, request: Request, budgets: Budgets, at: int)
     return asked
 
 
-def planner(profile: Profile, first: Request) -> Plan:
+def planner(profile: Profile, first: Request) -> Planner:
     """Do once what requests about a profile share.
 
     Args:
@@ -109,7 +111,7 @@ def planner(profile: Profile, first: Request) -> Plan:
     entry, why = find_solver(first.solver).chosen(compiled.problem)
     prepared = prepare(compiled.problem) if entry.name == "exact" and len(compiled.objectives) == 1 else None
 
-    def plan(asked: Request, progress: Callable[[Progress], None] | None = None) -> Allocation:
+    def plan(asked: Request, progress: Callable[[SolveProgress], None] | None = None) -> Allocation:
         limited = with_rows(compiled, resolve_limits(profile, asked))
         if limited is None:
             return solve_compiled(compile_problem(profile, asked), asked, progress)
@@ -125,7 +127,7 @@ def _from_prepared(
     prepared: Prepared,
     asked: Request,
     why: str | None,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[SolveProgress], None] | None,
 ) -> Allocation:
     start = time.perf_counter()
     tell = None if progress is None else watching(compiled, progress, start)

@@ -29,7 +29,7 @@ from api.workers import Task
 from api.workers.pool import Pool
 
 _LOG = logging.getLogger(__name__)
-#: How often news are kept, and how soon a job ends that was cancelled at another service.
+#: How often progress is kept, and how soon a job ends that was cancelled at another service.
 _NEWS_S = 0.5
 _RETRY_S = 1.0
 #: How long a service that ends waits for a database that does not answer.
@@ -193,11 +193,11 @@ class Jobs:
         try:
             while not run.future.done():
                 await asyncio.wait({run.future}, timeout=_NEWS_S)
-                news = run.take_news()
+                progress = run.take_progress()
                 try:
-                    mine = await in_writing(tell, self._store, run.id, self.replica, news)
+                    mine = await in_writing(tell, self._store, run.id, self.replica, progress)
                 except PASSING:
-                    run.put_back(news)
+                    run.put_back(progress)
                     continue
                 if not mine:  # cancelled, or taken over by a service that thought this one dead
                     await run.end()

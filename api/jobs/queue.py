@@ -37,21 +37,21 @@ class Queue:
         self._replica = replica
         self._has_room = has_room
         self._run = run
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._closed = False
         self.works = True
 
     def look(self) -> None:
         """Look again at once: there is a job, or room."""
-        self._news.set()
+        self._changed.set()
 
     async def serve(self) -> None:
         """Take jobs until the queue is closed."""
         while not self._closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
-                    await self._news.wait()
-            self._news.clear()
+                    await self._changed.wait()
+            self._changed.clear()
             while self._has_room() and await self._took_one():
                 pass
 

@@ -9,7 +9,7 @@ from typing import Any
 from api.workers import Done
 
 #: News that nobody has fetched yet; a solver that tells more often than this loses the oldest.
-_MOST_NEWS = 1000
+_MOST_PROGRESS = 1000
 
 
 class Run:
@@ -25,7 +25,7 @@ class Run:
         self.id = identifier
         self.owner = owner
         self.body = body
-        self._news: list[Mapping[str, Any]] = []
+        self._progress: list[Mapping[str, Any]] = []
         self._future: asyncio.Future[Done] | None = None
 
     @property
@@ -46,30 +46,30 @@ class Run:
         """Note what the solver tells, unless it is nothing new.
 
         Args:
-            facts: The news.
+            facts: The progress.
         """
         same = {name: value for name, value in facts.items() if name != "seconds"}
-        if self._news and {k: v for k, v in self._news[-1].items() if k != "seconds"} == same:
+        if self._progress and {k: v for k, v in self._progress[-1].items() if k != "seconds"} == same:
             return
-        self._news.append(facts)
-        del self._news[:-_MOST_NEWS]
+        self._progress.append(facts)
+        del self._progress[:-_MOST_PROGRESS]
 
-    def take_news(self) -> list[Mapping[str, Any]]:
+    def take_progress(self) -> list[Mapping[str, Any]]:
         """Fetch what was told since the last call.
 
         Returns:
-            The news, oldest first.
+            The progress, oldest first.
         """
-        news, self._news = self._news, []
-        return news
+        progress, self._progress = self._progress, []
+        return progress
 
-    def put_back(self, news: list[Mapping[str, Any]]) -> None:
-        """Return news that could not be kept, for the next attempt.
+    def put_back(self, progress: list[Mapping[str, Any]]) -> None:
+        """Return progress that could not be kept, for the next attempt.
 
         Args:
-            news: From :meth:`take_news`.
+            progress: From :meth:`take_progress`.
         """
-        self._news = news + self._news
+        self._progress = progress + self._progress
 
     async def end(self) -> None:
         """Kill the solver with everything that it started, and wait until it is gone."""

@@ -27,7 +27,7 @@ def _kind(value: object) -> str:
 
 
 #: A table of layer and format, or an allocation as the service gave it.
-Plan = Annotated[
+PlanDocument = Annotated[
     Annotated[dict[Name, Name], Field(min_length=1), Tag("table of formats")]
     | Annotated[PlannedAllocation, Tag("allocation")],
     Discriminator(_kind),
@@ -46,7 +46,7 @@ class ExportRequest(Strict):
         strict: Whether a loss is an error.
     """
 
-    plan: Plan | None = None
+    plan: PlanDocument | None = None
     allocation_id: AllocationId | None = None
     target: Name
     others: tuple[Name, ...] = ()

@@ -11,7 +11,7 @@ from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
-from api.operations.export import Plan, place_of
+from api.operations.export import PlanDocument, place_of
 from api.operations.operation import Listing, Operation
 from api.operations.stored import with_stored_plan
 from bitalloc.operations import LintAnswer
@@ -46,7 +46,7 @@ class LintRequest(Strict):
     """
 
     runtime: Name
-    plan: Plan | None = None
+    plan: PlanDocument | None = None
     allocation_id: AllocationId | None = None
     files: Annotated[dict[Name, str], Field(min_length=1, max_length=16)] | None = None
     format: Name | None = None

@@ -1,6 +1,6 @@
-// The front as the service sends it: the thriftiest plan and the changes that lead from it to the best one.
+// The front as the service sends it: the lightest plan and the changes that lead from it to the best one.
 
-/** How many steps a budget pays for; -1 where even the thriftiest plan spends more. */
+/** How many steps a budget pays for; -1 where even the lightest plan spends more. */
 export function stepsWithin(front, budget) {
   const most = budget * (1 + 1e-12);
   let low = 0;

@@ -28,7 +28,7 @@ _ERRORS = answers(
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.INSUFFICIENT_STORAGE,
 )
-#: How often the database is asked for news.
+#: How often the database is asked for progress.
 _POLL_S = 0.3
 
 

@@ -212,7 +212,7 @@ def tell(store: Store, identifier: str, replica: str, facts: Sequence[Mapping[st
         store: The database.
         identifier: Its id.
         replica: Who runs it.
-        facts: The news, oldest first; may be empty.
+        facts: The progress, oldest first; may be empty.
 
     Returns:
         Whether the job is still this replica's to run.
@@ -242,7 +242,7 @@ def told_since(store: Store, identifier: str, number: int) -> list[tuple[int, di
         number: Of the last one that is known already.
 
     Returns:
-        Number and facts of each piece of news, oldest first.
+        Number and facts of each report of progress, oldest first.
     """
     query = select(job_events.c.number, job_events.c.facts).where(
         job_events.c.job == identifier, job_events.c.number > number

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from allocator import Allocation, Profile, Request, load_profile
-from allocator.answer.solve import Progress
-from allocator.tradeoff.sweep import Plan, planner
+from allocator.answer.solve import SolveProgress
+from allocator.tradeoff.sweep import Planner, planner
 from api.workers.json_limits import JsonLimits
 
 #: Table entries of all profiles kept, some 200 MB of Python objects.
 _MOST_ENTRIES = 4_000_000
 #: Kinds of requests for which a profile is kept compiled: same pins and budgets of the same names, say.
 _MOST_PLANNERS = 4
-Tell = Callable[[Progress], None]
+Tell = Callable[[SolveProgress], None]
 
 
 @dataclass
 class _Kept:
     profile: Profile
     entries: int
-    planners: OrderedDict[str, Plan]
+    planners: OrderedDict[str, Planner]
 
 
-class Desk:
+class ProfileCache:
     """Parsed profiles by digest, the least recently used dropped first.
 
     Args:
@@ -88,14 +88,14 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Work:
+class TaskContext:
     """One task as its function sees it.
 
     Attributes:
         body: The body of the request, as it came.
         options: What else there is to know.
         limits: What the body may hold.
-        desk: Profiles at hand.
+        profiles: Profiles at hand.
         tell: Sends progress to the service.
         fetch: Asks the service for a profile: given its digest and whether it is at hand, gives its gzipped JSON.
         fetch_allocation: Asks the service for an allocation by its id; gives its gzipped JSON.
@@ -104,7 +104,7 @@ class Work:
     body: bytes
     options: Mapping[str, Any]
     limits: JsonLimits
-    desk: Desk
+    profiles: ProfileCache
     tell: Callable[[Mapping[str, Any]], None]
     fetch: Callable[[str, bool], bytes]
     fetch_allocation: Callable[[str], bytes]
@@ -118,9 +118,9 @@ class Work:
         Returns:
             The profile.
         """
-        known = self.desk.find(sha256)
+        known = self.profiles.find(sha256)
         body = self.fetch(sha256, known is not None)
         if known is None:
             known = load_profile(gzip.decompress(body))
-            self.desk.keep(sha256, known)
+            self.profiles.keep(sha256, known)
         return known

@@ -21,12 +21,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from allocator import InvalidInputError, MissingPackageError
-from api.workers.cache import Desk, Work
+from api.workers.cache import ProfileCache, TaskContext
 from api.workers.errors import InvalidJsonError
 from api.workers.frames import framed, read
 from api.workers.json_limits import JsonLimits
 from api.workers.tasks import find_task
-from api.workers.writer import EVERY_MS, Outlet
+from api.workers.writer import EVERY_MS, ReplyWriter
 
 _PR_SET_PDEATHSIG = 1
 
@@ -40,21 +40,21 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (options["memory_bytes"],) * 2)
     # Solvers may print; what they print is log, not answer.
-    outlet = Outlet(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
+    replies = ReplyWriter(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    _die_with_the_service(outlet)
+    _die_with_the_service(replies)
     for module in options["plugins"]:
         importlib.import_module(module).register()
     gc.freeze()  # what was imported stays; looking through it again and again took a twentieth of each solve
-    outlet.send(framed({"ready": True}))
-    _serve(sys.stdin.buffer, outlet, JsonLimits(**options["limits"]))
+    replies.send(framed({"ready": True}))
+    _serve(sys.stdin.buffer, replies, JsonLimits(**options["limits"]))
 
 
-def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
-    desk = Desk()
+def _serve(tasks: BinaryIO, replies: ReplyWriter, limits: JsonLimits) -> None:
+    profiles = ProfileCache()
 
     def ask(head: Mapping[str, Any]) -> bytes:
-        outlet.send(framed(head))
+        replies.send(framed(head))
         reply = read(tasks)
         if reply is None:
             _end()
@@ -65,24 +65,26 @@ def _serve(tasks: BinaryIO, outlet: Outlet, limits: JsonLimits) -> None:
 
     while (message := read(tasks)) is not None:
         head, (body,) = message
-        work = Work(
+        context = TaskContext(
             body,
             head["options"],
             limits,
-            desk,
-            tell=outlet.tell,
+            profiles,
+            tell=replies.tell,
             fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
             fetch_allocation=lambda identifier: ask({"allocation": identifier}),
         )
-        answer = _answer(find_task(head["task"]), work)
-        if head["options"].get("all_news"):  # somebody follows a job, however short
-            outlet.pass_on()
-        outlet.answer(answer)
+        answer = _answer(find_task(head["task"]), context)
+        if head["options"].get("all_progress"):  # somebody follows a job, however short
+            replies.pass_on()
+        replies.answer(answer)
 
 
-def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work: Work) -> bytes:
+def _answer(
+    task: Callable[[TaskContext], tuple[Mapping[str, Any], list[bytes]]], context: TaskContext
+) -> bytes:
     try:
-        facts, parts = task(work)
+        facts, parts = task(context)
         return framed({"done": facts}, parts)
     except InvalidInputError as error:
         faults = [[fault.pointer, fault.detail] for fault in error.faults]
@@ -99,19 +101,19 @@ def _answer(task: Callable[[Work], tuple[Mapping[str, Any], list[bytes]]], work:
         return framed({"failed": "unexpected", "detail": traceback.format_exc()})
 
 
-def _die_with_the_service(outlet: Outlet) -> None:
+def _die_with_the_service(replies: ReplyWriter) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_watch, args=(sys.stdin.fileno(), outlet), daemon=True).start()
+    threading.Thread(target=_watch, args=(sys.stdin.fileno(), replies), daemon=True).start()
 
 
-def _watch(channel: int, outlet: Outlet) -> None:
+def _watch(channel: int, replies: ReplyWriter) -> None:
     # Asked for no event, poll still tells when the other end of the pipe is gone; solvers then go too.
     poll = select.poll()
     poll.register(channel, 0)
     with contextlib.suppress(OSError):  # of writing to a service that is gone
         while not poll.poll(EVERY_MS):
-            outlet.pass_on()
+            replies.pass_on()
     _end()
 
 

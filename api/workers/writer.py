@@ -1,4 +1,4 @@
-"""What a worker writes to the service: answers at once, news of a long search ten times a second at most."""
+"""What a worker writes to the service: answers at once, progress of a long search ten times a second at most."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from api.workers.frames import framed
 #: News are passed on so often. Most plans are ready before, and telling of them would take longer than some.
 EVERY_MS = 100
 #: A solver that tells more often than this between two times loses the oldest.
-_MOST_NEWS = 1000
+_MOST_PROGRESS = 1000
 
 
-class Outlet:
-    """The channel to the service, for the thread that works and the one that passes news on.
+class ReplyWriter:
+    """The channel to the service, for the thread that works and the one that passes progress on.
 
     Args:
         channel: Where to write.
 
     Example:
         >>> import io
-        >>> outlet = Outlet(io.BytesIO())
-        >>> outlet.tell({"gap": 0.1})
-        >>> outlet.channel.getvalue()  # nothing yet
+        >>> replies = ReplyWriter(io.BytesIO())
+        >>> replies.tell({"gap": 0.1})
+        >>> replies.channel.getvalue()  # nothing yet
         b''
-        >>> outlet.pass_on()
-        >>> outlet.channel.getvalue()[4:]
+        >>> replies.pass_on()
+        >>> replies.channel.getvalue()[4:]
         b'[{"told": {"gap": 0.1}}, []]'
     """
 
     def __init__(self, channel: BinaryIO) -> None:
         self.channel = channel
         self._lock = threading.Lock()
-        self._news: deque[Mapping[str, Any]] = deque(maxlen=_MOST_NEWS)
+        self._progress: deque[Mapping[str, Any]] = deque(maxlen=_MOST_PROGRESS)
 
     def send(self, message: bytes) -> None:
         """Write a message at once.
@@ -48,27 +48,27 @@ class Outlet:
             self.channel.flush()
 
     def answer(self, message: bytes) -> None:
-        """Write the answer of a task; what it told and is not passed on yet is news no longer.
+        """Write the answer of a task; what it told and is not passed on yet is dropped.
 
         Args:
             message: From :func:`~api.workers.frames.framed`.
         """
         with self._lock:
-            self._news.clear()
+            self._progress.clear()
             self.channel.write(message)
             self.channel.flush()
 
     def tell(self, facts: Mapping[str, Any]) -> None:
-        """Note news.
+        """Note progress.
 
         Args:
-            facts: The news.
+            facts: The progress.
         """
-        self._news.append(facts)
+        self._progress.append(facts)
 
     def pass_on(self) -> None:
-        """Write the news since the last time."""
+        """Write the progress since the last time."""
         with self._lock:
-            while self._news:
-                self.channel.write(framed({"told": self._news.popleft()}))
+            while self._progress:
+                self.channel.write(framed({"told": self._progress.popleft()}))
             self.channel.flush()

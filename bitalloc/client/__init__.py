@@ -10,7 +10,7 @@ from bitalloc.client.asynchronous import AsyncClient
 from bitalloc.client.blocking import Client
 from bitalloc.client.errors import ServiceError
 from bitalloc.client.events import JobEvent
-from bitalloc.client.patience import Patience
+from bitalloc.client.retry_policy import RetryPolicy
 from bitalloc.operations import Side
 
-__all__ = ["AsyncClient", "Client", "JobEvent", "Patience", "ServiceError", "Side"]
+__all__ = ["AsyncClient", "Client", "JobEvent", "RetryPolicy", "ServiceError", "Side"]

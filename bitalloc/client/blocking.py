@@ -9,6 +9,7 @@ from typing import Self, TypeVar, Unpack
 
 import httpx2
 
+from allocator.contract.allocation import PlanSource
 from allocator.contract.profile import ProfileSource
 from allocator.contract.request import Amount, RequestFields
 from allocator.knapsack.tables import WEIGHT_BYTES
@@ -16,8 +17,8 @@ from bitalloc.client import flows, plans
 from bitalloc.client.errors import ServiceError, refuse
 from bitalloc.client.events import Follower, JobEvent
 from bitalloc.client.flows import Call, Flow
-from bitalloc.client.patience import Patience
-from bitalloc.client.plans import ExportFields, LintFields, Plan
+from bitalloc.client.plans import ExportFields, LintFields
+from bitalloc.client.retry_policy import RetryPolicy
 from bitalloc.operations import ComparisonAnswer, ExportAnswer, FrontierAnswer, LintAnswer, Side
 from bitalloc.wire import JobDetails, ProfileEntry, StoredAllocation
 
@@ -39,7 +40,7 @@ class Client:
     Args:
         base_url: Where the service listens, for example ``http://127.0.0.1:8000``.
         api_key: Key of the service, where it has keys.
-        patience: When to try again.
+        retry_policy: When to try again.
         timeout: Seconds for connecting, reading and writing; generous for long solves by default.
         transport: Replaces the network, for tests.
     """
@@ -49,13 +50,13 @@ class Client:
         base_url: str,
         *,
         api_key: str | None = None,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         timeout: httpx2.Timeout | float = TIMEOUT,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout, transport=transport)
-        self._patience = patience or Patience()
+        self._retry_policy = retry_policy or RetryPolicy()
 
     def allocate(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> StoredAllocation:
         """Plan a model; the profile is sent only if the service lacks it.
@@ -105,7 +106,7 @@ class Client:
         """
         return self._run(flows.plan(f"/v1/allocations/{identifier}"))
 
-    def export(self, plan: Plan, target: str, **fields: Unpack[ExportFields]) -> ExportAnswer:
+    def export(self, plan: PlanSource, target: str, **fields: Unpack[ExportFields]) -> ExportAnswer:
         """Write a plan in a tool's own format.
 
         Returns:
@@ -113,7 +114,7 @@ class Client:
         """
         return self._run(plans.export(plan, target, fields))
 
-    def lint(self, plan: Plan | None, runtime: str, **fields: Unpack[LintFields]) -> LintAnswer:
+    def lint(self, plan: PlanSource | None, runtime: str, **fields: Unpack[LintFields]) -> LintAnswer:
         """Say whether a runtime would load a plan, or files that any tool wrote.
 
         Args:
@@ -127,7 +128,11 @@ class Client:
         return self._run(plans.lint(plan, runtime, fields))
 
     def compare(
-        self, profile: ProfileSource, first: Side | Plan, second: Side | Plan, **fields: Unpack[RequestFields]
+        self,
+        profile: ProfileSource,
+        first: Side | PlanSource,
+        second: Side | PlanSource,
+        **fields: Unpack[RequestFields],
     ) -> ComparisonAnswer:
         """Lay two plans, or the plans that two objectives lead to, side by side.
 
@@ -230,14 +235,14 @@ class Client:
             except httpx2.HTTPError as error:
                 self._wait_or_give_up(attempt, error)
             else:
-                pause_s = self._patience.pause_s(attempt, response)
+                pause_s = self._retry_policy.pause_s(attempt, response)
                 if pause_s is None:
                     return response
                 time.sleep(pause_s)
             attempt += 1
 
     def _wait_or_give_up(self, attempt: int, error: httpx2.HTTPError) -> None:
-        pause_s = self._patience.pause_s(attempt, error)
+        pause_s = self._retry_policy.pause_s(attempt, error)
         if pause_s is None:
             raise ServiceError(f"the service could not be reached: {error}") from error
         time.sleep(pause_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
 import httpx2
 
@@ -17,9 +17,7 @@ from bitalloc.client.flows import Flow, called, checked, posted
 from bitalloc.operations import ComparisonAnswer, ExportAnswer, LintAnswer, Side
 from bitalloc.wire import StoredAllocation
 
-#: What :func:`~allocator.contract.allocation.load_plan` takes, or the id of an allocation that the service keeps: 32
-#: hexadecimal digits.
-Plan: TypeAlias = PlanSource
+#: The id of an allocation that the service keeps.
 _ID = re.compile("[0-9a-f]{32}")
 
 
@@ -40,7 +38,7 @@ class LintFields(TypedDict, total=False):
     names: Mapping[str, str]
 
 
-def export(plan: Plan, target: str, fields: ExportFields) -> Flow[ExportAnswer]:
+def export(plan: PlanSource, target: str, fields: ExportFields) -> Flow[ExportAnswer]:
     """Write a plan in a tool's own format.
 
     Args:
@@ -57,7 +55,7 @@ def export(plan: Plan, target: str, fields: ExportFields) -> Flow[ExportAnswer]:
     return understood(response, ExportAnswer)
 
 
-def lint(plan: Plan | None, runtime: str, fields: LintFields) -> Flow[LintAnswer]:
+def lint(plan: PlanSource | None, runtime: str, fields: LintFields) -> Flow[LintAnswer]:
     """Say whether a runtime would load a plan.
 
     Args:
@@ -76,7 +74,7 @@ def lint(plan: Plan | None, runtime: str, fields: LintFields) -> Flow[LintAnswer
 
 
 def compare(
-    profile: ProfileSource, first: Side | Plan, second: Side | Plan, fields: RequestFields
+    profile: ProfileSource, first: Side | PlanSource, second: Side | PlanSource, fields: RequestFields
 ) -> Flow[ComparisonAnswer]:
     """Lay two plans, or the plans that two objectives lead to, side by side.
 
@@ -96,7 +94,7 @@ def compare(
     return understood(response, ComparisonAnswer)
 
 
-def _about(plan: Plan | None, path: str, asked: dict[str, Any]) -> Flow[httpx2.Response]:
+def _about(plan: PlanSource | None, path: str, asked: dict[str, Any]) -> Flow[httpx2.Response]:
     # By id first, as with profiles: the whole plan goes only where the service no longer keeps it.
     identifier = _identifier(plan)
     response: httpx2.Response
@@ -111,13 +109,13 @@ def _about(plan: Plan | None, path: str, asked: dict[str, Any]) -> Flow[httpx2.R
     return response
 
 
-def _identifier(plan: Plan | None) -> str | None:
+def _identifier(plan: PlanSource | None) -> str | None:
     if isinstance(plan, StoredAllocation):
         return plan.id
     return plan if isinstance(plan, str) and _ID.fullmatch(plan) else None
 
 
-def _side(side: Side | Plan) -> dict[str, Any]:
+def _side(side: Side | PlanSource) -> dict[str, Any]:
     if isinstance(side, Side):
         return side.model_dump(mode="json", exclude_unset=True)
     if not isinstance(side, Allocation) and (identifier := _identifier(side)) is not None:

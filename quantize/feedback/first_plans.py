@@ -41,7 +41,7 @@ def first_plans(
         least = request.model_copy(update={"objective": row.name, "budgets": {}, "caution": 0.0})
         plan = solved(profile, least)
         if plan is not None:
-            yield "thriftiest", plan
+            yield "lightest", plan
     baselines: tuple[Origin, ...] = (
         ("uniform", "greedy") if start is not None else ("start", "uniform", "greedy")
     )

@@ -22,7 +22,7 @@ from allocator.solvers.outcome import relative_gap
 from quantize.feedback.measurement import Measurement
 
 #: Where a plan came from: the solver's first answer, a baseline, the least of a resource, or the search.
-Origin = Literal["start", "uniform", "greedy", "thriftiest", "search"]
+Origin = Literal["start", "uniform", "greedy", "lightest", "search"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from allocator import Profile, Request, total
 from allocator.knapsack.compile import compile_problem
-from allocator.knapsack.constraints import Row, resolve_limits
+from allocator.knapsack.constraints import Constraint, resolve_limits
 from allocator.knapsack.problem import IntArray
 from allocator.knapsack.tables import constant_of, values_of
 from quantize.feedback.latency import line, with_line
@@ -20,7 +20,7 @@ MEASURABLE = ("weight_bytes", "latency_us")
 _APART = 0.05  # of what plans can spend
 
 
-def budgets_on_measured(profile: Profile, request: Request) -> tuple[Row, ...]:
+def budgets_on_measured(profile: Profile, request: Request) -> tuple[Constraint, ...]:
     """Find the budgets that measurements can check.
 
     Args:

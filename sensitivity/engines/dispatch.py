@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from allocator import BitallocError
 from allocator.knapsack.problem import FloatArray
-from sensitivity.engines.pickling import Parcel, compute, pack
+from sensitivity.engines.pickling import PackedStage, compute, pack
 from sensitivity.engines.recipe import Recipe
 from sensitivity.study.study import Study
 from sensitivity.study.tasks import Keep, Key, Measure, forget
@@ -71,15 +71,17 @@ class Dispatch:
         """
         if not keys:
             return []
-        parcel = pack(self.recipe, study, measure)
+        packed = pack(self.recipe, study, measure)
         pieces: dict[int, FloatArray] = {}
-        for index, piece in self._computed(parcel, stage, keys):
+        for index, piece in self._computed(packed, stage, keys):
             pieces[index] = piece
             keep(keys[index], piece)
             study.progress(stage, len(pieces), len(keys))
         return [pieces[index] for index in range(len(keys))]
 
-    def _computed(self, parcel: Parcel, stage: str, keys: Sequence[Key]) -> Iterator[tuple[int, FloatArray]]:
+    def _computed(
+        self, packed: PackedStage, stage: str, keys: Sequence[Key]
+    ) -> Iterator[tuple[int, FloatArray]]:
         waiting = deque(range(len(keys)))
         running: dict[Future[FloatArray | Exception], int] = {}
         deaths: Counter[int] = Counter()
@@ -88,7 +90,7 @@ class Dispatch:
             suspect = bool(waiting and deaths[waiting[0]]) or any(deaths[index] for index in running.values())
             while waiting and len(running) < (1 if suspect else 2 * self.workers):
                 index = waiting.popleft()
-                running[self._submitted(parcel, keys[index])] = index
+                running[self._submitted(packed, keys[index])] = index
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             lost = []
             for future in done:
@@ -110,11 +112,11 @@ class Dispatch:
                         "script does guarded by `if __name__ == '__main__'`?"
                     )
 
-    def _submitted(self, parcel: Parcel, key: Key) -> Future[FloatArray | Exception]:
+    def _submitted(self, packed: PackedStage, key: Key) -> Future[FloatArray | Exception]:
         if self.site is None:
             self.site = self.stack.enter_context(self.open())
         try:
-            return self.site.executor.submit(compute, parcel, key)
+            return self.site.executor.submit(compute, packed, key)
         except BrokenExecutor as error:
             failed: Future[FloatArray | Exception] = Future()
             failed.set_exception(error)

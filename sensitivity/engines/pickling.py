@@ -26,7 +26,7 @@ _LOCK = Lock()  # pieces change the model while they compute; workers with sever
 
 
 @dataclass(frozen=True)
-class Parcel:
+class PackedStage:
     """One stage of a study, ready to be sent.
 
     Attributes:
@@ -42,7 +42,7 @@ class Parcel:
     threads: int
 
 
-def pack(recipe: Recipe, study: Study, measure: Measure) -> Parcel:
+def pack(recipe: Recipe, study: Study, measure: Measure) -> PackedStage:
     """Prepare a stage for sending.
 
     Args:
@@ -51,7 +51,7 @@ def pack(recipe: Recipe, study: Study, measure: Measure) -> Parcel:
         measure: Computes a piece.
 
     Returns:
-        The parcel.
+        The packed stage.
 
     Raises:
         InvalidInputError: The function, or what is bound to it, cannot be sent to another process.
@@ -64,38 +64,38 @@ def pack(recipe: Recipe, study: Study, measure: Measure) -> Parcel:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         detail = f"cannot be sent to other processes: {error}; use functions of a module and partials of them"
         raise InvalidInputError(Fault("/estimators", detail)) from error
-    return Parcel(text_of(recipe), digest_of(content), file.getvalue(), recipe.threads)
+    return PackedStage(text_of(recipe), digest_of(content), file.getvalue(), recipe.threads)
 
 
-def compute(parcel: Parcel, key: Key) -> FloatArray | Exception:
+def compute(packed: PackedStage, key: Key) -> FloatArray | Exception:
     """Compute one piece in a worker.
 
     Args:
-        parcel: The stage.
+        packed: The stage.
         key: The piece.
 
     Returns:
         The piece; or what it raised, so that what a future raises is always about the worker.
     """
     with _LOCK:
-        torch.set_num_threads(parcel.threads)  # per thread in OpenMP, so once per process would not do
+        torch.set_num_threads(packed.threads)  # per thread in OpenMP, so once per process would not do
         try:
-            study, measure = _unpacked(parcel)
+            study, measure = _unpacked(packed)
             return measure(study, key)
         except Exception as error:
             return error
 
 
 @lru_cache(maxsize=1)
-def _unpacked(parcel: Parcel) -> tuple[Study, Measure]:
-    loaded, content = loaded_once(parcel.recipe)
-    if content != parcel.content:
+def _unpacked(packed: PackedStage) -> tuple[Study, Measure]:
+    loaded, content = loaded_once(packed.recipe)
+    if content != packed.content:
         detail = (
             "gives another model or other data in a worker than here; seed what is random, and make sure that every "
             "machine reads the same files"
         )
         raise InvalidInputError(Fault("/recipe", detail))
-    study, measure = _Unpickler(io.BytesIO(parcel.body), loaded).load()
+    study, measure = _Unpickler(io.BytesIO(packed.body), loaded).load()
     return study, measure
 
 

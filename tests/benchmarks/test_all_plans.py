@@ -183,5 +183,5 @@ def test_sums_over_plans_are_those_of_a_loop() -> None:
 
 
 def test_a_budget_that_no_plan_meets_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="/limit: no plan spends at most 1; the thriftiest spends 2"):
+    with pytest.raises(InvalidInputError, match="/limit: no plan spends at most 1; the lightest spends 2"):
         best_within(np.ones((2, 2)), np.array([[2.0, 3.0], [3.0, 4.0]]), 1)

@@ -28,7 +28,7 @@ _MOST_FAILED = 100
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
-    """Start every unit at its thriftiest option, then buy the step with the best gain per unit spent that still fits.
+    """Start every unit at its lightest option, then buy the step with the best gain per unit spent that still fits.
 
     With several limits, what a step spends is the sum of its spends, each as a share of its limit's range. A plan that
     ends outside a limit is repaired, if single moves can.

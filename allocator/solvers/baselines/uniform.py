@@ -43,7 +43,7 @@ def uniform_plan(problem: Problem, column: int) -> IntArray:
         column: The format.
 
     Returns:
-        (U,) options; of several with the format the cheapest, then the thriftiest (fused, where that saves).
+        (U,) options; of several with the format the cheapest, then the lightest (fused, where that saves).
     """
     distance = np.abs(problem.bits - problem.bits[column])
     order = np.lexsort((-problem.bits, distance, np.arange(problem.bits.size) != column))

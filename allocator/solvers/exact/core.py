@@ -24,7 +24,7 @@ from allocator.knapsack.problem import (
     least,
     thrift_signs,
 )
-from allocator.solvers.outcome import Rounding
+from allocator.solvers.outcome import SumTolerance
 
 #: Equally cheap and thrifty plans of one batch that are compared in the order of layers.
 _MOST_RIVALS = 100
@@ -63,7 +63,7 @@ class Core:
         base_cost: Cost of the base.
         choice: (U,) the incumbent, if there is one.
         cost: Cost of the incumbent relative to the base; without one, more than any plan costs.
-        rounding: How far apart equal sums may be.
+        tolerance: How far apart equal sums may be.
         all_rivals: Whether every plan that ties with the incumbent and was offered was compared with it.
     """
 
@@ -78,7 +78,7 @@ class Core:
     base_cost: float
     choice: IntArray | None
     cost: float
-    rounding: Rounding
+    tolerance: SumTolerance
     all_rivals: bool = True
 
     @classmethod
@@ -119,13 +119,13 @@ class Core:
             base_cost=base_cost,
             choice=start,
             cost=float(cost) - base_cost,
-            rounding=Rounding.of(problem, base if start is None else start, dual.multipliers),
+            tolerance=SumTolerance.of(problem, base if start is None else start, dual.multipliers),
         )
 
     @property
     def excess(self) -> float:
         """How far the incumbent lies above the bound; plans that tie with it stay alive."""
-        return self.base_cost + self.cost - self.bound + self.rounding.reduced
+        return self.base_cost + self.cost - self.bound + self.tolerance.reduced
 
     def steps(self, size: int) -> tuple[FloatArray, FloatArray]:
         """What leaving the base option spends and costs.
@@ -149,21 +149,21 @@ class Core:
             cost: (S,) relative to the base.
             plan_of: Builds the plan of an index.
         """
-        rivals = (cost <= self.cost + self.rounding.cost).nonzero()[0]
+        rivals = (cost <= self.cost + self.tolerance.cost).nonzero()[0]
         if rivals.size == 0:
             return
         over = (spend[rivals] - self.slack).max(axis=1)
-        doubtful = rivals[(over > 0) & (spend[rivals] <= self.slack + self.rounding.spend).all(axis=1)]
+        doubtful = rivals[(over > 0) & (spend[rivals] <= self.slack + self.tolerance.spend).all(axis=1)]
         for index in doubtful[np.argsort(cost[doubtful], kind="stable")[:_MOST_RIVALS]].tolist():
             self._take(plan_of(index))  # whether it keeps the limits depends on how its sum is rounded
         rivals = rivals[over <= 0]
         if rivals.size == 0:
             return
-        rivals = rivals[cost[rivals] <= cost[rivals].min() + self.rounding.cost]
+        rivals = rivals[cost[rivals] <= cost[rivals].min() + self.tolerance.cost]
         signs = thrift_signs(self.problem)
-        for row in range(self.problem.limits):  # of equally cheap plans the thriftiest, limit by limit
+        for row in range(self.problem.limits):  # of equally cheap plans the lightest, limit by limit
             amounts = signs[row] * spend[rivals, row]
-            rivals = rivals[amounts <= amounts.min() + self.rounding.spend[row]]
+            rivals = rivals[amounts <= amounts.min() + self.tolerance.spend[row]]
         for index in rivals[:_MOST_RIVALS].tolist():
             self._take(plan_of(index))
         self.all_rivals &= max(rivals.size, doubtful.size) <= _MOST_RIVALS
@@ -173,20 +173,20 @@ class Core:
         if not self.problem.feasible(choice):
             return
         cost = self.problem.objective(choice) - self.base_cost
-        tied = self.choice is not None and abs(cost - self.cost) <= self.rounding.cost
-        if cost > self.cost + self.rounding.cost or (tied and not self._earlier(choice)):
+        tied = self.choice is not None and abs(cost - self.cost) <= self.tolerance.cost
+        if cost > self.cost + self.tolerance.cost or (tied and not self._earlier(choice)):
             return
         self.all_rivals |= not tied
         self.choice, self.cost = choice, cost
-        self.rounding = Rounding.of(self.problem, choice, self.multipliers)
+        self.tolerance = SumTolerance.of(self.problem, choice, self.multipliers)
 
     def _earlier(self, plan: IntArray) -> bool:
         assert self.choice is not None
         signs = thrift_signs(self.problem)
         mine, theirs = signs * self.problem.used(plan), signs * self.problem.used(self.choice)
-        used = zip(mine, theirs, self.rounding.spend, strict=True)
-        for mine, theirs, rounding in used:
-            if abs(mine - theirs) > rounding:
+        used = zip(mine, theirs, self.tolerance.spend, strict=True)
+        for mine, theirs, tolerance in used:
+            if abs(mine - theirs) > tolerance:
                 return bool(mine < theirs)
         different = (plan != self.choice).nonzero()[0]
         return different.size > 0 and bool(plan[different[0]] < self.choice[different[0]])

@@ -120,7 +120,7 @@ class _Pass:
         if core.problem.limits == 1:
             kept = kept[_undominated(spend[kept, 0], cost[kept])]
         elif self.whole and kept.size > _FEW:
-            kept = kept[_not_dearer(spend[kept], cost[kept], core.rounding.cost)]
+            kept = kept[_not_dearer(spend[kept], cost[kept], core.tolerance.cost)]
         if kept.size > _FEW:
             alive, bound = self.completion.alive(
                 position + 1, spend[kept] - core.slack, reduced[kept], core.excess

@@ -6,7 +6,7 @@ With multipliers λ, bound L and the base plan (the minimiser of the Lagrangian)
 
 where :math:`w_r` is what it spends. So a plan that costs at most L + reach moves units off the base by reduced costs ρ
 that add up to at most the reach, and leaves at most reach / λ_r of every limit unused. The units are dealt out to two
-halves; each lists the moves within reach, and a half plan then looks for partners in the small window of spends that
+halves; each lists the moves within reach, and a half plan then looks for pairs in the small window of spends that
 the limits and the reach leave. Where several limits leave no dominance between states, this takes the square root of
 the states that one list would need. The reach grows until a plan is found: then it is the best.
 
@@ -25,7 +25,7 @@ from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import IntArray, Problem
 from allocator.solvers.exact.core import Core, Expansion, Pace
 from allocator.solvers.exact.half_plans import HalfPlans, Moves, list_half_plans
-from allocator.solvers.exact.pair_join import Partners
+from allocator.solvers.exact.pair_join import Pairs
 from allocator.solvers.outcome import Effort
 
 #: Moves within the first reach, and how many more there are within each next one.
@@ -65,7 +65,7 @@ def meet_in_the_middle(
         states, units, merged = states + halves.states, max(units, halves.units), merged or halves.merged
         if not finished:
             break
-        proved = reach if reach >= core.excess else max(proved, reach - core.rounding.reduced)
+        proved = reach if reach >= core.excess else max(proved, reach - core.tolerance.reduced)
     complete = proved >= core.excess
     bound = np.inf if complete else dual.bound + proved
     if core.choice is not None:
@@ -105,12 +105,12 @@ class _Halves:
         core = self.core
         priced = core.multipliers > 0
         window = np.full(core.problem.limits, np.inf)  # (R,)
-        window[priced] = self.reach / core.multipliers[priced] + core.rounding.spend[priced]
-        partners = Partners(left.spend, right.spend, core.slack + core.rounding.spend, window)
-        if partners.pairs > _PAIRS_PER_STATE * self.most_states:
+        window[priced] = self.reach / core.multipliers[priced] + core.tolerance.spend[priced]
+        pairs = Pairs(left.spend, right.spend, core.slack + core.tolerance.spend, window)
+        if pairs.pairs > _PAIRS_PER_STATE * self.most_states:
             return False
         pace = Pace(self.deadline)  # a pair takes longer than a half plan
-        for of_left, of_right in partners.batches():
+        for of_left, of_right in pairs.batches():
             for first in range(0, of_left.size, _PAIRS_AT_ONCE):
                 some = slice(first, min(first + _PAIRS_AT_ONCE, of_left.size))
                 if not pace.allows(some.stop - first):
@@ -129,7 +129,7 @@ class _Halves:
     def _compare(self, left: HalfPlans, right: HalfPlans, of_left: IntArray, of_right: IntArray) -> None:
         core = self.core
         cost = left.cost[of_left] + right.cost[of_right]
-        good = (cost <= core.cost + core.rounding.cost).nonzero()[0]
+        good = (cost <= core.cost + core.tolerance.cost).nonzero()[0]
         of_left, of_right = of_left[good], of_right[good]
 
         def plan(index: int) -> IntArray:

@@ -14,7 +14,7 @@ _BATCH = 1_000_000
 _MOST_CELLS = 2**20
 
 
-class Partners:
+class Pairs:
     """Pairs of half plans that together leave between nothing and a window of two limits unused.
 
     Under one limit left half plans are sorted by what they spend. Under several they are sorted into cells over the two
@@ -32,7 +32,7 @@ class Partners:
 
     Example:
         >>> left, right = np.array([[0.0], [4.0], [9.0]]), np.array([[0.0], [3.0]])
-        >>> table = Partners(left, right, np.array([8.0]), np.array([2.0]))
+        >>> table = Pairs(left, right, np.array([8.0]), np.array([2.0]))
         >>> [(i.tolist(), j.tolist()) for i, j in table.batches()]  # 4 + 3
         [([1], [1])]
     """
@@ -63,7 +63,7 @@ class Partners:
         cell = np.floor((left[:, rows] - least) / width).astype(np.int64)  # (S, 2)
         last = np.floor(
             (room - least - right[:, rows]) / width
-        )  # (T, 2), -1 where not even the thriftiest fits
+        )  # (T, 2), -1 where not even the lightest fits
         last = np.where(np.isfinite(width) | (room - least >= right[:, rows]), last, -1)
         last = np.minimum(np.maximum(last, -1), cell.max(axis=0) + 1).astype(np.int64)
         stride = int(cell[:, 1].max()) + 3

@@ -123,7 +123,9 @@ class _Told:
     def effort(self, at: int, time_limit_s: float | None, gap: float) -> Effort:
         asked = replace(self._effort, gap=gap, time_limit_s=time_limit_s)
         return (
-            asked if asked.progress is None else replace(asked, progress=lambda *news: self._tell(at, *news))
+            asked
+            if asked.progress is None
+            else replace(asked, progress=lambda *facts: self._tell(at, *facts))
         )
 
     def ended(self, at: int, problem: Problem, outcome: Outcome) -> None:

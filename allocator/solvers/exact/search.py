@@ -33,7 +33,7 @@ from allocator.solvers.exact.strategy import (
     DEFAULT,
     PROOF,
     Branches,
-    Halves,
+    MeetInTheMiddle,
     Nodes,
     States,
     Step,
@@ -149,7 +149,7 @@ def _solve(problem: Problem, dual: Dual, effort: Effort, deadline: Deadline, str
     if np.isposinf(dual.bound):
         return infeasible(work)
     if not dual.multipliers.any():
-        free = _thriftiest_of_the_cheapest(problem)
+        free = _lightest_of_the_cheapest(problem)
         if problem.feasible(free):
             return found(problem, free, dual.bound, work, canonical=True)
     plan = started(problem, dual, deadline) if problem.limits > 1 else dual.choice
@@ -221,7 +221,7 @@ def _stepped(
     problem: Problem, dual: Dual, outcome: Outcome, step: Step, effort: Effort, strategy: Strategy
 ) -> Outcome:
     plan = outcome.choice
-    if isinstance(step, Halves):
+    if isinstance(step, MeetInTheMiddle):
         return _extended(problem, outcome, meet_in_the_middle(problem, dual, plan, effort, step.most_states))
     if isinstance(step, States):
         return _extended(problem, outcome, expand_core(problem, dual, plan, effort, step.most_states))
@@ -288,7 +288,7 @@ def _break_ties(problem: Problem, dual: Dual, outcome: Outcome, deadline: Deadli
     return outcome if plan is None else replace(outcome, choice=plan, canonical=True)
 
 
-def _thriftiest_of_the_cheapest(problem: Problem) -> IntArray:
+def _lightest_of_the_cheapest(problem: Problem) -> IntArray:
     kept = problem.available & (masked_cost(problem) <= masked_cost(problem).min(axis=1, keepdims=True))
     for spend in problem.spend * thrift_signs(problem)[:, None, None]:
         least = np.where(kept, spend, np.inf)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 
 @dataclass(frozen=True)
-class Halves:
+class MeetInTheMiddle:
     """Two halves of the plans within reach of the bound that meet in the middle.
 
     Attributes:
@@ -60,10 +60,12 @@ class WithoutIdleSides:
 
 @dataclass(frozen=True)
 class WithoutIdleLimits:
-    """Solve without all limits that have no price; of equally good plans the thriftiest is then not known."""
+    """Solve without all limits that have no price; of equally good plans the lightest is then not known."""
 
 
-Step: TypeAlias = Halves | States | Nodes | Branches | WholeCosts | WithoutIdleSides | WithoutIdleLimits
+Step: TypeAlias = (
+    MeetInTheMiddle | States | Nodes | Branches | WholeCosts | WithoutIdleSides | WithoutIdleLimits
+)
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,19 @@ class Strategy:
     """
 
     one_limit: tuple[Step, ...] = (
-        Halves(2_000),
+        MeetInTheMiddle(2_000),
         States(3_000),
         WholeCosts(),
-        Halves(20_000),
+        MeetInTheMiddle(20_000),
         States(3_000_000),
         Nodes(500),
         Branches(),
     )
     several_limits: tuple[Step, ...] = (
         WithoutIdleSides(),
-        Halves(20_000),
+        MeetInTheMiddle(20_000),
         WithoutIdleLimits(),
-        Halves(1_000_000),
+        MeetInTheMiddle(1_000_000),
         States(500),
         Nodes(500),
         Branches(),
@@ -122,5 +124,5 @@ DEFAULT = Strategy()
 #: For a plan that a MIP solver found.
 PROOF = Strategy(
     one_limit=tuple(step for step in DEFAULT.one_limit if not isinstance(step, Nodes)),
-    several_limits=(WithoutIdleSides(), Halves(20_000), WithoutIdleLimits(), Branches()),
+    several_limits=(WithoutIdleSides(), MeetInTheMiddle(20_000), WithoutIdleLimits(), Branches()),
 )

@@ -26,7 +26,7 @@ from allocator.knapsack.problem import (
     thrift_signs,
 )
 from allocator.solvers.exact.completion_bound import Completion
-from allocator.solvers.outcome import Rounding
+from allocator.solvers.outcome import SumTolerance
 
 #: Beyond this many endings the plan stays as it was found.
 _MOST_ENDINGS = 20_000
@@ -67,8 +67,8 @@ class _Movable:
     slack: float
     target: float  # cost of an optimal plan relative to the base
     excess: float  # of an optimal plan over the bound
-    rounding: Rounding
-    demand: bool  # whether the thriftiest plan is the one with the largest sum
+    tolerance: SumTolerance
+    demand: bool  # whether the lightest plan is the one with the largest sum
 
     @classmethod
     def of(cls, problem: Problem, dual: Dual, choice: IntArray) -> _Movable:
@@ -77,8 +77,8 @@ class _Movable:
         base = lagrangian.argmin(axis=1)
         reduced = lagrangian - lagrangian[rows, base][:, None]
         objective = problem.objective(choice)
-        rounding = Rounding.of(problem, choice, dual.multipliers)
-        excess = objective - dual.bound + rounding.reduced
+        tolerance = SumTolerance.of(problem, choice, dual.multipliers)
+        excess = objective - dual.bound + tolerance.reduced
         possible = reduced <= excess
         possible[rows, base] = True
         units = (possible.sum(axis=1) > 1).nonzero()[0]
@@ -91,9 +91,9 @@ class _Movable:
             reduced=np.where(possible[units], reduced[units], np.inf),
             multiplier=float(dual.multipliers[0]),
             slack=float((problem.limit - problem.used(base))[0]),
-            target=objective - problem.objective(base) + rounding.cost,
+            target=objective - problem.objective(base) + tolerance.cost,
             excess=excess,
-            rounding=rounding,
+            tolerance=tolerance,
             demand=bool(thrift_signs(problem)[0] < 0),
         )
 
@@ -136,12 +136,12 @@ class _Movable:
     def first_in_order(self, fronts: list[tuple[FloatArray, FloatArray]]) -> IntArray:
         plan = self.base.copy()
         spend, cost = fronts[0]
-        optimal = spend[(cost <= self.target) & (spend <= self.slack + self.rounding.spend[0])]
+        optimal = spend[(cost <= self.target) & (spend <= self.slack + self.tolerance.spend[0])]
         if optimal.size == 0:
             return plan
-        least, most = -np.inf, optimal.min() + self.rounding.spend[0]
+        least, most = -np.inf, optimal.min() + self.tolerance.spend[0]
         if self.demand:
-            least, most = optimal.max() - self.rounding.spend[0], self.slack + self.rounding.spend[0]
+            least, most = optimal.max() - self.tolerance.spend[0], self.slack + self.tolerance.spend[0]
         spent = paid = 0.0
         for position, unit in enumerate(self.units.tolist()):
             after, rest = fronts[position + 1]

@@ -1,4 +1,4 @@
-"""Tasks by name. To add one: write a function ``(work: Work) -> (facts, parts)`` and list it here."""
+"""Tasks by name. To add one: write a function ``(context: TaskContext) -> (facts, parts)`` and list it here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from api.workers.cache import Work
+from api.workers.cache import TaskContext
 
 #: Facts are for the service, parts are bytes of the answer.
 Answer = tuple[Mapping[str, Any], list[bytes]]
@@ -19,7 +19,7 @@ TASKS: Mapping[str, str] = {
 }
 
 
-def find_task(name: str) -> Callable[[Work], Answer]:
+def find_task(name: str) -> Callable[[TaskContext], Answer]:
     """Load a task.
 
     Args:
@@ -28,5 +28,5 @@ def find_task(name: str) -> Callable[[Work], Answer]:
     Returns:
         The function ``run`` of its module.
     """
-    run: Callable[[Work], Answer] = import_module(TASKS[name]).run
+    run: Callable[[TaskContext], Answer] = import_module(TASKS[name]).run
     return run

@@ -10,46 +10,46 @@ from typing import Any
 
 from allocator import Allocation, Fault, InvalidInputError, Profile, solve_request
 from allocator import Request as PlanRequest
-from allocator.answer.solve import Progress
+from allocator.answer.solve import SolveProgress
 from allocator.solvers import Deadline
 from api.operations.body import in_body
-from api.workers.cache import Work
+from api.workers.cache import TaskContext
 from api.workers.numbering import numbered
 from api.workers.parsing import parsed
 from api.workers.tasks import Answer
 from bitalloc.wire import AllocationRequest, ProfileRequest, StoredAllocation
 
 _LEVEL = 1
-Tell = Callable[[Progress], None]
+Tell = Callable[[SolveProgress], None]
 Solve = Callable[[PlanRequest, Tell], Allocation]
 
 
-def run(work: Work) -> Answer:
+def run(context: TaskContext) -> Answer:
     """Parse, solve and write.
 
     Args:
-        work: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first
+        context: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first
         answer, and
             ``max_time_limit_s``.
 
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
     """
-    asked = parsed(AllocationRequest, work.body, work.limits)
-    profile = wanted_profile(work, asked)
-    request = limited(asked, work.options["max_time_limit_s"])
+    asked = parsed(AllocationRequest, context.body, context.limits)
+    profile = wanted_profile(context, asked)
+    request = limited(asked, context.options["max_time_limit_s"])
     budgets = [{}] if asked.batch is None else list(asked.batch)
-    ids = numbered(work.options["id"], len(budgets))
+    ids = numbered(context.options["id"], len(budgets))
     rows: list[dict[str, Any]] = []
     answers: list[bytes] = []
-    deadline = Deadline(work.options["max_time_limit_s"])
-    solve = _solver(work, profile)
+    deadline = Deadline(context.options["max_time_limit_s"])
+    solve = _solver(context, profile)
     for at, more in enumerate(budgets):
         limit_s = min(request.time_limit_s or math.inf, deadline.left_s() or math.inf)
         fields = {"budgets": dict(request.budgets) | more, "time_limit_s": limit_s}
 
-        def tell(progress: Progress, at: int = at) -> None:
-            work.tell(vars(progress) | {"plan": at, "plans": len(budgets)})
+        def tell(progress: SolveProgress, at: int = at) -> None:
+            context.tell(vars(progress) | {"plan": at, "plans": len(budgets)})
 
         plan = _planned(solve, request.model_copy(update=fields), at, asked, tell)
         stored = StoredAllocation.model_construct(**dict(plan), id=ids[at])
@@ -61,20 +61,20 @@ def run(work: Work) -> Answer:
     return {"rows": rows}, parts
 
 
-def _solver(work: Work, profile: Profile) -> Solve:
+def _solver(context: TaskContext, profile: Profile) -> Solve:
     # A profile that came before may come again and again: what its requests share is then done once.
     sha256 = profile.digest()
-    if work.desk.find(sha256) is not None:
-        return partial(work.desk.solve, sha256)
-    work.desk.keep(sha256, profile)
+    if context.profiles.find(sha256) is not None:
+        return partial(context.profiles.solve, sha256)
+    context.profiles.keep(sha256, profile)
     return partial(solve_request, profile)
 
 
-def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
+def wanted_profile(context: TaskContext, asked: ProfileRequest) -> Profile:
     """Get the profile that a request is about.
 
     Args:
-        work: The task.
+        context: The task.
         asked: The request.
 
     Returns:
@@ -83,7 +83,7 @@ def wanted_profile(work: Work, asked: ProfileRequest) -> Profile:
     if asked.profile is not None:
         return asked.profile
     assert asked.profile_id is not None
-    return work.profile(asked.profile_id)
+    return context.profile(asked.profile_id)
 
 
 def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:

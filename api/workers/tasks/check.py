@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from allocator.solvers import find_solver
-from api.workers.cache import Work
+from api.workers.cache import TaskContext
 from api.workers.parsing import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import wanted_profile
 from bitalloc.wire import AllocationRequest
 
 
-def run(work: Work) -> Answer:
+def run(context: TaskContext) -> Answer:
     """Parse a request, find its solver and its profile.
 
     Args:
-        work: Its body is an :class:`~bitalloc.wire.AllocationRequest`.
+        context: Its body is an :class:`~bitalloc.wire.AllocationRequest`.
 
     Returns:
         Nothing.
     """
-    asked = parsed(AllocationRequest, work.body, work.limits)
+    asked = parsed(AllocationRequest, context.body, context.limits)
     find_solver(asked.solver)
-    wanted_profile(work, asked)
+    wanted_profile(context, asked)
     return {}, []

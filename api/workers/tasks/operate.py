@@ -6,31 +6,31 @@ import gzip
 
 from api.operations import load_operation
 from api.operations.stored import PlannedAllocation
-from api.workers.cache import Work
+from api.workers.cache import TaskContext
 from api.workers.parsing import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import limited, wanted_profile
 from bitalloc.wire import ProfileRequest
 
 
-def run(work: Work) -> Answer:
+def run(context: TaskContext) -> Answer:
     """Parse, compute and write.
 
     Args:
-        work: Its options are ``operation``, a key of :data:`api.operations.OPERATIONS`, and ``max_time_limit_s``.
+        context: Its options are ``operation``, a key of :data:`api.operations.OPERATIONS`, and ``max_time_limit_s``.
 
     Returns:
         No facts; the answer to send.
     """
-    operation = load_operation(work.options["operation"])
+    operation = load_operation(context.options["operation"])
 
     def stored(identifier: str) -> PlannedAllocation:
-        return PlannedAllocation.model_validate_json(gzip.decompress(work.fetch_allocation(identifier)))
+        return PlannedAllocation.model_validate_json(gzip.decompress(context.fetch_allocation(identifier)))
 
-    asked = operation.with_stored(parsed(operation.request, work.body, work.limits), stored)
+    asked = operation.with_stored(parsed(operation.request, context.body, context.limits), stored)
     if isinstance(asked, ProfileRequest):
-        request = limited(asked, work.options["max_time_limit_s"])
-        answer = operation.compute(wanted_profile(work, asked), request, asked)
+        request = limited(asked, context.options["max_time_limit_s"])
+        answer = operation.compute(wanted_profile(context, asked), request, asked)
     else:
         answer = operation.compute(asked)
     return {}, [answer.model_dump_json().encode()]

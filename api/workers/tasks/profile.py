@@ -6,7 +6,7 @@ import gzip
 from typing import Any
 
 from allocator import Fault, InvalidInputError, Profile
-from api.workers.cache import Work
+from api.workers.cache import TaskContext
 from api.workers.parsing import parsed
 from api.workers.tasks import Answer
 
@@ -14,11 +14,11 @@ from api.workers.tasks import Answer
 _LEVEL = 1
 
 
-def run(work: Work) -> Answer:
+def run(context: TaskContext) -> Answer:
     """Parse, validate and digest a profile.
 
     Args:
-        work: Its body is the profile; the option ``sha256`` is the digest that it has to have.
+        context: Its body is the profile; the option ``sha256`` is the digest that it has to have.
 
     Returns:
         Digest, size and summary; the canonical JSON, gzipped.
@@ -26,13 +26,13 @@ def run(work: Work) -> Answer:
     Raises:
         InvalidInputError: The profile breaks its contract, or has another digest.
     """
-    profile = parsed(Profile, work.body, work.limits)
-    sha256, expected = profile.digest(), work.options.get("sha256")
+    profile = parsed(Profile, context.body, context.limits)
+    sha256, expected = profile.digest(), context.options.get("sha256")
     if expected is not None and expected != sha256:
         detail = f"this profile has the digest {sha256}; put it there, or POST it to /v1/profiles"
         raise InvalidInputError(Fault("", detail))
     canonical = profile.model_dump_json().encode()
-    work.desk.keep(sha256, profile)
+    context.profiles.keep(sha256, profile)
     facts = {"sha256": sha256, "size_bytes": len(canonical), "summary": summary(profile)}
     return facts, [gzip.compress(canonical, _LEVEL, mtime=0)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from allocator import load_profile, solve
-from allocator.answer.solve import Progress, solve_request
+from allocator.answer.solve import SolveProgress, solve_request
 from allocator.contract.request import make_request
 
 
@@ -27,7 +27,7 @@ def _hard(layers: int = 30, better: str = "lower") -> dict[str, object]:
 def test_plans_get_better_and_bounds_hold(solver: str, better: str) -> None:
     profile = load_profile(_hard(better=better))
     budgets = {"a": 17_000, "b": 17_200}
-    heard: list[Progress] = []
+    heard: list[SolveProgress] = []
     request = make_request({"solver": solver, "budgets": budgets, "time_limit_s": 30})
     answer = solve_request(profile, request, heard.append)
     assert heard

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from allocator import InvalidInputError, Request, Status, certify, load_profile, solve
-from allocator.knapsack.constraints import Row, resolve_limits
+from allocator.knapsack.constraints import Constraint, resolve_limits
 from allocator.knapsack.tables import resolve_objectives
 from tests.allocator.profiles import profile_json
 
 PROFILE = load_profile(profile_json())
 
 
-def budgets(**amounts: Any) -> tuple[Row, ...]:
+def budgets(**amounts: Any) -> tuple[Constraint, ...]:
     return resolve_limits(PROFILE, Request(budgets=amounts))
 
 

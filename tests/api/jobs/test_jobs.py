@@ -14,7 +14,7 @@ import pytest
 
 from allocator import solve
 from bitalloc.client import Client, JobEvent, ServiceError
-from bitalloc.client.patience import Patience
+from bitalloc.client.retry_policy import RetryPolicy
 from tests.api.helpers import comparable, problem_of, tiny
 from tests.api.replicas import Replica, alive, eventually, noted, replicas
 
@@ -144,9 +144,9 @@ def test_a_cancelled_job_is_an_error_for_the_client_that_waits(replica: Replica,
 def test_more_jobs_than_there_is_room_for_wait(replica: Replica, gate: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         locations = list(threads.map(lambda _: _job(replica), range(3)))
-    states = sorted(replica.http.get(location).json()["state"] for location in locations)
-    assert states == ["queued", "running", "running"]
-    time.sleep(1.5)  # the queue hands out the third, which waits here for room
+    states = ["queued", "running", "running"]
+    eventually(lambda: sorted(replica.http.get(location).json()["state"] for location in locations) == states)
+    time.sleep(1.5)  # the queue hands out the third, which waits here for a worker
     assert sorted(replica.http.get(location).json()["state"] for location in locations) == states
     # Jobs take nothing from those who come next.
     assert replica.http.post(PATH, json={"profile": tiny()}).status_code == 200
@@ -272,13 +272,13 @@ def test_a_job_is_accepted_once_for_each_key(replica: Replica, gate: Path) -> No
 
 
 def test_patience_ends() -> None:
-    patience = Patience(attempts=3, first_pause_s=1.0, longest_pause_s=1.5)
+    policy = RetryPolicy(attempts=3, first_pause_s=1.0, longest_pause_s=1.5)
     busy = httpx2.Response(503)
-    assert [patience.pause_s(attempt, busy) for attempt in (1, 2, 3)] == [1.0, 1.5, None]
+    assert [policy.pause_s(attempt, busy) for attempt in (1, 2, 3)] == [1.0, 1.5, None]
     asked = httpx2.Response(429, headers={"retry-after": "9"})
-    assert patience.pause_s(1, asked) == 1.5
-    assert patience.pause_s(1, httpx2.ConnectError("refused")) == 1.0
-    assert patience.pause_s(1, httpx2.RemoteProtocolError("Server disconnected")) == 1.0
-    assert patience.pause_s(1, httpx2.RemoteProtocolError("illegal status line")) is None
-    assert patience.pause_s(1, httpx2.ReadTimeout("slow")) is None
-    assert patience.pause_s(1, httpx2.Response(409, content=b"job-has-ended")) is None
+    assert policy.pause_s(1, asked) == 1.5
+    assert policy.pause_s(1, httpx2.ConnectError("refused")) == 1.0
+    assert policy.pause_s(1, httpx2.RemoteProtocolError("Server disconnected")) == 1.0
+    assert policy.pause_s(1, httpx2.RemoteProtocolError("illegal status line")) is None
+    assert policy.pause_s(1, httpx2.ReadTimeout("slow")) is None
+    assert policy.pause_s(1, httpx2.Response(409, content=b"job-has-ended")) is None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from allocator import InvalidInputError, load_profile, make_request, solve_request
-from api.workers.cache import Desk
+from api.workers.cache import ProfileCache
 from tests.api.helpers import comparable, random_profile
 
 PROFILE = load_profile(random_profile(60))
@@ -31,19 +31,19 @@ def _without_work(answer: object) -> dict[str, Any]:
 
 
 def test_answers_are_those_of_a_worker_that_keeps_nothing() -> None:
-    desk = Desk()
-    desk.keep("id", PROFILE)
+    profiles = ProfileCache()
+    profiles.keep("id", PROFILE)
     for fields in REQUESTS * 2:
         request = make_request(fields)
-        assert _without_work(desk.solve("id", request)) == _without_work(solve_request(PROFILE, request))
+        assert _without_work(profiles.solve("id", request)) == _without_work(solve_request(PROFILE, request))
 
 
 def test_progress_is_told_as_well() -> None:
-    desk, heard = Desk(), []
-    desk.keep("id", PROFILE)
+    profiles, heard = ProfileCache(), []
+    profiles.keep("id", PROFILE)
     for _ in range(2):
         heard.clear()
-        desk.solve("id", make_request(REQUESTS[0]), heard.append)
+        profiles.solve("id", make_request(REQUESTS[0]), heard.append)
         assert heard
 
 
@@ -57,26 +57,26 @@ def test_progress_is_told_as_well() -> None:
     ],
 )
 def test_faults_point_where_they_do_otherwise(fields: dict[str, Any], where: str) -> None:
-    desk = Desk()
-    desk.keep("id", PROFILE)
-    desk.solve("id", make_request({"objective": "kl", "budgets": {"effective_bits": 4.5}}))
+    profiles = ProfileCache()
+    profiles.keep("id", PROFILE)
+    profiles.solve("id", make_request({"objective": "kl", "budgets": {"effective_bits": 4.5}}))
     for _ in range(2):
         with pytest.raises(InvalidInputError) as refusal:
-            desk.solve("id", make_request(fields))
+            profiles.solve("id", make_request(fields))
         assert [fault.pointer for fault in refusal.value.faults] == [where]
 
 
 def test_the_least_recently_used_profile_goes_first() -> None:
-    desk = Desk(most_entries=1)
-    desk.keep("a", PROFILE)
-    desk.keep("b", PROFILE)
-    assert desk.find("a") is None
-    assert desk.find("b") is PROFILE
+    profiles = ProfileCache(most_entries=1)
+    profiles.keep("a", PROFILE)
+    profiles.keep("b", PROFILE)
+    assert profiles.find("a") is None
+    assert profiles.find("b") is PROFILE
 
 
 def test_many_kinds_of_requests_do_not_pile_up() -> None:
-    desk = Desk()
-    desk.keep("id", PROFILE)
+    profiles = ProfileCache()
+    profiles.keep("id", PROFILE)
     for pinned in range(20):
-        desk.solve("id", make_request({"objective": "kl", "pin": {f"layer.{pinned}": "int8-g64"}}))
-    assert len(desk._profiles["id"].planners) == 4
+        profiles.solve("id", make_request({"objective": "kl", "pin": {f"layer.{pinned}": "int8-g64"}}))
+    assert len(profiles._profiles["id"].planners) == 4

@@ -1,4 +1,4 @@
-"""News wait for their time, answers do not, and no news come after the answer."""
+"""Progress waits for their time, answers do not, and no progress comes after the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from api.workers.frames import framed, read
-from api.workers.writer import Outlet
+from api.workers.writer import ReplyWriter
 
 
 def heads(channel: io.BytesIO) -> list[dict[str, Any]]:
@@ -19,12 +19,12 @@ def heads(channel: io.BytesIO) -> list[dict[str, Any]]:
 
 def test_news_are_passed_on_in_their_order() -> None:
     channel = io.BytesIO()
-    outlet = Outlet(channel)
-    outlet.tell({"gap": 0.5})
-    outlet.send(framed({"profile": "a", "known": False}))
-    outlet.tell({"gap": 0.25})
-    outlet.pass_on()
-    outlet.pass_on()
+    replies = ReplyWriter(channel)
+    replies.tell({"gap": 0.5})
+    replies.send(framed({"profile": "a", "known": False}))
+    replies.tell({"gap": 0.25})
+    replies.pass_on()
+    replies.pass_on()
     assert heads(channel) == [
         {"profile": "a", "known": False},
         {"told": {"gap": 0.5}},
@@ -34,17 +34,17 @@ def test_news_are_passed_on_in_their_order() -> None:
 
 def test_an_answer_makes_news_old() -> None:
     channel = io.BytesIO()
-    outlet = Outlet(channel)
-    outlet.tell({"gap": 0.5})
-    outlet.answer(framed({"done": {}}))
-    outlet.pass_on()
+    replies = ReplyWriter(channel)
+    replies.tell({"gap": 0.5})
+    replies.answer(framed({"done": {}}))
+    replies.pass_on()
     assert heads(channel) == [{"done": {}}]
 
 
 def test_of_too_many_news_the_oldest_are_lost() -> None:
     channel = io.BytesIO()
-    outlet = Outlet(channel)
+    replies = ReplyWriter(channel)
     for at in range(1500):
-        outlet.tell({"at": at})
-    outlet.pass_on()
+        replies.tell({"at": at})
+    replies.pass_on()
     assert [head["told"]["at"] for head in heads(channel)] == list(range(500, 1500))

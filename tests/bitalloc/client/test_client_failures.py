@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from bitalloc.client import Client, Patience, ServiceError
+from bitalloc.client import Client, RetryPolicy, ServiceError
 from tests.api.helpers import tiny
 from tests.api.strangers import allocate, an_allocation, stranger
 
@@ -117,7 +117,9 @@ def test_a_server_that_does_not_speak_http_is_a_service_error() -> None:
         thread = Thread(target=answer)
         thread.start()
         with (
-            Client(f"http://127.0.0.1:{listener.getsockname()[1]}", patience=Patience(attempts=1)) as client,
+            Client(
+                f"http://127.0.0.1:{listener.getsockname()[1]}", retry_policy=RetryPolicy(attempts=1)
+            ) as client,
             pytest.raises(ServiceError, match="the service could not be reached") as failure,
         ):
             client.allocate(tiny())

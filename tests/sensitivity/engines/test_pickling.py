@@ -1,4 +1,4 @@
-"""A parcel holds names rather than weights, and is unpacked onto the worker's own model."""
+"""A packed stage holds names rather than weights, and is unpacked onto the worker's own model."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def identities(study: Study, key: Key, *, given: list[object]) -> FloatArray:
 def test_everything_of_the_recipe_arrives_as_the_workers_own() -> None:
     study = study_of(WIDE)
     given = [study.model, study.batches[0], study.model.get_buffer("1.running_mean")]
-    parcel = pack(WIDE, study, partial(identities, given=given))
-    assert len(parcel.body) < 5000  # the model has a million weights
-    answer = compute(parcel, (text_of(WIDE),))
+    packed = pack(WIDE, study, partial(identities, given=given))
+    assert len(packed.body) < 5000  # the model has a million weights
+    answer = compute(packed, (text_of(WIDE),))
     assert isinstance(answer, np.ndarray), answer
     assert answer.tolist() == [0, 1]
 

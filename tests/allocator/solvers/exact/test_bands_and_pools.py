@@ -18,7 +18,7 @@ from allocator.solvers.baselines import greedy
 from allocator.solvers.baselines.local_search import repair
 from allocator.solvers.exact import search as exact
 from allocator.solvers.exact.started import started
-from allocator.solvers.exact.strategy import Halves, Strategy, WithoutIdleLimits, WithoutIdleSides
+from allocator.solvers.exact.strategy import MeetInTheMiddle, Strategy, WithoutIdleLimits, WithoutIdleSides
 from allocator.solvers.outcome import Effort, Outcome
 from tests.allocator.bounds.test_dual import relaxation
 from tests.allocator.problems import brute_force, make
@@ -136,7 +136,7 @@ def test_limits_that_were_left_out_are_taken_back_where_a_plan_breaks_them(
     step: WithoutIdleSides | WithoutIdleLimits,
 ) -> None:
     rng = np.random.default_rng(3)
-    strategy = Strategy(several_limits=(step, Halves(1_000_000)))
+    strategy = Strategy(several_limits=(step, MeetInTheMiddle(1_000_000)))
     for trial in range(80):
         spend = rng.integers(0, 6, (1, 5, 3)).astype(float)
         at = float(rng.integers(3, 18))
@@ -166,7 +166,7 @@ def test_parts_share_the_time_and_keep_the_gap() -> None:
     cost = np.concatenate([half.cost for half in halves])
     problem = make(cost, spend, np.concatenate([half.limit for half in halves]))
     heard: list[tuple[float | None, float]] = []
-    outcome = exact.solve(problem, Effort(gap=0.01, progress=lambda *news: heard.append(news)))
+    outcome = exact.solve(problem, Effort(gap=0.01, progress=lambda *facts: heard.append(facts)))
     assert outcome.choice is not None
     objective = problem.objective(outcome.choice)
     assert outcome.bound >= objective * (1 - 0.01)

@@ -15,7 +15,7 @@ from allocator.knapsack.problem import Problem
 from allocator.solvers import SOLVERS
 from allocator.solvers.exact import expanding_core
 from allocator.solvers.exact import search as exact
-from allocator.solvers.exact.strategy import Halves, Nodes, States, Strategy, WholeCosts
+from allocator.solvers.exact.strategy import MeetInTheMiddle, Nodes, States, Strategy, WholeCosts
 from allocator.solvers.exact.ties import canonical_plan
 from allocator.solvers.mip import cpsat, highs
 from allocator.solvers.mip import pulp as pulp_solver
@@ -216,7 +216,7 @@ def test_no_time_at_all_gives_the_start_with_the_bound_so_far(
 
 def test_a_step_does_not_lose_the_bound_that_an_earlier_one_proved() -> None:
     problem = hard(units=100, limits=2)
-    halves, nodes = Halves(20_000), Nodes(1)
+    halves, nodes = MeetInTheMiddle(20_000), Nodes(1)
     before = exact.solve(problem, Effort(), Strategy(several_limits=(halves,)))
     assert before.status is Status.FEASIBLE
     assert before.bound > maximise_dual(problem).bound  # or there is nothing to lose

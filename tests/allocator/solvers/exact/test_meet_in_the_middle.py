@@ -16,7 +16,7 @@ from allocator.solvers.exact import half_plans
 from allocator.solvers.exact import meet_in_the_middle as halves
 from allocator.solvers.exact import search as exact
 from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
-from allocator.solvers.exact.pair_join import Partners
+from allocator.solvers.exact.pair_join import Pairs
 from allocator.solvers.outcome import Effort
 from tests.allocator.problems import LIBRARY, brute_force, make, random_problem
 from tests.allocator.solvers.exact.test_early_stop import hard
@@ -114,7 +114,7 @@ def test_two_binding_limits_take_few_states() -> None:
 
 @pytest.mark.parametrize("limits", [1, 2, 3])
 @pytest.mark.parametrize("open_rows", [0, 1])
-def test_partners_are_those_that_fill_the_room(limits: int, open_rows: int) -> None:
+def test_pairs_are_those_that_fill_the_room(limits: int, open_rows: int) -> None:
     rng = np.random.default_rng(limits)
     for _ in range(40):
         left = rng.integers(-20, 20, (int(rng.integers(1, 30)), limits)).astype(float)
@@ -126,10 +126,8 @@ def test_partners_are_those_that_fill_the_room(limits: int, open_rows: int) -> N
             for i, j in product(range(len(left)), range(len(right)))
             if (left[i] + right[j] <= room).all() and (left[i] + right[j] >= room - window).all()
         }
-        partners = Partners(left, right, room, window)
-        found = [
-            pair for some in partners.batches() for pair in zip(*map(np.ndarray.tolist, some), strict=True)
-        ]
-        assert len(found) == partners.pairs
+        pairs = Pairs(left, right, room, window)
+        found = [pair for some in pairs.batches() for pair in zip(*map(np.ndarray.tolist, some), strict=True)]
+        assert len(found) == pairs.pairs
         assert len(set(found)) == len(found)
         assert wanted <= set(found)

@@ -11,7 +11,7 @@ _LATER = frozenset({429, 503})
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """When to try again.
 
     Attributes:
@@ -35,7 +35,7 @@ class Patience:
             Seconds to wait before the next one; None where the outcome stands.
 
         Example:
-            >>> Patience().pause_s(3, httpx2.Response(503)), Patience().pause_s(1, httpx2.Response(422))
+            >>> RetryPolicy().pause_s(3, httpx2.Response(503)), RetryPolicy().pause_s(1, httpx2.Response(422))
             (0.4, None)
         """
         if attempt >= self.attempts or not _passing(outcome):
