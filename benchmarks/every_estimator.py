@@ -49,7 +49,7 @@ def profile_with_everything(
         The profile, and for each estimator that the model is not made for, the reason.
     """
     profiles, refused = [], {}
-    for name, estimate in (ESTIMATORS | _bound(trained)).items():
+    for name, estimate in {**ESTIMATORS, **_bound(trained)}.items():
         try:
             profiles.append(
                 profile_model(

@@ -30,7 +30,7 @@ from allocator.knapsack.problem import (
     masked_cost,
     weighted,
 )
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.exact import search as exact
 from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, relative_gap
 
@@ -101,7 +101,7 @@ def explain_request(
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     wanted = _wanted(profile, layers)
     deadline = Deadline(request.time_limit_s)
     compiled = compile_problem(profile, request)

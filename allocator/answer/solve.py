@@ -23,7 +23,7 @@ from allocator.contract.versions import installed_version
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.constraints import Constraint
 from allocator.knapsack.deadline import Deadline
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.exact.started import started
 from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
 
@@ -95,7 +95,7 @@ def solve_request(
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     deadline = Deadline(request.time_limit_s)
     return solve_compiled(compile_problem(profile, request), request, progress, deadline)
 
@@ -141,7 +141,7 @@ def run_solver(
         What the solver claims, and who it is.
     """
     deadline = Deadline(request.time_limit_s) if deadline is None else deadline
-    entry, why = find_solver(request.solver).chosen(compiled.problem)
+    entry, why = SOLVERS.find(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
     tell = None if progress is None else watching(compiled, progress, start)
     left_s = deadline.before(_reserve_s(request, deadline)).left_s()

@@ -23,7 +23,7 @@ from api.cli.calibration import (
 from api.cli.coverage import say_coverage
 from api.cli.parsing import write
 from quantize import NEAREST, Rounding, parse_format
-from quantize.runtimes import RUNTIMES, Capabilities, capabilities_of, objections
+from quantize.runtimes import RUNTIMES, Capabilities, objections
 
 _ENCODER = "gauss_newton_trace,fisher,embedding_distance"
 _LANGUAGE = "gauss_newton_trace,fisher,kl"
@@ -116,7 +116,7 @@ def command(
 
 
 def _table(runtime: str, formats: str | None, text: Path | None) -> Capabilities:
-    table = capabilities_of(runtime)
+    table = RUNTIMES.find(runtime)
     if (text is None and table.fuses) or (text is None and table.backend == "gguf"):
         raise InvalidInputError(Fault("--for", f"{runtime} serves language models; give --text too"))
     names = [] if formats is None else [name.strip() for name in formats.split(",")]

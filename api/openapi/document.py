@@ -15,7 +15,7 @@ from api.openapi.answers import describe_answers
 from api.openapi.descriptions import spread
 from api.openapi.keys import describe_keys
 from api.openapi.streams import describe_streams
-from api.operations import OPERATIONS, load_operation
+from api.operations import OPERATIONS
 from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import AllocationRequest
 
@@ -75,4 +75,4 @@ def describe(app: FastAPI) -> None:
 def _unseen() -> Iterator[type[BaseModel]]:
     # Models that routes take as raw bytes, and that of every error answer.
     yield from (ProblemDetails, AllocationRequest, Profile)
-    yield from (load_operation(name).request for name in OPERATIONS)
+    yield from (operation.request for operation in OPERATIONS.values())

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from allocator.knapsack.problem import FloatArray, IntArray
-from allocator.solvers import Effort, find_solver
+from allocator.solvers import SOLVERS, Effort
 from quantize.feedback.space import Space
 from quantize.feedback.surrogate import Surrogate
 
@@ -76,7 +76,7 @@ def optimum(space: Space, cost: FloatArray) -> IntArray | None:
     """
     problem = space.compiled.problem
     finite = np.where(problem.available, cost, 0.0)
-    return find_solver("exact").load()(replace(problem, cost=finite), Effort()).choice
+    return SOLVERS["exact"].load()(replace(problem, cost=finite), Effort()).choice
 
 
 def exchanges(space: Space, cost: FloatArray, centre: IntArray) -> IntArray:

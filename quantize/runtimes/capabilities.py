@@ -124,8 +124,8 @@ def objections(
 
     Example:
         >>> from quantize.formats import parse_format
-        >>> from quantize.runtimes import capabilities_of
-        >>> table = capabilities_of("onnxruntime")
+        >>> from quantize.runtimes import RUNTIMES
+        >>> table = RUNTIMES["onnxruntime"]
         >>> [found.severity for found in objections(table, "matrix", None, parse_format("int4-g512"))]
         ['error']
     """

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from allocator import CostTable
 from sensitivity.curvature.output_metrics import (
+    METRICS,
     TOLERABLE_NATS,
     OutputFunction,
     checked_outputs,
-    find_metric,
     sample_means,
 )
 from sensitivity.estimators.measured import measured
@@ -72,4 +72,4 @@ def _logits(logits: OutputFunction, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _divergence(original: Tensor, changed: Tensor) -> Tensor:
-    return sample_means(find_metric("softmax_kl").distance(original, changed))
+    return sample_means(METRICS["softmax_kl"].distance(original, changed))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from allocator import CostTable, Fault, InvalidInputError, Layer, ResourceTable
-from allocator.contract.errors import pointer, unknown
+from allocator.contract.errors import pointer
 from quantize.formats import flat_shape
 from sensitivity.forward.forward_pass import forward_pass
-from sensitivity.resources import RESOURCES, Resource
+from sensitivity.resources import Resource
 from sensitivity.rows import kind_of, weight_shape
 from sensitivity.study.study import Estimator, Study
 from sensitivity.units.shape_rules import RULES_OF_UNITS, ShapeRule, unfit
@@ -144,23 +144,3 @@ def _with_nulls(table: Table, study: Study, refused: Mapping[tuple[str, str], st
     if isinstance(table, CostTable) and table.stderr is not None:
         changed["stderr"] = kept(table.stderr)
     return table.model_copy(update=changed)
-
-
-def chosen_resources(resources: Sequence[str] | Mapping[str, Resource]) -> Mapping[str, Resource]:
-    """Look resources up by name.
-
-    Args:
-        resources: Names, or table name → resource with its options bound.
-
-    Returns:
-        Table name to resource.
-
-    Raises:
-        InvalidInputError: A name is unknown.
-    """
-    if isinstance(resources, Mapping):
-        return resources
-    for name in resources:
-        if name not in RESOURCES:
-            raise InvalidInputError(Fault("/resources", unknown(name, RESOURCES, "resource")))
-    return {name: RESOURCES[name] for name in resources}

@@ -9,16 +9,15 @@ from pathlib import Path
 from torch import nn
 
 from allocator import Fault, InvalidInputError, Outside, Profile, Provenance, ResourceTable
-from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding, parse_format
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.models.identity import identity_of_module
 from sensitivity.models.whole import require_whole
-from sensitivity.profiling.assembly import chosen_resources, estimated, layers_of, rules_of, spent
+from sensitivity.profiling.assembly import estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
 from sensitivity.profiling.runtime_rows import runtime_rows
-from sensitivity.resources import Resource
+from sensitivity.resources import RESOURCES, Resource
 from sensitivity.rows import ExpertRef, Row, find_rows
 from sensitivity.rows.outside import outside_of
 from sensitivity.study.calibration import Batch, LossFunction, check_losses, collect, digest
@@ -100,8 +99,9 @@ def profile_model(
         ((32.0, 80.0), (8.0, 20.0))
     """
     parsed = tuple(parse_format(text) for text in distinct(formats))
-    spending = chosen_resources(resources)
-    chosen = _chosen(estimators, spending)
+    spending = RESOURCES.chosen(resources)
+    chosen = ESTIMATORS.chosen(estimators)
+    _require_apart(chosen, spending)
     require_whole(model)
     layers, others = find_rows(model, rows, exclude)
     made_for = runtime_rows(layers, others, runtime, units)
@@ -194,16 +194,8 @@ def distinct(formats: Sequence[str]) -> Sequence[str]:
     return formats
 
 
-def _chosen(
-    estimators: Sequence[str] | Mapping[str, Estimator], spending: Iterable[str]
-) -> Mapping[str, Estimator]:
+def _require_apart(estimators: Iterable[str], spending: Iterable[str]) -> None:
     both = sorted(set(estimators) & set(spending))
     if both:
         detail = f"{both[0]!r} is the name of the resource; give this cost table another"
         raise InvalidInputError(Fault("/estimators", detail))
-    if isinstance(estimators, Mapping):
-        return estimators
-    for name in estimators:
-        if name not in ESTIMATORS:
-            raise InvalidInputError(Fault("/estimators", unknown(name, ESTIMATORS, "estimator")))
-    return {name: ESTIMATORS[name] for name in estimators}

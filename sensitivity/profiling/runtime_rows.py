@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize.runtimes import capabilities_of
+from quantize.runtimes import RUNTIMES
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import Row
 from sensitivity.units.shape_rules import RUNTIME_OF_UNITS, ShapeRule, kind_of_weight, loadable
@@ -49,7 +49,7 @@ def runtime_rows(
     chosen = runtime or (RUNTIME_OF_UNITS.get(units) if isinstance(units, str) else None)
     if chosen is None:
         return RuntimeRows(layers, (), {})
-    table = capabilities_of(chosen)
+    table = RUNTIMES.find(chosen)
     stay = {
         layer.name: table.stays[kind] for layer in layers if (kind := kind_of_weight(layer)) in table.stays
     }

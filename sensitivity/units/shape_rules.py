@@ -17,7 +17,7 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize import StorageFormat
 from quantize.formats import flat_shape
-from quantize.runtimes import Kind, capabilities_of, kind_of_name, objections
+from quantize.runtimes import RUNTIMES, Kind, kind_of_name, objections
 from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
@@ -136,7 +136,7 @@ def loadable(runtime: str) -> ShapeRule:
         >>> loadable("onnxruntime")(Shape("fc", (1024,), 10), parse_format("int4-g512"))
         'onnxruntime: the operator has groups of 16, 32, 64, 128 and 256 weights'
     """
-    table = capabilities_of(runtime)
+    table = RUNTIMES.find(runtime)
 
     def rule(shape: Shape, fmt: StorageFormat) -> str | None:
         if shape.outputs is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from api.workers.cache import TaskContext
 from api.workers.parsing import parsed
 from api.workers.tasks import Answer
@@ -20,6 +20,6 @@ def run(context: TaskContext) -> Answer:
         Nothing.
     """
     asked = parsed(AllocationRequest, context.body, context.limits)
-    find_solver(asked.solver)
+    SOLVERS.find(asked.solver)
     wanted_profile(context, asked)
     return {}, []
