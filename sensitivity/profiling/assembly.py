@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from allocator import CostTable, Fault, InvalidInputError, Layer, ResourceTable
+from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, ResourceTable
 from allocator.contract.errors import pointer
+from allocator.knapsack.tables import WEIGHT_BYTES
+from quantize import StorageFormat, parse_format
 from quantize.formats import flat_shape
 from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.resources import Resource
@@ -144,3 +146,40 @@ def _with_nulls(table: Table, study: Study, refused: Mapping[tuple[str, str], st
     if isinstance(table, CostTable) and table.stderr is not None:
         changed["stderr"] = kept(table.stderr)
     return table.model_copy(update=changed)
+
+
+def with_outside(
+    resources: Mapping[str, ResourceTable], outside: Sequence[Outside]
+) -> dict[str, ResourceTable]:
+    """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
+
+    Args:
+        resources: The tables.
+        outside: What lies outside.
+
+    Returns:
+        The same tables; the constant of ``weight_bytes`` has the bytes as well.
+    """
+    tables = dict(resources)
+    if WEIGHT_BYTES in tables:
+        table = tables[WEIGHT_BYTES]
+        constant = table.constant + sum(item.stored_bytes for item in outside)
+        tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
+    return tables
+
+
+def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
+    """Parse the columns of a profile.
+
+    Args:
+        formats: Names of storage formats.
+
+    Returns:
+        The formats.
+
+    Raises:
+        InvalidInputError: There are none, a name comes twice, or is unknown.
+    """
+    if not formats or len(set(formats)) != len(formats):
+        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
+    return tuple(parse_format(text) for text in formats)

@@ -8,19 +8,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from allocator import Fault, InvalidInputError, Profile
-from allocator.contract.errors import unknown
+from allocator import Profile
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding
-from sensitivity.estimators.fisher import fisher
 from sensitivity.estimators.gauss_newton import gauss_newton
-from sensitivity.estimators.hessian_trace import hessian_trace
 from sensitivity.estimators.kl import kl
 from sensitivity.estimators.output_mse import output_mse
 from sensitivity.estimators.weight_error import weight_error
 from sensitivity.models.language_model import logits, next_token_loss
-from sensitivity.profiling.profile_model import profile_model
-from sensitivity.study.study import Estimator, Progress, silent
+from sensitivity.profiling.model_kind import ModelKind, profile_kind
+from sensitivity.study.study import Progress, silent
 from sensitivity.study.tasks import Engine, serial
 
 #: Tables a language model can have, in the order of their cost.
@@ -35,6 +32,17 @@ TABLES = (
 )
 #: Those that are filled when nothing is said.
 DEFAULT_TABLES = ("gauss_newton_trace", "fisher", "kl")
+_KIND = ModelKind(
+    next_token_loss,
+    logits,
+    "softmax_kl",
+    {
+        "weight_error": weight_error,
+        "output_mse": output_mse,
+        "gauss_newton": partial(gauss_newton, outputs=logits, together=False),
+        "kl": partial(kl, logits=logits),
+    },
+)
 
 
 def profile_language_model(
@@ -79,24 +87,13 @@ def profile_language_model(
     Raises:
         InvalidInputError: A table, format or rule for units is unknown.
     """
-    known: dict[str, Estimator] = {
-        "weight_error": weight_error,
-        "fisher": fisher,
-        "output_mse": output_mse,
-        "gauss_newton_trace": partial(hessian_trace, probes=probes, curvature="gauss_newton", outputs=logits),
-        "hessian_trace": partial(hessian_trace, probes=probes),
-        "gauss_newton": partial(gauss_newton, outputs=logits, together=False),
-        "kl": partial(kl, logits=logits),
-    }
-    for table in tables:
-        if table not in known:
-            raise InvalidInputError(Fault("/tables", unknown(table, known, "table")))
-    return profile_model(
+    return profile_kind(
+        _KIND,
         model,
         batches,
-        next_token_loss,
         formats,
-        {table: known[table] for table in tables},
+        tables,
+        probes,
         name=name,
         resources=resources,
         units=units,
