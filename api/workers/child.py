@@ -22,7 +22,7 @@ from api.errors import (
 )
 from api.settings import Settings
 from api.workers.frames import framed, receive
-from api.workers.json_limits import JsonLimits
+from api.workers.json_body import JsonLimits
 from api.workers.task import Done, Heard, Task
 
 #: Bytes that the reader holds before the worker has to wait.

@@ -24,7 +24,7 @@ from allocator import InvalidInputError, MissingPackageError
 from api.errors import InvalidJsonError
 from api.workers.cache import ProfileCache, TaskContext
 from api.workers.frames import framed, read
-from api.workers.json_limits import JsonLimits
+from api.workers.json_body import JsonLimits
 from api.workers.tasks import TASKS
 from api.workers.writer import EVERY_MS, ReplyWriter
 
