@@ -28,8 +28,9 @@ def command(
     from api.demo import check_packages
 
     check_packages()
+    from api.cli.parsing import write
     from api.demo.run import run
 
-    report = run(out, pairs=pairs, seed=seed, quiet=as_json)
+    report = run(out, pairs=pairs, seed=seed, write=write, quiet=as_json)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from api.errors import WorkerFailedError
 from api.jobs.runs import Run
 from api.problems.failures import problem_of
 from api.store import Store
 from api.store.allocations import NewAllocation, add_allocations
 from api.store.jobs import FAILED, SUCCEEDED, end_job
-from api.workers.errors import WorkerFailedError
 from api.workers.task import Done
 
 _NAMES = ("id", "profile_sha256", "status", "version")

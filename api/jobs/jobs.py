@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from allocator import BitallocError
+from api.errors import PASSING
 from api.jobs.answers import keep_ending, keep_failure
 from api.jobs.leases import Leases
 from api.jobs.profiles import OwnedProfiles
@@ -21,12 +22,12 @@ from api.jobs.retention import keep_tidy
 from api.jobs.runs import Run
 from api.keys.quotas import require_room_for_a_job
 from api.settings import Settings
-from api.store import PASSING, Store, new_id
+from api.store import Store, new_id
 from api.store.ids import made_at
 from api.store.jobs import CANCELLED, QUEUED, RUNNING, ClaimedJob, StoredJob, add_job, end_job, tell
 from api.store.lanes import in_writing
-from api.workers import Task
 from api.workers.pool import Pool
+from api.workers.task import Task
 
 _LOG = logging.getLogger(__name__)
 #: How often progress is kept, and how soon a job ends that was cancelled at another service.

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 from starlette.concurrency import run_in_threadpool
 
-from api.store import PASSING, Store
+from api.errors import PASSING
+from api.store import Store
 from api.store.lanes import in_writing
 from api.store.replicas import beat, declare_gone, leave, signs_of_life
 

@@ -7,7 +7,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from api.store import PASSING, Store
+from api.errors import PASSING
+from api.store import Store
 from api.store.jobs import ClaimedJob, claim_job
 from api.store.lanes import in_writing
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from api.workers import Done
+from api.workers.task import Done
 
 #: News that nobody has fetched yet; a solver that tells more often than this loses the oldest.
 _MOST_PROGRESS = 1000

@@ -9,9 +9,9 @@ from api.middleware.bodies import Bodies
 from api.middleware.failures import Failures
 from api.middleware.keys import Keys
 from api.middleware.observe import Observe
-from api.middleware.request_id import HEADER, RequestId
 from api.middleware.security_headers import SecurityHeaders
 from api.observability.metrics import Metrics
+from api.observability.request_id import HEADER, RequestId
 from api.settings import Settings
 
 _SENT = (

@@ -26,7 +26,7 @@ from api.store.allocations import add_allocations, allocation_answer, list_alloc
 from api.store.ids import made_at
 from api.store.jobs import StoredJob
 from api.store.lanes import in_writing
-from api.workers import Done
+from api.workers.task import Done
 from bitalloc.wire import (
     AllocationBatch,
     AllocationEntry,

@@ -13,9 +13,10 @@ from fastapi import Header, Request, Response
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
+from api.errors import PASSING
 from api.problems.problem import ProblemError
 from api.routes.resources import Resources
-from api.store import PASSING, Store
+from api.store import Store
 from api.store.idempotency import Claim, answer_key, claim_key, release_key, take_over_key
 from api.store.lanes import in_writing
 from api.store.replicas import is_alive

@@ -13,7 +13,7 @@ from api.problems.problem import answers
 from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
 from api.routes.resources import Resources, Shared
-from api.workers import Task
+from api.workers.task import Task
 
 
 def planning_router() -> APIRouter:

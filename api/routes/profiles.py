@@ -20,7 +20,7 @@ from api.routes.resources import Resources, Shared
 from api.store.ids import made_at
 from api.store.lanes import in_writing
 from api.store.profiles import StoredProfile, delete_profile, list_profiles, profile_body, put_profile
-from api.workers import Task
+from api.workers.task import Task
 from bitalloc.wire import ProfileEntry, ProfilePage
 
 router = APIRouter(prefix="/v1", tags=["profiles"])

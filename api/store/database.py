@@ -14,8 +14,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
 from allocator import Fault, InvalidInputError
+from api.errors import StoreDamagedError, StoreFullError, StoreUnavailableError
 from api.settings import Settings
-from api.store.errors import StoreDamagedError, StoreFullError, StoreUnavailableError, told
+from api.store.errors import told
 from api.store.migrate import migrate
 from api.store.reserve import Reserve
 from api.store.sqlite import WRITE_WAIT_S, WRITES, sqlite_engine, write_and_take_back

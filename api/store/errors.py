@@ -7,27 +7,11 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from allocator import BitallocError
+from api.errors import StoreDamagedError, StoreFullError, StoreUnavailableError
 
 _FULL = ("disk is full", "no space left", "disk full", "could not extend")
 _DAMAGED = ("malformed", "not a database", "file is encrypted", "invalid page in block", "disk image")
 _READ_ONLY = ("readonly", "read-only")
-
-
-class StoreUnavailableError(BitallocError, RuntimeError):
-    """The database does not answer; the same request may succeed later."""
-
-
-class StoreFullError(BitallocError, RuntimeError):
-    """The database has no room left; what it holds is intact."""
-
-
-class StoreDamagedError(BitallocError, RuntimeError):
-    """What the database holds cannot be read; nothing but a person with a copy helps."""
-
-
-#: What may pass by itself: a service that works for itself waits and tries again.
-PASSING = (StoreUnavailableError, StoreFullError)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from api.errors import StoreUnavailableError
 from api.store.database import Store
-from api.store.errors import StoreUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")

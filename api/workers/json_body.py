@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import jiter
 
 from allocator import Fault, InvalidInputError
-from api.workers.errors import InvalidJsonError
+from api.errors import InvalidJsonError
 from api.workers.json_limits import JsonLimits
 
 _TWICE = re.compile(r'Detected duplicate key "(.*)" at line \d+ column \d+', re.DOTALL)
@@ -64,7 +64,7 @@ def require_shallow(document: object, limits: JsonLimits) -> None:
     Example:
         >>> require_shallow([[1]], JsonLimits(max_json_depth=1))
         Traceback (most recent call last):
-        api.workers.errors.InvalidJsonError: JSON is nested deeper than 1 levels; a profile needs six
+        api.errors.InvalidJsonError: JSON is nested deeper than 1 levels; a profile needs six
     """
     level = [document] if isinstance(document, dict | list) else []
     for _ in range(limits.max_json_depth):

@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from allocator import InvalidInputError, MissingPackageError
+from api.errors import InvalidJsonError
 from api.workers.cache import ProfileCache, TaskContext
-from api.workers.errors import InvalidJsonError
 from api.workers.frames import framed, read
 from api.workers.json_limits import JsonLimits
 from api.workers.tasks import TASKS

@@ -17,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
 from api.middleware.failures import Failures
-from api.middleware.request_id import RequestId
 from api.observability.logs import JsonLines, log_to
 from api.observability.metrics import Metrics
+from api.observability.request_id import RequestId
 from api.settings import Settings
 from tests.api.helpers import problem_of, serving, tiny
 
