@@ -42,8 +42,6 @@ def profile_with_everything(
 
     Args:
         trained: The model; profiled on its calibration batches.
-        formats: Columns.
-        progress: Told after every step.
 
     Returns:
         The profile, and for each estimator that the model is not made for, the reason.

@@ -130,7 +130,6 @@ def assess(
     """Find out how sure a plan is.
 
     Args:
-        compiled: The compiled request.
         request: The request; its time limit holds for all resamples together.
         choice: (U,) the plan.
         resamples: How often to solve again.

@@ -22,7 +22,6 @@ def certify(
     """Recompute what a plan costs and spends, and list everything wrong with it.
 
     Args:
-        profile: The tables.
         request: Objectives, budgets, limits, pins.
         assignment: Layer name to format name.
         fusions: Names of the fusions that the plan uses.
@@ -80,7 +79,6 @@ def total(profile: Profile, name: str, assignment: Mapping[str, str], fusions: C
     """Add up one table over a plan, constant included.
 
     Args:
-        profile: The tables.
         name: Name of a cost or resource table, whether or not it was budgeted.
         assignment: Layer name to format name, for every layer.
         fusions: Names of the fusions that the plan uses.
@@ -99,7 +97,6 @@ def totals(
     """Add up every table over a plan, constants included.
 
     Args:
-        profile: The tables.
         assignment: Layer name to format name, for every layer.
         fusions: Names of the fusions that the plan uses.
 

@@ -20,8 +20,6 @@ def solve_in_order(compiled: Compiled, run: Solver, effort: Effort) -> Outcome:
     """Solve for the first objective, then for the next among equally good plans, and so on.
 
     Args:
-        compiled: The compiled request.
-        run: The solver.
         effort: Gap and time limit for all solves together.
 
     Returns:

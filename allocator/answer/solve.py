@@ -133,7 +133,6 @@ def run_solver(
     """Let the solver that a request names work on it.
 
     Args:
-        compiled: The compiled request.
         progress: Told of better plans and bounds.
         deadline: When the answer is due; by default the request's time limit from now.
 
@@ -169,7 +168,6 @@ def watching(
     """Translate what a solver tells into amounts of the objective.
 
     Args:
-        compiled: The compiled request.
         progress: Told of better plans and bounds.
         start: When the search began, by :func:`time.perf_counter`.
 
@@ -197,7 +195,6 @@ def report_outcome(
     """Turn a solver's outcome into a certified answer.
 
     Args:
-        compiled: The compiled request.
         outcome: What the solver claims.
         report: Who claims it.
         deadline: When the answer is due; by default what the solver left of the request's time limit.

@@ -145,7 +145,6 @@ def with_cost(compiled: Compiled, goal: int) -> Problem:
     """The problem with another of its objectives.
 
     Args:
-        compiled: The compiled request.
         goal: Index of the objective.
 
     Returns:
@@ -156,10 +155,6 @@ def with_cost(compiled: Compiled, goal: int) -> Problem:
 
 def with_rows(compiled: Compiled, rows: Sequence[Constraint]) -> Compiled | None:
     """The same tables under other amounts.
-
-    Args:
-        compiled: The compiled request.
-        rows: Its rows with other amounts.
 
     Returns:
         What compiling the request with these amounts would give; None where other amounts change more than limits
@@ -181,8 +176,6 @@ def limits_of(
     """The limits that are left when one row gives way; another row over the same numbers stays.
 
     Args:
-        compiled: The compiled request.
-        without: The row.
         but: Sides of the row that stay all the same: 1 for its high amount, -1 for its low one.
 
     Returns:

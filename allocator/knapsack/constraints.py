@@ -108,9 +108,6 @@ class Constraint:
         Tables hold decimals that binary floats cannot: 0.1 + 0.2 must meet a budget of 0.3, and 0.1 + 0.2 - 0.3 one
         of 0.
 
-        Args:
-            amount: The limit.
-
         Returns:
             The tolerance, in the unit of the table.
         """
@@ -148,9 +145,6 @@ class Constraint:
 @comparing_names()
 def resolve_limits(profile: Profile, request: Request) -> tuple[Constraint, ...]:
     """Find the rows behind the budgets and limits of a request.
-
-    Args:
-        profile: The tables.
 
     Returns:
         Budgets first, then limits, in order.

@@ -128,7 +128,6 @@ def plan_after(front: Frontier, steps: int) -> dict[str, str]:
     """The supported plan after some steps.
 
     Args:
-        front: The frontier.
         steps: How many, from 0 to N.
 
     Returns:
@@ -144,7 +143,6 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
     """Count the steps that a budget allows.
 
     Args:
-        front: The frontier.
         budget: The budget, a number in the unit of the resource or a text with a unit.
 
     Returns:

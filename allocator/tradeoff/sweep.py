@@ -65,7 +65,6 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
 
     Args:
         request: The request; its own budgets hold too, where a set does not name the same.
-        budgets: The sets.
 
     Yields:
         One allocation for each set.

@@ -59,9 +59,6 @@ def _render(sheet: Sheet) -> dict[str, str]:
 def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
     """One group of settings per format.
 
-    Args:
-        sheet: The plan.
-
     Returns:
         Groups with their layers, in the order in which formats appear in the plan.
     """
@@ -80,9 +77,6 @@ def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
 
 def ignored(sheet: Sheet) -> list[str]:
     """Layers that stay as they are.
-
-    Args:
-        sheet: The plan.
 
     Returns:
         Patterns, one per layer.

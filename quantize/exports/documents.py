@@ -21,9 +21,6 @@ _MOST_S = 2.0
 def written(document: object) -> str:
     """JSON as people read it.
 
-    Args:
-        document: What to write.
-
     Returns:
         The text.
     """
@@ -88,7 +85,6 @@ def table(value: object, *where: str | int) -> dict[str, Any]:
     """Expect a table.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -106,7 +102,6 @@ def entries(value: object, *where: str | int) -> list[Any]:
     """Expect a list.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -124,7 +119,6 @@ def texts(value: object, *where: str | int) -> list[str]:
     """Expect a list of texts; nothing counts as an empty one.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -144,7 +138,6 @@ def whole(settings: Mapping[str, Any], key: str, *where: str | int, default: int
 
     Args:
         settings: Where it stands.
-        key: Its name.
         *where: Path to the settings.
         default: What an absent number means; without one it has to be there.
 
@@ -166,7 +159,6 @@ def width(settings: Mapping[str, Any], key: str, *where: str | int, default: int
 
     Args:
         settings: Where it stands.
-        key: Its name.
         *where: Path to the settings.
         default: What an absent number means; without one it has to be there.
 
@@ -209,7 +201,6 @@ def named_float(
 
     Args:
         names: Our name → the tool's, which may stand for several.
-        own: The tool's name.
         bits: Bits of a code.
         group_size: Group size; None, 0 or -1 for whole rows.
 

@@ -30,9 +30,6 @@ class Mask:
     def has(self, target: StorageFormat) -> bool:
         """Whether an integer format can be expressed.
 
-        Args:
-            target: The format.
-
         Returns:
             True where it can.
         """
@@ -111,9 +108,6 @@ class ExportTarget:
 
 def whole_groups(fmt: StorageFormat) -> int | None:
     """The rule of tools that refuse a layer whose rows are not whole groups.
-
-    Args:
-        fmt: A format.
 
     Returns:
         Its group size.

@@ -26,7 +26,6 @@ def candidates(
     """Collect the plans that may be measured next.
 
     Args:
-        surrogate: What is known.
         listed: (N, U) from :func:`all_within`; None where there are too many.
         around: Plans to exchange units of, each (U,).
         random: For draws of the corrected table.
@@ -51,9 +50,6 @@ def candidates(
 def all_within(space: Space) -> IntArray | None:
     """List every plan within the limits.
 
-    Args:
-        space: The plans.
-
     Returns:
         (N, U) in lexicographic order; None where the space has more than :data:`LISTED` plans.
     """
@@ -68,7 +64,6 @@ def optimum(space: Space, cost: FloatArray) -> IntArray | None:
     """Solve for another table.
 
     Args:
-        space: Limits and options.
         cost: (U, O).
 
     Returns:
@@ -83,7 +78,6 @@ def exchanges(space: Space, cost: FloatArray, centre: IntArray) -> IntArray:
     """Change one unit, or two at once, and keep within the limits.
 
     Args:
-        space: Limits and options.
         cost: (U, O) the corrected table, which says what is tried first.
         centre: (U,) the plan to change.
 

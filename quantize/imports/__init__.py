@@ -49,7 +49,6 @@ def import_scores(
         formats: Formats to give the scores, for files that do not name them (MLX, imatrix).
         model: Folder with a checkpoint, for files that need sizes or weights (MLX, imatrix); elsewhere it gives the
             numbers of weights, which budgets in effective bits need.
-        name: Name of the model, for people.
         names: Layer → the tool's own name for it, where its rule does not give it; layers with one such name are
             one row.
 

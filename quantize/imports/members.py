@@ -45,7 +45,6 @@ def weights_of(name: str, members: Members, names: Mapping[str, Sequence[str]] |
 
     Args:
         name: A layer, or a stack of experts as MLX (``….switch_mlp.up_proj``) or the checkpoint names it.
-        members: The weights of the checkpoint.
         names: Another tool's name → layers, where its rule does not give them.
 
     Returns:
@@ -97,7 +96,6 @@ def module_weights(module: str, projections: Iterable[str], members: Members) ->
     Args:
         module: Path of the module.
         projections: Names of its projections, of experts with or without their number (``w1``, ``w1.3``).
-        members: The weights of the checkpoint.
 
     Returns:
         Their shapes, at any depth below the module.
@@ -117,9 +115,6 @@ def module_weights(module: str, projections: Iterable[str], members: Members) ->
 
 def count(shapes: Iterable[Shape]) -> int:
     """Number of weights.
-
-    Args:
-        shapes: Shapes of weights.
 
     Returns:
         How many weights they hold together.

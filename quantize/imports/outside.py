@@ -15,7 +15,6 @@ def with_model(profile: Profile, folder: Path) -> Profile:
 
     Args:
         profile: Made of scores.
-        folder: The checkpoint.
 
     Returns:
         The profile with ``outside`` and ``identity``; the constant of ``weight_bytes`` has the bytes outside.

@@ -91,7 +91,6 @@ def kind_of_name(layer: str, shape: Sequence[int] | None = None) -> Kind:
 
     Args:
         layer: Its name in the checkpoint.
-        shape: Shape of its weight.
 
     Returns:
         Its kind.
@@ -114,10 +113,8 @@ def objections(
     """Say what a runtime has against a layer in a format.
 
     Args:
-        table: The runtime.
         kind: What the layer is.
         shape: Shape of its weight; None where it is not known.
-        fmt: The format.
 
     Yields:
         Objections; none for plain floats, which every runtime loads.

@@ -71,9 +71,7 @@ def profile_checkpoint(
     Args:
         folder: A Llama checkpoint: ``config.json`` and safetensors, sharded or not.
         batches: (B, T) token ids each, without padding; may be empty where ``output_mse`` is not asked for.
-        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
-        name: Name of the model, for people.
         exclude: Names or globs of layers to leave in full precision.
         spill: Keep hidden states in this folder rather than in memory; they are deleted at the end.
         progress: Told after every block.

@@ -46,9 +46,7 @@ def gauss_newton(
     """Fill the table with one forward-mode derivative per entry.
 
     Args:
-        study: Model, data, layers and formats.
         outputs: (model, batch) → (B, …, C), such as the logits.
-        metric: ``softmax_kl`` or ``squared_error``.
         together: Push all formats of a layer through the model at once, for the memory of F activations; turn it off
             where memory is short, or where the model's Python code looks at values.
 

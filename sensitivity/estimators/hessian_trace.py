@@ -48,7 +48,6 @@ def hessian_trace(
     """Estimate the table from a few Hessian-vector products.
 
     Args:
-        study: Model, data, layers and formats.
         probes: Number of probes. They take the batches in a shuffled order, so that the standard error covers both
             the probe and the batch.
         relative_error: Go on, ``probes`` at a time, until every layer's standard error is at most this fraction of

@@ -32,7 +32,6 @@ def kl(study: Study, *, logits: OutputFunction, together: int = 1) -> CostTable:
     """Measure the table, one forward pass from the changed layer on per entry and batch.
 
     Args:
-        study: Model, data, layers and formats.
         logits: (model, batch) → (B, …, C).
         together: Formats of a layer that go through the model at once; see :func:`measured`.
 

@@ -38,7 +38,6 @@ def rules_of(study: Study, units: str | UnitRule, shape_rules: Sequence[ShapeRul
     """Settle units and refused formats.
 
     Args:
-        study: Model, data, rows and formats.
         units: Name of a rule or a rule; see :mod:`sensitivity.units.unit_rules`.
         shape_rules: Rules besides those that come with the units; see :mod:`sensitivity.units.shape_rules`.
 
@@ -52,10 +51,6 @@ def rules_of(study: Study, units: str | UnitRule, shape_rules: Sequence[ShapeRul
 
 def layers_of(study: Study, rules: Rules) -> tuple[Layer, ...]:
     """Describe the rows.
-
-    Args:
-        study: Model, data and rows.
-        rules: Their units.
 
     Returns:
         The rows of the profile. An activation does no work of its own and has no ``macs``.
@@ -81,8 +76,6 @@ def estimated(study: Study, estimators: Mapping[str, Estimator], rules: Rules) -
     """Fill the cost tables.
 
     Args:
-        study: Model, data, rows and formats.
-        estimators: Table name to estimator.
         rules: Entries to leave null.
 
     Returns:
@@ -110,7 +103,6 @@ def spent(
     """Fill the resource tables.
 
     Args:
-        study: Model, data, rows and formats.
         resources: Table name to resource.
         rules: Entries to leave null.
 
@@ -153,10 +145,6 @@ def with_outside(
 ) -> dict[str, ResourceTable]:
     """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
 
-    Args:
-        resources: The tables.
-        outside: What lies outside.
-
     Returns:
         The same tables; the constant of ``weight_bytes`` has the bytes as well.
     """
@@ -170,9 +158,6 @@ def with_outside(
 
 def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
     """Parse the columns of a profile.
-
-    Args:
-        formats: Names of storage formats.
 
     Returns:
         The formats.

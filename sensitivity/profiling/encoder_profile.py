@@ -52,17 +52,10 @@ def profile_encoder(
     """Profile a sentence encoder on (query, document) pairs.
 
     Args:
-        pairs: Calibration pairs.
-        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
-        rounding: How weights are rounded.
-        name: Name of the model, for people.
-        probes: Probes of the traces.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
-        seed: Seed of everything random.
-        progress: Told after every step.
         engine: Computes the entries of ``embedding_distance``.
 
     Returns:

@@ -67,17 +67,11 @@ def profile_language_model(
 
     Args:
         batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
-        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
         runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
         exclude: Names or globs of layers to leave in full precision.
-        rounding: How weights are rounded.
-        name: Name of the model, for people.
-        probes: Probes of the traces.
-        seed: Seed of everything random.
-        progress: Told after every step.
         engine: Computes the entries of the tables.
         checkpoint: Folder that the model was loaded from: bytes outside the plan are those of its files.
 

@@ -50,7 +50,6 @@ def profile_kind(
     Args:
         formats: Names of storage formats, the columns.
         tables: Which tables to fill, in this order.
-        probes: Probes of the traces.
         **options: Of :func:`~sensitivity.profiling.profile_model.profile_model`.
 
     Returns:

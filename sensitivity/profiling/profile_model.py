@@ -63,7 +63,6 @@ def profile_model(
         loss_fn: (model, batch) → (B,) losses, one per sample.
         formats: StorageFormat names such as ``int4-g64`` and ``fp16``; the columns.
         estimators: Names, or table name → estimator with its options bound by :func:`functools.partial`.
-        name: Name of the model, for people.
         exclude: Names or globs of rows to leave in full precision.
         rows: What takes a format: ``weight``, ``expert`` (stacks of transformers), ``activation``, ``kv_cache``.
         resources: Names, or table name → resource with its options bound by :func:`functools.partial`.
@@ -75,8 +74,6 @@ def profile_model(
             ``units="vllm"`` it is vLLM when absent.
         rounding: How weights are rounded: the rounding that will be shipped. What it needs to know of the data comes
             from ``batches``; see :func:`sensitivity.study.input_moments.input_moments`.
-        seed: Seed of everything random.
-        progress: Told after every step.
         engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
         checkpoint: Folder that the model was loaded from: what lies outside the plan is then counted as its files
             store it, else as it is in memory.

@@ -40,7 +40,6 @@ def profile_recipe(
 
     Args:
         recipe: How to load model, data and loss; every worker does so once.
-        formats: StorageFormat names, the columns.
         estimators: Names, or table name → estimator with its options bound. Those that cut their work into pieces are
             spread over the workers; the others run here.
         executor: ``serial``, ``process``, ``ray``, ``dask``, an executor of yours, or a function that opens one again

@@ -35,8 +35,6 @@ def runtime_rows(
     """Keep the rows that a runtime can load quantized.
 
     Args:
-        layers: Weights of the model.
-        others: Its other rows.
         runtime: Who is to load the plan; None for nobody in particular.
         units: Rule for units; that of a runtime stands for the runtime.
 

@@ -76,9 +76,6 @@ def vllm(study: Study) -> Mapping[str, str]:
 def shared_input(study: Study) -> Mapping[str, str]:
     """Keep together the layers that read the same tensor in a pass over the first calibration batch.
 
-    Args:
-        study: Model, data and rows.
-
     Returns:
         Row to unit, named after the first of its layers; inputs that are rows share a unit of their own.
     """
@@ -128,7 +125,6 @@ def units_of(units: str | UnitRule, study: Study) -> Mapping[str, str]:
 
     Args:
         units: Name of a rule in :data:`UNITS`, or a rule.
-        study: Model, data and rows.
 
     Returns:
         Row to unit.

@@ -20,9 +20,6 @@ def pin_notes(planned: Planned) -> tuple[Note, ...]:
     The second search takes no longer than twice the first, or a second; where it ends unproved, its plan still says
     how much better plans there are at least.
 
-    Args:
-        planned: The plan.
-
     Returns:
         One note, or none where nothing was decided by hand or it costs less than 2 %.
     """
