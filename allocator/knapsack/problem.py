@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +13,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+#: Integers below this are doubles, one by one.
+LARGEST_EXACT = 2.0**53
 #: Sorting so few values takes no longer than looking for equal ones.
 _FEW = 1_000
 
@@ -53,6 +56,17 @@ class Problem:
         """Number of limits R."""
         return len(self.limit)
 
+    @cached_property
+    def whole_cost(self) -> bool:
+        """Whether costs are integers, and so small that sums over a plan, or of steps between two plans, are exact."""
+        return bool(_exact_sums(self.cost[None], self.available)[0])
+
+    @cached_property
+    def whole_spend(self) -> BoolArray:
+        """(R,) the same of the spends of each limit and the limit itself."""
+        whole: BoolArray = _exact_sums(self.spend, self.available) & (self.limit == np.rint(self.limit))
+        return whole
+
     def objective(self, choice: IntArray) -> float:
         """Cost of a choice.
 
@@ -87,6 +101,14 @@ class Problem:
         """
         available = self.available[np.arange(self.units), choice].all()
         return bool(available and (self.used(choice) <= self.limit).all())
+
+
+def _exact_sums(values: FloatArray, available: BoolArray) -> BoolArray:
+    # (N,) of (N, U, O) values. Partial sums of values, and of steps from one option to another, are integers below 2⁵³.
+    shown = np.where(available, values, 0.0)
+    largest, smallest = -least(-shown), least(shown)  # (N, U), 0 between them where an option is missing
+    reach = np.maximum(np.maximum(largest, -smallest), largest - smallest).sum(axis=1)
+    return (reach < LARGEST_EXACT) & (shown == np.rint(shown)).all(axis=(1, 2))
 
 
 def thrift_signs(problem: Problem) -> FloatArray:

@@ -154,7 +154,8 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
         ValueError: The budget cannot be read.
     """
     amount = parse_quantity(budget, front.unit)
-    steps = int(np.searchsorted(front.spend, amount * (1 + 1e-12), side="right")) - 1
+    whole = bool((front.spend == np.rint(front.spend)).all())  # integers are compared exactly
+    steps = int(np.searchsorted(front.spend, amount if whole else amount * (1 + 1e-12), side="right")) - 1
     return None if steps < 0 else steps
 
 
