@@ -21,7 +21,7 @@ from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.contract.versions import installed_version
 from allocator.knapsack.compile import Compiled, compile_problem, with_cost
-from allocator.knapsack.constraints import Constraint
+from allocator.knapsack.constraint import Constraint
 from allocator.knapsack.deadline import Deadline
 from allocator.solvers import find_solver
 from allocator.solvers.exact.started import started

@@ -9,12 +9,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.knapsack.exact_sums import LARGEST_EXACT, grain_of
+
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-#: Integers below this are doubles, one by one.
-LARGEST_EXACT = 2.0**53
 #: Sorting so few values takes no longer than looking for equal ones.
 _FEW = 1_000
 
@@ -64,8 +64,7 @@ class Problem:
     @cached_property
     def whole_spend(self) -> BoolArray:
         """(R,) the same of the spends of each limit and the limit itself."""
-        whole: BoolArray = _exact_sums(self.spend, self.available) & (self.limit == np.rint(self.limit))
-        return whole
+        return _exact_sums(self.spend, self.available, self.limit)
 
     def objective(self, choice: IntArray) -> float:
         """Cost of a choice.
@@ -103,12 +102,20 @@ class Problem:
         return bool(available and (self.used(choice) <= self.limit).all())
 
 
-def _exact_sums(values: FloatArray, available: BoolArray) -> BoolArray:
-    # (N,) of (N, U, O) values. Partial sums of values, and of steps from one option to another, are integers below 2⁵³.
+def _exact_sums(values: FloatArray, available: BoolArray, limit: FloatArray | None = None) -> BoolArray:
+    # (N,) of (N, U, O) values: whether partial sums of values, and of steps from one option to another, are exact.
     shown = np.where(available, values, 0.0)
     largest, smallest = -least(-shown), least(shown)  # (N, U), 0 between them where an option is missing
-    reach = np.maximum(np.maximum(largest, -smallest), largest - smallest).sum(axis=1)
-    return (reach < LARGEST_EXACT) & (shown == np.rint(shown)).all(axis=(1, 2))
+    reach = np.maximum(np.maximum(largest, -smallest), largest - smallest).sum(axis=1).tolist()
+    whole = (shown == np.rint(shown)).all(axis=(1, 2))
+    if limit is not None:
+        whole &= limit == np.rint(limit)
+    for row in whole.nonzero()[0].tolist():
+        if reach[row] >= LARGEST_EXACT:
+            grain = grain_of(shown[row])
+            whole[row] = reach[row] < LARGEST_EXACT * grain and (limit is None or limit[row] % grain == 0)
+    exact: BoolArray = whole
+    return exact
 
 
 def thrift_signs(problem: Problem) -> FloatArray:

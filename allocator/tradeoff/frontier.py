@@ -22,7 +22,8 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
 from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import EFFECTIVE_BITS, Constraint
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import EFFECTIVE_BITS
 from allocator.knapsack.problem import FloatArray, masked_spend
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.tradeoff.sweep import evenly_spaced, sweep
