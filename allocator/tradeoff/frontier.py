@@ -22,7 +22,8 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
 from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import EFFECTIVE_BITS, Constraint
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import EFFECTIVE_BITS
 from allocator.knapsack.problem import FloatArray, masked_spend
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.tradeoff.sweep import evenly_spaced, sweep
@@ -152,7 +153,8 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
         ValueError: The budget cannot be read.
     """
     amount = parse_quantity(budget, front.unit)
-    steps = int(np.searchsorted(front.spend, amount * (1 + 1e-12), side="right")) - 1
+    whole = bool((front.spend == np.rint(front.spend)).all())  # integers are compared exactly
+    steps = int(np.searchsorted(front.spend, amount if whole else amount * (1 + 1e-12), side="right")) - 1
     return None if steps < 0 else steps
 
 
