@@ -32,7 +32,7 @@ from allocator.knapsack.problem import (
 )
 from allocator.solvers import SOLVERS
 from allocator.solvers.exact import search as exact
-from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort
 
 
 def explain(
@@ -157,7 +157,12 @@ def _baseline(compiled: Compiled, request: Request, solver: str, best: Allocatio
     answer = solve_compiled(compiled, request.model_copy(update={"solver": solver}))
     if answer.objective is None or best.objective is None:
         return Baseline(objective=answer.objective)
-    return Baseline(objective=answer.objective, worse_by=relative_gap(answer.objective, best.objective))
+    better, worse = best.objective, answer.objective
+    if compiled.objectives[0].maximise:
+        better, worse = worse, better
+    difference = worse - better
+    worse_by = difference / best.objective if best.objective > 0 else None
+    return Baseline(objective=answer.objective, difference=difference, worse_by=worse_by)
 
 
 def _moves(compiled: Compiled, choice: IntArray) -> tuple[Move | None, Move | None]:

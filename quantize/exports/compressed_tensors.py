@@ -165,6 +165,7 @@ TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    files=("quantization_config.json",),
     whole_blocks=whole_groups,
     advice="goes into config.json beside weights packed by compressed-tensors",
 )

@@ -133,6 +133,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("tensor-types.txt",),
     own_name=own_name,
     refuses=_refuses,
     absent=is_elsewhere,
