@@ -90,8 +90,10 @@ def lint_files(
     of = capabilities_of(runtime)
     layers = None if model is None else tuple(model.shapes)
     reading = read(target, files, layers=layers, names=names)
-    rules = rules_of(load_target(target), files)
-    case = Case(reading.formats, model or _only(reading.formats), target, reading.unused, rules)
+    whose = load_target(target)
+    rules = rules_of(whose, files)
+    known = model or _only(reading.formats)
+    case = Case(reading.formats, known, target, reading.unused, rules, reading.unruled, whose.unnamed)
     return _findings(case, of)
 
 
