@@ -46,7 +46,7 @@ FORK = {name: StorageFormat(name, bits, block_size=block) for name, (bits, block
 #: Rows interleaved for the processor, as ik_llama.cpp writes some types.
 _INTERLEAVED = re.compile(r"(.+)_r(?:4|8|16)")
 #: Names of whole recipes of ``llama-quantize``, which are no types of a tensor.
-_RECIPE = re.compile(r"(?:i?q\d_k|iq\d)_(?:s|m|l|xl)")
+_RECIPE = re.compile(r"(?:i?q\d_k|iq\d)_(?:xs|s|m|l|xl)|mxfp4_moe")
 
 
 def type_named(name: str) -> StorageFormat | None:
@@ -90,6 +90,22 @@ def is_of_fork(fmt: StorageFormat) -> bool:
     return fmt.block_size is not None and fmt.name not in OWN
 
 
+def is_recipe(name: str) -> bool:
+    """Whether a name is that of a recipe of ``llama-quantize`` for a whole model.
+
+    Args:
+        name: Any name, in any case.
+
+    Returns:
+        True for recipes.
+
+    Example:
+        >>> is_recipe("Q4_K_M"), is_recipe("q4_k")
+        (True, False)
+    """
+    return _RECIPE.fullmatch(name.lower()) is not None
+
+
 def type_name(fmt: StorageFormat) -> str:
     """Name of a format as llama.cpp has it.
 
@@ -126,7 +142,7 @@ def format_named(name: str) -> StorageFormat:
         return parse_format(name)
     except InvalidInputError as error:
         detail = f"{error.faults[0].detail}; and the types of llama.cpp, {', '.join([*TWINS, *OWN])}"
-        if _RECIPE.fullmatch(name.lower()):
+        if is_recipe(name):
             detail = (
                 f"{name!r} is a recipe of llama-quantize for a whole model, not a type of one tensor; "
                 f"name a type, as {', '.join(OWN)}"

@@ -20,7 +20,7 @@ from quantize.exports.llama_names import is_elsewhere, is_router, is_stack, own_
 from quantize.exports.rules import Rule, Rules, expression
 from quantize.exports.target import ExportTarget, Mask, Sheet, sized
 from quantize.formats import StorageFormat, parse_format
-from quantize.llama_types import OWN, TWINS, format_named, type_name, type_named
+from quantize.llama_types import OWN, TWINS, format_named, is_recipe, type_name, type_named
 
 __all__ = ["FALLBACK", "OWN", "TARGET", "TYPES", "base_type", "falls_back", "own_name", "whole_blocks"]
 
@@ -88,7 +88,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
     rules: list[Rule] = []
     comments: list[int] = []
     unknown: dict[str, list[int]] = {}
-    for number, line in enumerate(files[name].splitlines(), start=1):
+    for number, line in enumerate(files[name].removeprefix("\ufeff").splitlines(), start=1):
         text = _COMMENT.sub("", line)
         comments += [number] if text != line else []
         for token in _COMMA.sub(r"\1 ", text).split():
@@ -121,6 +121,9 @@ def _refuses(tensor: str) -> str | None:
 def _unknown(name: str, kind: str, lines: list[int]) -> Fault:
     more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
     known = ", ".join([*TYPES, *OWN])
+    if is_recipe(kind):
+        detail = f"{kind!r} is a recipe for a whole model, not a type of one tensor; known: {known}"
+        return Fault(f"/{name}", f"line {lines[0]}{more}: {detail}")
     detail = f"line {lines[0]}{more}: unknown type {kind!r}; known: {known}, and the types of ik_llama.cpp"
     return Fault(f"/{name}", detail)
 
