@@ -60,7 +60,7 @@ def command(
     What the format cannot say is listed; see docs/exports.md. What no runtime would load is refused, with the rules
     of docs/lint.md.
     """
-    files = exports.load_target(to).files
+    files = exports.EXPORTS.find(to).files
     require_outputs([("--out", out / name) for name in files], force=force)
     shapes = {} if model is None else stored_matrices(model)
     if model is not None and not as_json:

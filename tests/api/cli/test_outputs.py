@@ -10,7 +10,7 @@ import typer
 from allocator import InvalidInputError
 from api.cli import app
 from api.cli.parsing import require_outputs, require_writable
-from quantize.exports import EXPORTS, export, load_target
+from quantize.exports import EXPORTS, export
 from quantize.exports.target import ExportTarget
 from tests.api.conftest import Run
 
@@ -145,7 +145,7 @@ def test_the_ending_of_a_picture_is_checked_before_the_work(bitalloc: Run, name:
 
 @pytest.mark.parametrize("target", EXPORTS)
 def test_a_target_says_which_files_it_writes(target: str) -> None:
-    of: ExportTarget = load_target(target)
+    of: ExportTarget = EXPORTS.find(target)
     layer = of.layer_name("blk.0.attn_q.weight") if target == "llama.cpp" else "model.layers.0.q_proj"
     names = {layer: "MatMul_0"} if target == "onnxruntime" else None
     formats = ("int8", "int4-g32", "uint4-g64", "int4", "uint4-g128")
