@@ -10,7 +10,7 @@ import pytest
 from allocator import Status, solve
 from allocator.knapsack.components import connected_components
 from allocator.knapsack.problem import Problem
-from allocator.solvers import Effort, find_solver
+from allocator.solvers import SOLVERS, Effort
 from allocator.solvers.outcome import found
 from tests.allocator.problems import make
 
@@ -57,7 +57,7 @@ def test_the_last_unit_counts_at_any_size(solver: str) -> None:
     rng, parts = np.random.default_rng(5), 0
     for trial in range({"pulp": 10, "auto": 60, "exact": 60}.get(solver, 30)):
         problem = draw(rng)
-        expected, outcome = least_cost(problem), find_solver(solver).load()(problem, Effort())
+        expected, outcome = least_cost(problem), SOLVERS.find(solver).load()(problem, Effort())
         parts += len(connected_components(problem)) > 1
         if expected is None:
             assert outcome.status is Status.INFEASIBLE, trial
