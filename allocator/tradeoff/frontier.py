@@ -7,7 +7,7 @@ thousands of layers fit in a few megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -24,6 +24,7 @@ from allocator.contract.request import Amount, Request, RequestFields, make_requ
 from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.constraint import Constraint
 from allocator.knapsack.constraints import EFFECTIVE_BITS
+from allocator.knapsack.deadline import stop_asked
 from allocator.knapsack.problem import FloatArray, masked_spend
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.tradeoff.sweep import evenly_spaced, sweep
@@ -80,6 +81,7 @@ def frontier(
     profile: ProfileSource,
     resource: str = WEIGHT_BYTES,
     points: int | Sequence[Amount] = (),
+    progress: Callable[[int, int], None] | None = None,
     **fields: Unpack[RequestFields],
 ) -> Frontier:
     """Compute the trade-off between the objective and a resource.
@@ -88,6 +90,7 @@ def frontier(
         profile: A profile, its JSON, or the path of a JSON file.
         resource: A resource or cost table, or ``effective_bits``.
         points: Budgets to solve exactly: a number of them at equal distances over the whole range, or amounts.
+        progress: Told after every one of them how many of how many are solved.
         **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact
             points; the supported plans cannot know them, so they are allowed with ``points`` only.
 
@@ -121,8 +124,14 @@ def frontier(
     if points == ():
         return supported
     amounts = _amounts(compiled, points)
-    exact = tuple(sweep(loaded, request, [{resource: amount} for amount in amounts]))
-    return Frontier(**{**vars(supported), "exact": exact})
+    exact = []
+    for answer in sweep(loaded, request, [{resource: amount} for amount in amounts]):
+        exact.append(answer)
+        if progress is not None:
+            progress(len(exact), len(amounts))
+        if (stopped := stop_asked()) is not None and stopped():
+            break
+    return Frontier(**{**vars(supported), "exact": tuple(exact)})
 
 
 def plan_after(front: Frontier, steps: int) -> dict[str, str]:

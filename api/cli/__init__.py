@@ -1,7 +1,8 @@
 """The ``bitalloc`` command; one file per subcommand.
 
 Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, a lint found errors or a plan failed its
-gate, 2 the input cannot be used, 3 a bug, 130 stopped by Ctrl-C, 141 nobody reads the answer any more.
+gate, 2 the input cannot be used, 3 a bug, 130 stopped by Ctrl-C (a search then shows and writes the best plan so far),
+141 nobody reads the answer any more.
 
 No command replaces a file without `--force`; whether results can be written is known before any work begins. Names are
 never cut, in pipes and narrow terminals either; what a terminal's encoding lacks is written in ASCII.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 import traceback
 from importlib import metadata
@@ -34,11 +36,12 @@ from api.cli import (
     solve,
     verify,
 )
+from api.cli.interrupting import INTERRUPTED, left_behind
 from api.cli.server import Server
 from api.cli.terminal import close_quietly, open_streams
 
-#: As shells say it of what SIGINT or SIGPIPE ended.
-_INTERRUPTED, _NOBODY_READS = 130, 141
+#: As shells say it of what SIGPIPE ended.
+_NOBODY_READS = 141
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
@@ -110,6 +113,9 @@ def main() -> None:
         close_quietly()
         sys.stderr.write(f"error: cannot write to standard output: {error.strerror}\n")
         code = 2
+    if left_behind():  # a solver of others that does not stop
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -119,7 +125,7 @@ def _run() -> int:
     except SystemExit as ended:
         return _meant(ended)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     except CertificateError as error:
         sys.stderr.write(f"error: a bug in bitalloc, please report it: {error}\n")
         return 3

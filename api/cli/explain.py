@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
 from allocator import Explanation, Move, Reach, Reason, Stability, explain_request, load_profile
+from allocator.analysis.explain import wanted_layers
+from allocator.knapsack.compile import compile_problem
 from api.cli.comparing import beside_plan
+from api.cli.interrupting import INTERRUPTED, until_interrupted
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -25,9 +27,12 @@ from api.cli.options import (
     SolverName,
     TimeLimit,
     asked,
+    limited,
 )
+from api.cli.searching import with_reason
 from api.cli.solve import number, show
 from api.cli.terminal import for_people, print_json, print_table
+from api.cli.watching import Watch
 
 #: Layers that are listed as worth more measurement.
 _MEASURE = 10
@@ -72,21 +77,23 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
-        task = bars.add_task("resamples", total=resamples or None, visible=bool(resamples))
-        why = explain_request(
-            load_profile(profile),
-            request,
-            tuple(layer or ()),
-            resamples,
-            seed,
-            lambda done, _: bars.update(task, completed=done),
+    request = limited(request, time_limit)
+    loaded, layers = load_profile(profile), tuple(layer or ())
+    wanted_layers(loaded, layers)
+    compile_problem(loaded, request)  # patterns are only timed in the main thread
+    with Watch("explain") as watch:
+        why, interrupted = until_interrupted(
+            lambda: explain_request(loaded, request, layers, resamples, seed, watch.counted, watch.solving)
         )
+        seconds = watch.seconds()
+    allocation = with_reason(why.allocation, request, seconds, interrupted=interrupted)
+    why = why.model_copy(update={"allocation": allocation})
     if as_json:
         print_json(why.model_dump_json(indent=2))
     else:
         _show(why, for_people())
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     if why.allocation.assignment is None:
         raise typer.Exit(1)
 

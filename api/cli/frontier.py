@@ -11,7 +11,9 @@ from rich.text import Text
 
 from allocator import Allocation, Frontier, Profile, Request, frontier, load_profile, sweep
 from allocator.contract.errors import require
+from allocator.knapsack.compile import compile_problem
 from allocator.knapsack.tables import WEIGHT_BYTES
+from api.cli.interrupting import INTERRUPTED, until_interrupted
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -26,10 +28,12 @@ from api.cli.options import (
     SolverName,
     TimeLimit,
     asked,
+    limited,
 )
 from api.cli.parsing import Force, amount, require_outputs, write
 from api.cli.solve import number
 from api.cli.terminal import for_people, print_json, print_table
+from api.cli.watching import Watch
 from api.operations.frontier import described
 
 
@@ -60,7 +64,9 @@ def command(
     """Show the whole trade-off: exact plans over the range of a budget, the knee, and what the next step buys.
 
     Example: `bitalloc frontier out/profile.json -o embedding_distance --points 7 --plot front.png`
-    """
+
+    Ctrl-C stops a long search: points that are not proved then say so, and the command ends with 130.
+    """  # noqa: DOC501 - the docstring is the help text
     request = asked(
         budget=budget,
         objective=objective,
@@ -81,7 +87,12 @@ def command(
         require_picture(plot, "--plot")
     wanted = [amount(text) for text in at] if at else points
     loaded = load_profile(profile)
-    front = frontier(loaded, resource, wanted, **request.model_dump())
+    request = limited(request, time_limit)
+    compile_problem(loaded, request)  # patterns are only timed in the main thread
+    with Watch("frontier") as watch:
+        front, interrupted = until_interrupted(
+            lambda: frontier(loaded, resource, wanted, watch.counted, **request.model_dump())
+        )
     document = described(front, loaded).model_dump_json()
     if out is not None:
         write(out, document + "\n")
@@ -91,6 +102,8 @@ def command(
         print_json(document)
     else:
         _show(front, for_people())
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _draw(front: Frontier, profile: Profile, request: Request, path: Path) -> None:

@@ -20,12 +20,12 @@ from allocator import (
     Usage,
     export_mps,
     load_profile,
-    solve_request,
 )
 from allocator.contract.allocation import Level
 from allocator.contract.errors import require
 from allocator.contract.status import Status
 from api.cli.comparing import none_better
+from api.cli.interrupting import INTERRUPTED
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -40,10 +40,13 @@ from api.cli.options import (
     SolverName,
     TimeLimit,
     asked,
+    limited,
 )
 from api.cli.parsing import Force, require_outputs, write
+from api.cli.searching import search
 from api.cli.server import Server
 from api.cli.terminal import for_people, print_json, print_table
+from api.cli.watching import Watch
 
 #: More layers than this are counted rather than listed.
 _LISTED = 60
@@ -77,6 +80,9 @@ def command(
     `bitalloc --server http://127.0.0.1:8000 solve …` lets a service plan; it keeps profile and plan.
 
     Ends with 1 when no plan keeps the budgets; the message then says what each budget would have to be.
+
+    Ctrl-C stops a long search: the best plan so far is shown and written, with what is proved of it, and the command
+    ends with 130.
     """  # noqa: DOC501 - the docstring is the help text
     request = asked(
         budget=budget,
@@ -94,7 +100,10 @@ def command(
     loaded = load_profile(profile)
     if mps is not None:
         write(mps, export_mps(loaded, **request.model_dump()).text, "--mps")
-    allocation = _planned(context.obj, loaded, request)
+    if context.obj.url is None:
+        allocation, interrupted = search(loaded, limited(request, time_limit))
+    else:
+        allocation, interrupted = _asked_of(context.obj, loaded, request), False
     document = allocation.model_dump_json(indent=2)
     if out is not None:
         write(out, document + "\n")
@@ -102,18 +111,18 @@ def command(
         print_json(document)
     else:
         show(allocation, for_people())
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     if allocation.assignment is None:
         raise typer.Exit(1)
 
 
-def _planned(server: Server, profile: Profile, request: Request) -> Allocation:
-    if server.url is None:
-        return solve_request(profile, request)
+def _asked_of(server: Server, profile: Profile, request: Request) -> Allocation:
     require("httpx2", "client")
     from bitalloc.client import Client
 
     asked = {name: getattr(request, name) for name in request.model_fields_set}
-    with Client(server.url, api_key=server.api_key) as client:
+    with Watch(f"waiting for {server.url}"), Client(server.url or "", api_key=server.api_key) as client:
         answer = client.allocate(profile, **asked)
     return Allocation.model_validate(answer.model_dump(exclude={"id"}))
 
