@@ -12,7 +12,8 @@ from api.keys.book import KeyBook
 from api.keys.key import Key
 from api.keys.owners import NOBODY
 from api.keys.rates import Rates
-from api.problems.problem import ProblemError, problem_response
+from api.problems.failures import response_to
+from api.problems.problem import ProblemError
 
 
 class Keys:
@@ -34,7 +35,7 @@ class Keys:
             try:
                 await self._admit(scope)
             except ProblemError as error:
-                await problem_response(error)(scope, receive, send)
+                await response_to(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
