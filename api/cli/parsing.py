@@ -16,7 +16,6 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         Name to value. The last ``=`` separates them, for names may hold one.
@@ -44,7 +43,6 @@ def lists(option: str, given: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         Name to values.
@@ -62,7 +60,6 @@ def objects(option: str, given: Iterable[str]) -> list[dict[str, object]]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         The objects.

@@ -15,9 +15,6 @@ from api.workers.task import Allocations
 def allocations_for(owner: str, store: Store) -> Allocations:
     """Hand an owner's allocations to workers.
 
-    Args:
-        store: The database.
-
     Returns:
         For ``api.workers.Task.allocations``.
     """

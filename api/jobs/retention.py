@@ -22,7 +22,6 @@ async def keep_tidy(settings: Settings, store: Store) -> None:
 
     Args:
         settings: How long what is kept.
-        store: The database.
     """
     kept_s = {
         "jobs": (settings.keep_jobs_s, forget_jobs),

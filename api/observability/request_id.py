@@ -29,11 +29,7 @@ def current_request_id() -> str | None:
 
 
 class RequestId:
-    """ASGI middleware: take the caller's ``X-Request-ID`` where it is sane, make one otherwise.
-
-    Args:
-        app: The application behind it.
-    """
+    """ASGI middleware: take the caller's ``X-Request-ID`` where it is sane, make one otherwise."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -121,11 +121,7 @@ def _counted(faults: int) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the table, and those that the framework raises.
-
-    Args:
-        app: The application.
-    """
+    """Answer every error of the table, and those that the framework raises."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, RequestValidationError):

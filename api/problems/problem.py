@@ -23,10 +23,7 @@ class ProblemError(HTTPException):
     """An error answer, raised wherever it is noticed.
 
     Args:
-        status: HTTP status.
         kind: Last part of the problem type.
-        detail: What happened.
-        faults: The offending fields.
         headers: Headers to send along.
 
     Example:
@@ -52,10 +49,7 @@ def details_of(status: HTTPStatus, kind: str, detail: str, faults: Iterable[Faul
     """Describe an error.
 
     Args:
-        status: HTTP status.
         kind: Last part of the problem type.
-        detail: What happened.
-        faults: The offending fields.
 
     Returns:
         The problem document.

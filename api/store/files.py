@@ -38,7 +38,6 @@ def private_file(path: Path, setting: str) -> None:
     SQLite gives the files that it makes beside it the same permissions.
 
     Args:
-        path: The file.
         setting: Variable that named its place.
 
     Raises:

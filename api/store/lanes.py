@@ -28,7 +28,6 @@ async def in_writing(
     """Call a function that writes, in a thread, when it is its turn.
 
     Args:
-        store: The database.
         *args: Its other arguments.
         **kwargs: Its arguments by name.
 

@@ -19,9 +19,6 @@ _BODIES = (
 def stored_bytes(store: Store, owner: str) -> int:
     """Measure what an owner stores; takes some microseconds for each row.
 
-    Args:
-        store: The database.
-
     Returns:
         Bytes of profiles, plans, jobs and answers, packed.
     """
