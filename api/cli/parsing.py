@@ -23,7 +23,6 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         Name to value. The last ``=`` separates them, for names may hold one.
@@ -51,7 +50,6 @@ def lists(option: str, given: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         Name to values.
@@ -69,7 +67,6 @@ def objects(option: str, given: Iterable[str]) -> list[dict[str, object]]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         The objects.

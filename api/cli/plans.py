@@ -50,7 +50,6 @@ def read_plan(
 
     Args:
         path: JSON file, the id of a plan that the service keeps, or files of another tool.
-        server: The service.
         written_for: ``plan``, or whose configuration it is: a name in ``quantize.exports.EXPORTS``.
         layers: Layers of the model, for configurations that name them by pattern.
         names: Layer → the tool's own name for it, for configurations.
@@ -70,7 +69,6 @@ def read_allocation(path: Path, server: Server = HERE) -> Allocation:
 
     Args:
         path: JSON file, from the command or as the service sent it; or the id of a plan that the service keeps.
-        server: The service.
 
     Returns:
         The allocation.

@@ -23,9 +23,6 @@ class OwnedProfiles:
     """Hands profiles to workers, and remembers for a moment whose they are.
 
     To ask the database before each of many plans of one profile would take as long as the plans.
-
-    Args:
-        store: The database.
     """
 
     def __init__(self, store: Store) -> None:
@@ -64,7 +61,6 @@ class OwnedProfiles:
 
         Args:
             owner: Whose it was.
-            sha256: Its digest.
         """
         self._deletions += 1
         self._asked_at.pop((owner, sha256), None)

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.keys.book import NOBODY, KeyBook
 from api.keys.key import Key
-from api.problems.problem import ProblemError, problem_response
+from api.problems.failures import response_to
+from api.problems.problem import ProblemError
 
 _MINUTE_S = 60.0
 _MOST_KEYS = 4096
@@ -77,7 +78,7 @@ class Keys:
             try:
                 await self._admit(scope)
             except ProblemError as error:
-                await problem_response(error)(scope, receive, send)
+                await response_to(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

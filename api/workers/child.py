@@ -10,17 +10,11 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import Any
 
-from allocator import Fault, InvalidInputError, MissingPackageError
-from api.errors import (
-    InvalidJsonError,
-    WorkerCrashedError,
-    WorkerFailedError,
-    WorkerMemoryError,
-    WorkerOverrunError,
-)
+from api.errors import WorkerCrashedError, WorkerOverrunError
 from api.settings import Settings
+from api.workers.failure import error_of
 from api.workers.frames import framed, receive
 from api.workers.json_body import JsonLimits
 from api.workers.task import Done, Heard, Task
@@ -85,7 +79,7 @@ class Child:
                     refusal = error
                     await self._send({"refused": True})
             else:
-                _fail(task, head, refusal)
+                raise refusal if head["failed"] == "refused" and refusal is not None else error_of(head)
 
     async def _send(self, head: Mapping[str, Any], body: bytes = b"") -> None:
         assert self.process.stdin is not None
@@ -144,18 +138,3 @@ async def _stored(task: Task, head: Mapping[str, Any]) -> bytes:
     if "allocation" in head:
         return await task.allocations(head["allocation"])
     return await task.profiles(head["profile"], head["known"])
-
-
-def _fail(task: Task, head: Mapping[str, Any], refusal: Exception | None) -> NoReturn:
-    kind = head["failed"]
-    if kind == "refused" and refusal is not None:
-        raise refusal
-    if kind == "input":
-        raise InvalidInputError(*(Fault(*fault) for fault in head["faults"]))
-    if kind == "package":
-        raise MissingPackageError(head["detail"])
-    if kind == "json":
-        raise InvalidJsonError(head["detail"])
-    if kind == "memory":
-        raise WorkerMemoryError(f"{task.name} needed more memory than a worker may take")
-    raise WorkerFailedError(head["detail"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import ModelIdentity
+from quantize.checkpoints.config import read_config
 from quantize.checkpoints.safetensors import load_weight, stored_weights
 from quantize.identity import identity_of_weights
 
@@ -51,8 +51,5 @@ def weights_of_folder(folder: str | Path, layers: Iterable[str]) -> Found:
 
 
 def _architecture(folder: Path) -> str:
-    try:
-        said = json.loads((folder / "config.json").read_bytes())["architectures"]
-        return str(said[0])
-    except (OSError, ValueError, LookupError, TypeError):
-        return folder.name
+    said = read_config(folder, required=False).get("architectures")
+    return str(said[0]) if isinstance(said, list) and said else folder.name

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from allocator import Outside
+from allocator import Outside, ResourceTable
+from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize.checkpoints.safetensors import stored_tensors
 
 #: Why the experts of a mixture are not planned where nobody asked for them or could have.
@@ -50,6 +51,22 @@ def outside_of_folder(
         size = tensor.end - tensor.start
         found.append(Outside(name=name, parameters=math.prod(tensor.shape), stored_bytes=size, reason=reason))
     return tuple(found)
+
+
+def with_outside(
+    resources: Mapping[str, ResourceTable], outside: Sequence[Outside]
+) -> dict[str, ResourceTable]:
+    """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
+
+    Returns:
+        The same tables; the constant of ``weight_bytes`` has the bytes as well.
+    """
+    tables = dict(resources)
+    if WEIGHT_BYTES in tables:
+        table = tables[WEIGHT_BYTES]
+        constant = table.constant + sum(item.stored_bytes for item in outside)
+        tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
+    return tables
 
 
 def guessed(name: str, shape: Sequence[int], otherwise: str) -> str:

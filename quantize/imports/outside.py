@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from allocator import Profile
-from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize.checkpoints.identity import identity_of_folder
-from quantize.checkpoints.outside import outside_of_folder
+from quantize.checkpoints.outside import outside_of_folder, with_outside
 
 
 def with_model(profile: Profile, folder: Path) -> Profile:
@@ -24,10 +23,6 @@ def with_model(profile: Profile, folder: Path) -> Profile:
     """
     names = [layer.name for layer in profile.layers]
     outside = outside_of_folder(folder, [[name] for name in names], otherwise="no scores in the file")
-    resources = dict(profile.resources)
-    if WEIGHT_BYTES in resources:
-        table = resources[WEIGHT_BYTES]
-        constant = table.constant + sum(item.stored_bytes for item in outside)
-        resources[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
+    resources = with_outside(profile.resources, outside)
     identity = identity_of_folder(folder, names)
     return profile.model_copy(update={"outside": outside, "resources": resources, "identity": identity})

@@ -21,7 +21,7 @@ from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, Profi
 from allocator.contract.errors import pointer, unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import StorageFormat
-from quantize.checkpoints.outside import outside_of_folder
+from quantize.checkpoints.outside import outside_of_folder, with_outside
 from quantize.identity import identity_of, weight_digest
 from sensitivity.checkpoints.llama_blocks import (
     EMBEDDING,
@@ -34,10 +34,11 @@ from sensitivity.checkpoints.llama_blocks import (
     open_llama,
     scratch,
 )
-from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, rounding, zd
+from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, rounding
+from sensitivity.estimators.zd import share_beyond
 from sensitivity.forward.hidden_states import HiddenStates, hidden_states
 from sensitivity.models.layers import discover
-from sensitivity.profiling.assembly import columns_of, with_outside
+from sensitivity.profiling.assembly import columns_of
 from sensitivity.profiling.memory import free_bytes, require_memory
 from sensitivity.study.calibration import digest
 from sensitivity.study.study import Progress, silent, table
@@ -180,7 +181,7 @@ def _row(
         raise InvalidInputError(Fault("/batches", detail))
     slices = partial(llama.checkpoint.chunks, f"{layer}.weight", _CHUNK)
     try:
-        return rounding(slices, columns, inputs), zd(slices) if shares else 0.0
+        return rounding(slices, columns, inputs), share_beyond(slices) if shares else 0.0
     except InvalidInputError as error:
         where = pointer(("layers", layer))
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error

@@ -32,20 +32,10 @@ def squared_errors(study: Study) -> FloatArray:
     """
     return np.array(
         [
-            [_sum_of_squares(weight_change(study, layer, fmt)) for fmt in study.formats]
+            [
+                float(weight_change(study, layer, fmt).square().sum(dtype=torch.float64))
+                for fmt in study.formats
+            ]
             for layer in study.layers
         ]
     )
-
-
-def squared_norms(study: Study) -> FloatArray:
-    r"""Sum of squares of the weights, :math:`\lVert W_l \rVert_2^2`.
-
-    Returns:
-        (L,).
-    """
-    return np.array([_sum_of_squares(layer.weight.detach()) for layer in study.layers])
-
-
-def _sum_of_squares(values: Tensor) -> float:
-    return float(values.square().sum(dtype=torch.float64))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError, ModelIdentity, Profile
 from allocator.contract.errors import pointer, unknown
-from quantize.identity import identity_of, require_same_model, weight_digest
+from quantize.identity import identity_of_weights, require_same_model
 from sensitivity.models.text_encoder import TextEncoder
 
 
@@ -20,11 +20,9 @@ def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIden
     """
     if not weights or any(weight.is_meta for weight in weights):
         return None
-    digests = (
-        (tuple(weight.shape), weight_digest(weight.shape, [weight.detach().float().cpu().numpy()]))
-        for weight in weights
+    return identity_of_weights(
+        architecture(model), (weight.detach().float().cpu().numpy() for weight in weights)
     )
-    return identity_of(architecture(model), digests)
 
 
 def architecture(model: nn.Module) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, ResourceTable
+from allocator import CostTable, Fault, InvalidInputError, Layer, ResourceTable
 from allocator.contract.errors import pointer
-from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import StorageFormat, parse_format
 from quantize.formats import flat_shape
 from sensitivity.forward.forward_pass import forward_pass
@@ -138,22 +137,6 @@ def _with_nulls(table: Table, study: Study, refused: Mapping[tuple[str, str], st
     if isinstance(table, CostTable) and table.stderr is not None:
         changed["stderr"] = kept(table.stderr)
     return table.model_copy(update=changed)
-
-
-def with_outside(
-    resources: Mapping[str, ResourceTable], outside: Sequence[Outside]
-) -> dict[str, ResourceTable]:
-    """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
-
-    Returns:
-        The same tables; the constant of ``weight_bytes`` has the bytes as well.
-    """
-    tables = dict(resources)
-    if WEIGHT_BYTES in tables:
-        table = tables[WEIGHT_BYTES]
-        constant = table.constant + sum(item.stored_bytes for item in outside)
-        tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
-    return tables
 
 
 def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:

@@ -13,10 +13,11 @@ from torch import nn
 from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, Profile, Provenance, ResourceTable
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding
+from quantize.checkpoints.outside import with_outside
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.models.identity import identity_of_module
 from sensitivity.models.whole import require_whole
-from sensitivity.profiling.assembly import columns_of, estimated, layers_of, rules_of, spent, with_outside
+from sensitivity.profiling.assembly import columns_of, estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
 from sensitivity.profiling.runtime_rows import runtime_rows
 from sensitivity.resources import RESOURCES, Resource

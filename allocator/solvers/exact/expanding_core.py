@@ -40,7 +40,6 @@ def expand_core(
 
     Args:
         problem: A problem with at least one limit.
-        dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
         effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
         width: Most states to keep, the most promising ones.

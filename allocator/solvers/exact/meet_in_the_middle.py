@@ -45,9 +45,7 @@ def meet_in_the_middle(
 
     Args:
         problem: A problem with at least one limit.
-        dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
-        effort: Gap and time limit.
         most_states: Most states in a half; the search stops where there would be more.
 
     Returns:

@@ -23,9 +23,6 @@ _DONE = {0, 2}  # statuses of scipy.optimize.milp: optimal, infeasible
 def solve(problem: Problem, effort: Effort) -> Outcome:
     """Hand a problem to HiGHS as one binary per option, and prove the plan that it finds.
 
-    Args:
-        effort: Gap and time limit.
-
     Returns:
         The outcome, with the number of branch-and-bound nodes.
     """

@@ -46,10 +46,6 @@ class Answer:
 def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effort], Answer]) -> Outcome:
     """Let a MIP solver look for a plan, and prove it.
 
-    Args:
-        effort: Gap and time limit.
-        find: The solver.
-
     Returns:
         Optimal or infeasible where we can prove it; feasible with the bound that we can prove otherwise.
     """

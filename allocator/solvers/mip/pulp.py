@@ -22,9 +22,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
     CBC's time limit is checked between nodes only and may be overrun.
 
-    Args:
-        effort: Gap and time limit.
-
     Returns:
         The outcome.
 
@@ -36,9 +33,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 
 def find(problem: Problem, effort: Effort) -> Answer:
     """Ask CBC for a plan.
-
-    Args:
-        effort: Gap and time limit.
 
     Returns:
         What CBC says.

@@ -29,8 +29,7 @@ def run(context: TaskContext) -> Answer:
 
     Args:
         context: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first
-        answer, and
-            ``max_time_limit_s``.
+            answer, and ``max_time_limit_s``.
 
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
