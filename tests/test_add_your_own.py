@@ -11,15 +11,16 @@ from allocator import SOLVERS
 from api.operations import OPERATIONS
 from quantize.backends import BACKENDS
 from quantize.exports import EXPORTS
+from quantize.formats import FORMATS
 from tests.test_documents import run_page
 
-FILES = ("energy", "swaps", "rounded_copy", "lines", "sizes")
+FILES = ("energy", "swaps", "ternary_format", "rounded_copy", "lines", "sizes")
 
 
 def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    saved = [(registry, dict(registry)) for registry in (SOLVERS, BACKENDS, EXPORTS, OPERATIONS)]
+    saved = [(registry, dict(registry)) for registry in (SOLVERS, FORMATS, BACKENDS, EXPORTS, OPERATIONS)]
     try:
         names = run_page("docs/add_your_own.md", tmp_path)
         assert names["plan"].solver.name == "swaps"

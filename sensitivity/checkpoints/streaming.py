@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, Profile, Provenance, ResourceTable
 from allocator.contract.errors import pointer, unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from quantize import StorageFormat, parse_format
+from quantize import StorageFormat
 from quantize.checkpoints.outside import outside_of_folder
 from quantize.identity import identity_of, weight_digest
 from sensitivity.checkpoints.llama_blocks import (
@@ -38,7 +38,7 @@ from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, ro
 from sensitivity.forward.hidden_states import HiddenStates, hidden_states
 from sensitivity.models.layers import discover
 from sensitivity.profiling.memory import free_bytes, require_memory
-from sensitivity.profiling.profile_model import distinct, with_outside
+from sensitivity.profiling.profile_model import columns_named, with_outside
 from sensitivity.study.calibration import digest
 from sensitivity.study.study import Progress, silent, table
 
@@ -89,7 +89,7 @@ def profile_checkpoint(
     for asked in tables:
         if asked not in TABLES:
             raise InvalidInputError(Fault("/tables", unknown(asked, TABLES, "table")))
-    columns = tuple(parse_format(text) for text in distinct(formats))
+    columns = columns_named(formats)
     llama = open_llama(folder)
     layers = discover(llama.skeleton, exclude)
     shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}

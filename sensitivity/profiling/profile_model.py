@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from torch import nn
 from allocator import Fault, InvalidInputError, Outside, Profile, Provenance, ResourceTable
 from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from quantize import NEAREST, Rounding, parse_format
+from quantize import NEAREST, Rounding, StorageFormat
+from quantize.llama_types import format_named
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.models.identity import identity_of_module
 from sensitivity.models.whole import require_whole
@@ -25,6 +27,7 @@ from sensitivity.study.calibration import Batch, LossFunction, check_losses, col
 from sensitivity.study.study import Estimator, Progress, Study, silent
 from sensitivity.study.tasks import Engine, begin, serial
 from sensitivity.tables.negative import negative_notes
+from sensitivity.units.own_formats import stored_otherwise
 from sensitivity.units.shape_rules import ShapeRule
 from sensitivity.units.unit_rules import UnitRule
 
@@ -99,7 +102,7 @@ def profile_model(
         >>> profile.resources["weight_bytes"].values
         ((32.0, 80.0), (8.0, 20.0))
     """
-    parsed = tuple(parse_format(text) for text in distinct(formats))
+    parsed = columns_named(formats)
     spending = chosen_resources(resources)
     chosen = _chosen(estimators, spending)
     require_whole(model)
@@ -117,7 +120,10 @@ def profile_model(
         )
         begin(study)
         rules = rules_of(study, units, (*made_for.rules, *shape_rules))
+        own = {fmt.name for fmt in parsed if fmt.codec is not None}
+        study = replace(study, refused=frozenset(pair for pair in rules.refused if pair[1] in own))
         tables, notes = spent(study, spending, rules)
+        notes |= stored_otherwise(study)
         described = layers_of(study, rules)
         require_room(study, chosen)
         costs = estimated(study, chosen, rules)
@@ -192,6 +198,23 @@ def distinct(formats: Sequence[str]) -> Sequence[str]:
     if not formats or len(set(formats)) != len(formats):
         raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
     return formats
+
+
+def columns_named(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
+    """Read the formats that a profile is to have as columns.
+
+    Args:
+        formats: Names, those of llama.cpp's types among them.
+
+    Returns:
+        The formats.
+
+    Raises:
+        InvalidInputError: There are none, a name is unknown, or two names are of one format.
+    """
+    parsed = tuple(format_named(text) for text in distinct(formats))
+    distinct([fmt.name for fmt in parsed])
+    return parsed
 
 
 def _chosen(
