@@ -22,7 +22,8 @@ from api.cli.calibration import (
 )
 from api.cli.coverage import say_coverage
 from api.cli.parsing import Force, require_outputs, write
-from quantize import NEAREST, Rounding, parse_format
+from quantize import NEAREST, Rounding
+from quantize.llama_types import format_named
 from quantize.runtimes import RUNTIMES, Capabilities, objections
 
 _ENCODER = "gauss_newton_trace,fisher,embedding_distance"
@@ -125,7 +126,7 @@ def _table(runtime: str, formats: str | None, text: Path | None) -> Capabilities
     refused = [
         Fault("--formats", f"{name}: {item.detail}; {item.advice}")
         for name in names
-        for item in objections(table, "matrix", None, parse_format(name))
+        for item in objections(table, "matrix", None, format_named(name))
         if item.severity == "error"
     ]
     if refused:
