@@ -50,7 +50,7 @@ def with_model(
         table = resources[WEIGHT_BYTES]
         constant = table.constant + sum(item.stored_bytes for item in outside)
         resources[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
-    update = {"outside": outside, "resources": resources, "identity": identity_of_folder(folder, rows)}
+    update: dict[str, object] = {"outside": outside, "resources": resources, "identity": identity_of_folder(folder, rows)}
     if strangers and profile.provenance is not None:
         note = (
             f"not in the checkpoint: {some(strangers)}; their weights, if it has them under other names, are counted "
