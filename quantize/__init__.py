@@ -8,7 +8,8 @@ from quantize.formats import StorageFormat, parse_format
 from quantize.plan import formats_of
 from quantize.rounding.methods import METHODS, NEAREST, Rounding, restored, rounded
 from quantize.rounding.moments import Moments
-from quantize.rounding.nearest import Quantized, quantize, round_trip
+from quantize.rounding.nearest import quantize, round_trip
+from quantize.rounding.quantized import Quantized
 
 __all__ = [
     "BACKENDS",

@@ -80,9 +80,6 @@ def type_named(name: str) -> StorageFormat | None:
 def is_of_fork(fmt: StorageFormat) -> bool:
     """Whether only ik_llama.cpp has a type.
 
-    Args:
-        fmt: A format.
-
     Returns:
         True for such types.
 
@@ -111,9 +108,6 @@ def is_recipe(name: str) -> bool:
 
 def type_name(fmt: StorageFormat) -> str:
     """Name of a format as llama.cpp has it.
-
-    Args:
-        fmt: A format with a type.
 
     Returns:
         The name of the type.

@@ -136,8 +136,6 @@ def faults_at(layer: str, weight: Float32Array, fmt: StorageFormat, unsupported:
     """Collect why a layer cannot be stored as planned.
 
     Args:
-        layer: Name of the layer.
-        fmt: Its format.
         unsupported: Why the backend cannot run the format here, if it cannot.
 
     Returns:

@@ -30,9 +30,9 @@ from allocator.knapsack.problem import (
     masked_cost,
     weighted,
 )
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.exact import search as exact
-from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort
 
 
 def explain(
@@ -101,7 +101,7 @@ def explain_request(
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     wanted = _wanted(profile, layers)
     deadline = Deadline(request.time_limit_s)
     compiled = compile_problem(profile, request)
@@ -157,7 +157,12 @@ def _baseline(compiled: Compiled, request: Request, solver: str, best: Allocatio
     answer = solve_compiled(compiled, request.model_copy(update={"solver": solver}))
     if answer.objective is None or best.objective is None:
         return Baseline(objective=answer.objective)
-    return Baseline(objective=answer.objective, worse_by=relative_gap(answer.objective, best.objective))
+    better, worse = best.objective, answer.objective
+    if compiled.objectives[0].maximise:
+        better, worse = worse, better
+    difference = worse - better
+    worse_by = difference / best.objective if best.objective > 0 else None
+    return Baseline(objective=answer.objective, difference=difference, worse_by=worse_by)
 
 
 def _moves(compiled: Compiled, choice: IntArray) -> tuple[Move | None, Move | None]:

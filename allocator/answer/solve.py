@@ -20,12 +20,12 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.contract.versions import installed_version
-from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import Constraint
+from allocator.knapsack.compile import Compiled, compile_problem, with_cost
+from allocator.knapsack.constraint import Constraint
 from allocator.knapsack.deadline import Deadline
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.exact.started import started
-from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, WHOLE_TOLERANCE, Effort, Outcome, relative_gap
 
 _TIE_BREAK = "least spend, then layer order"
 _LATER_LEVELS = "The first objective is proved; `levels` says how far each of the others is."
@@ -95,7 +95,7 @@ def solve_request(
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     deadline = Deadline(request.time_limit_s)
     return solve_compiled(compile_problem(profile, request), request, progress, deadline)
 
@@ -133,7 +133,6 @@ def run_solver(
     """Let the solver that a request names work on it.
 
     Args:
-        compiled: The compiled request.
         progress: Told of better plans and bounds.
         deadline: When the answer is due; by default the request's time limit from now.
 
@@ -141,7 +140,7 @@ def run_solver(
         What the solver claims, and who it is.
     """
     deadline = Deadline(request.time_limit_s) if deadline is None else deadline
-    entry, why = find_solver(request.solver).chosen(compiled.problem)
+    entry, why = SOLVERS.find(request.solver).chosen(compiled.problem)
     start = time.perf_counter()
     tell = None if progress is None else watching(compiled, progress, start)
     left_s = deadline.before(_reserve_s(request, deadline)).left_s()
@@ -169,7 +168,6 @@ def watching(
     """Translate what a solver tells into amounts of the objective.
 
     Args:
-        compiled: The compiled request.
         progress: Told of better plans and bounds.
         start: When the search began, by :func:`time.perf_counter`.
 
@@ -197,7 +195,6 @@ def report_outcome(
     """Turn a solver's outcome into a certified answer.
 
     Args:
-        compiled: The compiled request.
         outcome: What the solver claims.
         report: Who claims it.
         deadline: When the answer is due; by default what the solver left of the request's time limit.
@@ -273,7 +270,10 @@ def _require_claim(
             return
         claimed = compiled.objectives[at].reported(bound)
         has, terms = certificate.objectives[at], np.abs(compiled.costs[at][chosen]).sum()
-        if abs(has - claimed) > PROOF_TOLERANCE * max(float(terms), abs(claimed)):
+        tolerance = PROOF_TOLERANCE * max(float(terms), abs(claimed))
+        if (with_cost(compiled, at) if at else compiled.problem).whole_cost:
+            tolerance = min(tolerance, WHOLE_TOLERANCE)
+        if abs(has - claimed) > tolerance:
             raise CertificateError(
                 f"solver {report.name!r} proved an objective of {claimed!r}, but its plan has {has!r}"
             )

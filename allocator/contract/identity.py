@@ -41,9 +41,6 @@ class ModelIdentity(Strict):
     def same(self, other: ModelIdentity) -> bool:
         """Whether two models have the same weights.
 
-        Args:
-            other: The other model.
-
         Returns:
             True where shapes and weights agree.
         """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
-from allocator.contract.errors import Fault, InvalidInputError, require, unknown
+from allocator.contract.errors import require
+from allocator.contract.registry import Registry
 from allocator.contract.versions import installed_version
 from allocator.knapsack.bands import Bands
 from allocator.knapsack.components import connected_components
@@ -13,7 +14,7 @@ from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import Problem
 from allocator.solvers.outcome import Effort, Outcome, Solver
 
-__all__ = ["SOLVERS", "Deadline", "Effort", "Entry", "Outcome", "Solver", "find_solver"]
+__all__ = ["SOLVERS", "Deadline", "Effort", "Entry", "Outcome", "Solver"]
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,4 @@ _ENTRIES = (
         "real-valued bits in closed form, rounded; a baseline",
     ),
 )
-SOLVERS = {entry.name: entry for entry in _ENTRIES}
-
-
-def find_solver(name: str) -> Entry:
-    """Look a solver up.
-
-    Returns:
-        The entry.
-
-    Raises:
-        InvalidInputError: There is no such solver; the known ones are listed.
-    """
-    if name not in SOLVERS:
-        raise InvalidInputError(Fault("/solver", unknown(name, SOLVERS, "solver")))
-    return SOLVERS[name]
+SOLVERS = Registry[Entry]("solver", {entry.name: entry for entry in _ENTRIES})

@@ -22,7 +22,8 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
 from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import EFFECTIVE_BITS, Constraint
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import EFFECTIVE_BITS
 from allocator.knapsack.problem import FloatArray, masked_spend
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.tradeoff.sweep import evenly_spaced, sweep
@@ -128,7 +129,6 @@ def plan_after(front: Frontier, steps: int) -> dict[str, str]:
     """The supported plan after some steps.
 
     Args:
-        front: The frontier.
         steps: How many, from 0 to N.
 
     Returns:
@@ -144,7 +144,6 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
     """Count the steps that a budget allows.
 
     Args:
-        front: The frontier.
         budget: The budget, a number in the unit of the resource or a text with a unit.
 
     Returns:
@@ -154,7 +153,8 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
         ValueError: The budget cannot be read.
     """
     amount = parse_quantity(budget, front.unit)
-    steps = int(np.searchsorted(front.spend, amount * (1 + 1e-12), side="right")) - 1
+    whole = bool((front.spend == np.rint(front.spend)).all())  # integers are compared exactly
+    steps = int(np.searchsorted(front.spend, amount if whole else amount * (1 + 1e-12), side="right")) - 1
     return None if steps < 0 else steps
 
 

@@ -13,7 +13,7 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.request import Amount, Request, SharedFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem, with_rows
 from allocator.knapsack.constraints import resolve_limits
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.exact.search import Prepared, prepare, solve_prepared
 from allocator.solvers.outcome import Effort
 
@@ -65,7 +65,6 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
 
     Args:
         request: The request; its own budgets hold too, where a set does not name the same.
-        budgets: The sets.
 
     Yields:
         One allocation for each set.
@@ -75,7 +74,7 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     requests = [_with_budgets(profile, request, item, at) for at, item in enumerate(budgets)]
     plan: Planner | None = None
     for asked in requests:
@@ -108,7 +107,7 @@ def planner(profile: Profile, first: Request) -> Planner:
         InvalidInputError: The request does not fit the profile.
     """
     compiled = compile_problem(profile, first)
-    entry, why = find_solver(first.solver).chosen(compiled.problem)
+    entry, why = SOLVERS.find(first.solver).chosen(compiled.problem)
     prepared = prepare(compiled.problem) if entry.name == "exact" and len(compiled.objectives) == 1 else None
 
     def plan(asked: Request, progress: Callable[[SolveProgress], None] | None = None) -> Allocation:
@@ -136,7 +135,7 @@ def _from_prepared(
     report = SolverReport(
         name="exact",
         why=why,
-        version=find_solver("exact").version(),
+        version=SOLVERS["exact"].version(),
         seconds=time.perf_counter() - start,
         work=dict(outcome.work),
     )

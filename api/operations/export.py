@@ -13,11 +13,10 @@ from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
-from api.operations.operation import Listing, Operation
-from api.operations.stored import PlannedAllocation, with_stored_plan
+from api.operations.operation import Listing, Operation, PlannedAllocation, with_stored_plan
 from bitalloc.operations import ExportAnswer
 from bitalloc.wire import AllocationId
-from quantize.exports import EXPORTS, export, load_target
+from quantize.exports import EXPORTS, export
 
 
 def _kind(value: object) -> str:
@@ -136,11 +135,10 @@ def export_targets() -> ExportTargets:
     Returns:
         The targets, in the order of the registry.
     """
-    found = ((name, load_target(name)) for name in EXPORTS)
     return ExportTargets(
         targets=tuple(
             ExportTarget(name=name, formats=target.mask.describe(), advice=target.advice)
-            for name, target in found
+            for name, target in EXPORTS.items()
         )
     )
 

@@ -12,12 +12,10 @@ from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
 from api.operations.export import PlanDocument, place_of
-from api.operations.operation import Listing, Operation
-from api.operations.stored import with_stored_plan
+from api.operations.operation import Listing, Operation, with_stored_plan
 from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
 from quantize.lint import RUNTIMES, Model, lint_files, lint_plan
-from quantize.runtimes import capabilities_of
 
 
 class LintedModel(Strict):
@@ -110,7 +108,7 @@ def linted(request: LintRequest) -> LintAnswer:
             )
     return LintAnswer(
         runtime=request.runtime,
-        tested=capabilities_of(request.runtime).tested,
+        tested=RUNTIMES[request.runtime].tested,
         loads=not any(finding.severity == "error" for finding in found),
         findings=found,
         version=installed_version("bitalloc"),
@@ -123,11 +121,10 @@ def lint_runtimes() -> LintRuntimes:
     Returns:
         The runtimes, in the order of the registry.
     """
-    found = ((name, capabilities_of(name)) for name in RUNTIMES)
     return LintRuntimes(
         runtimes=tuple(
             LintRuntime(name=name, reads=tuple(sorted(runtime.reads)), tested=runtime.tested)
-            for name, runtime in found
+            for name, runtime in RUNTIMES.items()
         )
     )
 

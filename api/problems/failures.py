@@ -11,15 +11,17 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from allocator import InvalidInputError, MissingPackageError
-from api.problems.problem import MEDIA_TYPE, ProblemError, details_of, invalid_input_details
-from api.store import StoreDamagedError, StoreFullError, StoreUnavailableError
-from api.workers import (
+from api.errors import (
     InvalidJsonError,
+    StoreDamagedError,
+    StoreFullError,
+    StoreUnavailableError,
     WorkerCrashedError,
     WorkerFailedError,
     WorkerMemoryError,
     WorkerOverrunError,
 )
+from api.problems.problem import MEDIA_TYPE, ProblemError, details_of, invalid_input_details
 from bitalloc.problem_details import ProblemDetails
 
 _LOG = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.contract.errors import faults_of
-from api.middleware.request_id import current_request_id
+from api.observability.requests import current_request_id
 from api.problems.methods import allowed_methods
 from bitalloc.problem_details import FieldProblem, ProblemDetails
 

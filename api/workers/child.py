@@ -9,19 +9,20 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from allocator import Fault, InvalidInputError, MissingPackageError
-from api.settings import Settings
-from api.workers.errors import (
+from api.errors import (
     InvalidJsonError,
     WorkerCrashedError,
     WorkerFailedError,
     WorkerMemoryError,
     WorkerOverrunError,
 )
+from api.settings import Settings
 from api.workers.frames import framed, receive
+from api.workers.json_body import JsonLimits
 from api.workers.task import Done, Heard, Task
 
 #: Bytes that the reader holds before the worker has to wait.
@@ -114,7 +115,7 @@ async def start_child(settings: Settings) -> Child:
         {
             "memory_bytes": settings.worker_memory_bytes,
             "plugins": settings.plugins,
-            "limits": asdict(settings.json_limits),
+            "limits": {field.name: getattr(settings, field.name) for field in fields(JsonLimits)},
         }
     )
     process = await asyncio.create_subprocess_exec(

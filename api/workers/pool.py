@@ -10,20 +10,25 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from allocator import InvalidInputError, MissingPackageError
-from api.keys.owners import NOBODY
+from api.errors import (
+    PASSING,
+    InvalidJsonError,
+    WorkerCrashedError,
+    WorkerFailedError,
+    WorkerMemoryError,
+)
+from api.keys.book import NOBODY
 from api.problems.problem import ProblemError
 from api.settings import Settings
-from api.store import StoreFullError, StoreUnavailableError
 from api.workers.child import Child, start_child
-from api.workers.errors import InvalidJsonError, WorkerCrashedError, WorkerFailedError, WorkerMemoryError
-from api.workers.line import Line, LineFullError, Turn
+from api.workers.scheduler import Line, LineFullError, Turn
 from api.workers.task import Done, Heard, Task
 
 _LOG = logging.getLogger(__name__)
 #: After one of these the worker is as good as before.
 _HARMLESS = (
     *(InvalidInputError, MissingPackageError, InvalidJsonError, WorkerFailedError, WorkerMemoryError),
-    *(ProblemError, StoreUnavailableError, StoreFullError),  # a profile could not be handed out
+    *(ProblemError, *PASSING),  # a profile could not be handed out
 )
 _RETRY_S = 1.0
 

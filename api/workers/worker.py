@@ -21,11 +21,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from allocator import InvalidInputError, MissingPackageError
+from api.errors import InvalidJsonError
 from api.workers.cache import ProfileCache, TaskContext
-from api.workers.errors import InvalidJsonError
 from api.workers.frames import framed, read
-from api.workers.json_limits import JsonLimits
-from api.workers.tasks import find_task
+from api.workers.json_body import JsonLimits
+from api.workers.tasks import TASKS
 from api.workers.writer import EVERY_MS, ReplyWriter
 
 _PR_SET_PDEATHSIG = 1
@@ -74,7 +74,7 @@ def _serve(tasks: BinaryIO, replies: ReplyWriter, limits: JsonLimits) -> None:
             fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
             fetch_allocation=lambda identifier: ask({"allocation": identifier}),
         )
-        answer = _answer(find_task(head["task"]), context)
+        answer = _answer(TASKS[head["task"]], context)
         if head["options"].get("all_progress"):  # somebody follows a job, however short
             replies.pass_on()
         replies.answer(answer)

@@ -46,7 +46,6 @@ def logits(model: nn.Module, batch: Labelled) -> Tensor:
     """What a classifier says about a batch.
 
     Args:
-        model: The classifier.
         batch: Images and labels.
 
     Returns:
@@ -84,9 +83,6 @@ def split_digits() -> tuple[Labelled, Labelled]:
 
 def accuracy(trained: Trained) -> float:
     """Share of held-out samples that a classifier gets right.
-
-    Args:
-        trained: The classifier.
 
     Returns:
         A number from 0 to 1.

@@ -39,9 +39,6 @@ class Measured:
     def percentile_ms(self, percent: float) -> float:
         """Compute a percentile of the latencies.
 
-        Args:
-            percent: Which.
-
         Returns:
             Milliseconds.
         """
@@ -50,9 +47,6 @@ class Measured:
 
 def joined(parts: Sequence[Measured]) -> Measured:
     """Put measurements of one kind together.
-
-    Args:
-        parts: The measurements.
 
     Returns:
         One of all.

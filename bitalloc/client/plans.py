@@ -42,7 +42,6 @@ def export(plan: PlanSource, target: str, fields: ExportFields) -> Flow[ExportAn
     """Write a plan in a tool's own format.
 
     Args:
-        target: Whose format.
         fields: ``others``, ``names``, ``strict``.
 
     Yields:
@@ -60,7 +59,6 @@ def lint(plan: PlanSource | None, runtime: str, fields: LintFields) -> Flow[Lint
 
     Args:
         plan: The plan; None where ``fields`` has files.
-        runtime: Who is to load it.
         fields: ``model``, or ``files``, ``format`` and ``names``.
 
     Yields:

@@ -23,7 +23,6 @@ def identity_of_folder(folder: Path, layers: Iterable[str]) -> ModelIdentity | N
 
     Args:
         folder: Folder with ``*.safetensors``.
-        layers: Names of the layers.
 
     Returns:
         The identity; None where the checkpoint lacks one of the layers.
@@ -40,7 +39,6 @@ def weights_of_folder(folder: str | Path, layers: Iterable[str]) -> Found:
 
     Args:
         folder: Folder with ``*.safetensors``.
-        layers: Names of the layers.
 
     Returns:
         Architecture and weights; None where the checkpoint lacks one of the layers.

@@ -56,7 +56,6 @@ def guessed(name: str, shape: Sequence[int], otherwise: str) -> str:
     """Say why a tensor is not planned, by its name and shape.
 
     Args:
-        name: Name of the tensor.
         otherwise: What to say of a weight.
 
     Returns:

@@ -144,6 +144,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(*range(2, 9)), asymmetric=any_size(*range(2, 8)), named=frozenset(_FLOATS)),
     render=_render,
     parse=_parse,
+    files=("layer_config.json",),
     whole_blocks=whole_groups,
     own_name=lambda layer: None if _SPECIAL.search(layer) else layer,
     advice="AutoRound(model, tokenizer, layer_config=json.load(file)).quantize()",

@@ -67,9 +67,6 @@ def _render(sheet: Sheet) -> dict[str, str]:
 def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
     """One group of settings per format.
 
-    Args:
-        sheet: The plan.
-
     Returns:
         Groups with their layers, in the order in which formats appear in the plan.
     """
@@ -88,9 +85,6 @@ def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
 
 def ignored(sheet: Sheet) -> list[str]:
     """Layers that stay as they are.
-
-    Args:
-        sheet: The plan.
 
     Returns:
         Patterns, one per layer.
@@ -202,6 +196,7 @@ TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    files=("quantization_config.json",),
     whole_blocks=whole_groups,
     advice="goes into config.json beside weights packed by compressed-tensors",
 )

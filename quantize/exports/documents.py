@@ -27,9 +27,6 @@ _MOST_S = 2.0
 def written(document: object) -> str:
     """JSON as people read it.
 
-    Args:
-        document: What to write.
-
     Returns:
         The text.
     """
@@ -94,7 +91,6 @@ def table(value: object, *where: str | int) -> dict[str, Any]:
     """Expect a table.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -112,7 +108,6 @@ def entries(value: object, *where: str | int) -> list[Any]:
     """Expect a list.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -130,7 +125,6 @@ def texts(value: object, *where: str | int) -> list[str]:
     """Expect a list of texts; nothing counts as an empty one.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -150,7 +144,6 @@ def whole(settings: Mapping[str, Any], key: str, *where: str | int, default: int
 
     Args:
         settings: Where it stands.
-        key: Its name.
         *where: Path to the settings.
         default: What an absent number means; without one it has to be there.
 
@@ -172,7 +165,6 @@ def width(settings: Mapping[str, Any], key: str, *where: str | int, default: int
 
     Args:
         settings: Where it stands.
-        key: Its name.
         *where: Path to the settings.
         default: What an absent number means; without one it has to be there.
 
@@ -215,7 +207,6 @@ def named_float(
 
     Args:
         names: Our name → the tool's, which may stand for several.
-        own: The tool's name.
         bits: Bits of a code.
         group_size: Group size; None, 0 or -1 for whole rows.
 

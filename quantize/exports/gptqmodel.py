@@ -135,6 +135,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,
+    files=("quantize_config.json",),
     whole_blocks=whole_groups,
     refuses=_refuses,
     advice="layers outside the plan get the most common format unless `others` names them",

@@ -39,9 +39,6 @@ _COMMA = re.compile(r"(=\w+),")
 def whole_blocks(fmt: StorageFormat) -> int | None:
     """Weights that a row has to be whole blocks of.
 
-    Args:
-        fmt: A format.
-
     Returns:
         The block; None for plain floats.
     """
@@ -52,7 +49,6 @@ def falls_back(fmt: StorageFormat, row: int) -> StorageFormat | None:
     """What ``llama-quantize`` makes of a type whose blocks do not make up a row.
 
     Args:
-        fmt: The format.
         row: Weights in a row.
 
     Returns:
@@ -77,9 +73,6 @@ def _render(sheet: Sheet) -> dict[str, str]:
 
 def base_type(formats: Mapping[str, StorageFormat]) -> str:
     """The type to name on the command line: the most common one that is quantized.
-
-    Args:
-        formats: Formats of the plan.
 
     Returns:
         Name of the type, as ``llama-quantize`` spells it.
@@ -143,6 +136,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("tensor-types.txt",),
     own_name=own_name,
     refuses=_refuses,
     absent=is_elsewhere,

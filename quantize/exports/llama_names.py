@@ -132,9 +132,6 @@ def is_elsewhere(layer: str) -> str | None:
 def is_stack(tensor: str) -> bool:
     """Whether a tensor holds all experts of a block.
 
-    Args:
-        tensor: Its name.
-
     Returns:
         True where several layers are one tensor.
 
@@ -147,9 +144,6 @@ def is_stack(tensor: str) -> bool:
 
 def is_router(tensor: str) -> bool:
     """Whether a tensor chooses experts, which ``llama-quantize`` always leaves as it is.
-
-    Args:
-        tensor: Its name.
 
     Returns:
         True for routers.
@@ -179,9 +173,6 @@ def split_names(tensor: str) -> tuple[str, ...]:
 
 def pattern_of(tensor: str) -> str:
     r"""The expression for a tensor, or for those that it may be split into.
-
-    Args:
-        tensor: Its name.
 
     Returns:
         An anchored expression.

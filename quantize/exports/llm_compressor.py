@@ -108,6 +108,7 @@ TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    files=("recipe.yaml",),
     whole_blocks=whole_groups,
     advice="oneshot(model=model, recipe='recipe.yaml')",
 )

@@ -122,6 +122,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric={}, asymmetric=sized((2, 3, 4, 5, 6, 8), 32, 64, 128), named=_MX),
     render=_render,
     parse=_parse,
+    files=("config.json",),
     whole_blocks=whole_groups,
     own_name=own_name,
     is_stack=is_stack,

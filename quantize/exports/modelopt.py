@@ -170,6 +170,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(*range(2, 9)), named=frozenset(_CODES)),
     render=_render,
     parse=_parse,
+    files=("recipe.yaml",),
     whole_blocks=whole_groups,
     advice="mtq.quantize(model, load_recipe('recipe.yaml').quantize.model_dump(), forward_loop)",
 )

@@ -72,6 +72,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 4, 8), asymmetric=any_size(2, 4, 8)),
     render=_render,
     parse=_parse,
+    files=("quantization_config.json",),
     whole_blocks=whole_groups,
     advice="`overrides` is also the option of that name of Olive's Rtn, Gptq and kquant passes",
 )

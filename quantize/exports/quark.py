@@ -131,6 +131,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 3, 4, 8), asymmetric=any_size(2, 4, 8), named=frozenset({"fp8-e4m3"})),
     render=_render,
     parse=_parse,
+    files=("quantization_config.json",),
     whole_blocks=whole_groups,
     advice="ModelQuantizer(QConfig.from_dict(config)).quantize_model(model, data)",
 )

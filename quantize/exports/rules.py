@@ -96,9 +96,6 @@ class Resolved:
 def exact(name: str, fmt: StorageFormat | None) -> Rule:
     """A rule for one name.
 
-    Args:
-        fmt: What it gets.
-
     Returns:
         The rule.
     """
@@ -111,10 +108,8 @@ def expression(
     """A rule by regular expression.
 
     Args:
-        text: The expression.
         fmt: What matching layers get.
         mode: How the runtime applies it.
-        where: JSON pointer, for the message.
         shown: The pattern as it stands in the file, where that is more than the expression.
 
     Returns:
@@ -136,7 +131,6 @@ def shell(text: str, fmt: StorageFormat | None) -> Rule:
     """A rule by shell pattern.
 
     Args:
-        text: The pattern.
         fmt: What matching layers get.
 
     Returns:

@@ -30,9 +30,6 @@ class Mask:
     def has(self, target: StorageFormat) -> bool:
         """Whether an integer format can be expressed.
 
-        Args:
-            target: The format.
-
         Returns:
             True where it can.
         """
@@ -78,6 +75,7 @@ class ExportTarget:
         mask: What the format can express.
         render: Writes a sheet as files.
         parse: Reads files: name → text. Foreign files may name layers by pattern.
+        files: Names of the files that it writes.
         own_name: How the tool names a layer; None where it cannot.
         layer_name: The inverse.
         refuses: Why the tool cannot quantize a layer, by its own name for it; None where it can.
@@ -95,6 +93,7 @@ class ExportTarget:
     mask: Mask
     render: Callable[[Sheet], dict[str, str]]
     parse: Callable[[Mapping[str, str]], Rules]
+    files: tuple[str, ...] = ()
     own_name: Callable[[str], str | None] = lambda name: name
     layer_name: Callable[[str], str] = lambda name: name
     refuses: Callable[[str], str | None] = lambda name: None  # noqa: ARG005 - most tools take any layer
@@ -111,9 +110,6 @@ class ExportTarget:
 
 def whole_groups(fmt: StorageFormat) -> int | None:
     """The rule of tools that refuse a layer whose rows are not whole groups.
-
-    Args:
-        fmt: A format.
 
     Returns:
         Its group size.

@@ -216,6 +216,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("torchao_config.json",),
     whole_blocks=whole_groups,
     own_name=lambda layer: None if layer.startswith("re:") or layer == "_default" else layer,
     advice="quantize_(model, config_from_dict(json.load(file)), filter_fn=None)",

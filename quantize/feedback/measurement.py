@@ -53,7 +53,6 @@ class Measured:
         """Measure a plan, or read what it measured before.
 
         Args:
-            assignment: The plan.
             again: How many times it was measured before in this search.
 
         Returns:
@@ -103,9 +102,6 @@ def remembered(measure: Measure, journal: Path | None, run: Mapping[str, object]
 
 def digest(assignment: Assignment) -> str:
     """Name a plan.
-
-    Args:
-        assignment: The plan.
 
     Returns:
         64 hexadecimal digits.

@@ -73,9 +73,6 @@ class Refined:
     def loss_of(self, origin: Origin) -> float | None:
         """Look up what a plan measured that the search began with.
 
-        Args:
-            origin: Which.
-
         Returns:
             Its loss; None where there was no such plan.
         """
@@ -84,9 +81,6 @@ class Refined:
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """Find the plan with the least loss among those within the budgets.
-
-    Args:
-        trials: Measured plans.
 
     Returns:
         The first of equally good ones; None where none fits.

@@ -57,7 +57,6 @@ def layers_of(
     Args:
         name: A layer, a tensor of llama.cpp (``blk.0.ffn_up``), or a stack of experts as MLX
             (``….switch_mlp.up_proj``) or the checkpoint names it.
-        members: The weights of the checkpoint.
         names: Another tool's name → layers, where its rule does not give them.
 
     Returns:
@@ -91,7 +90,6 @@ def weights_of(name: str, members: Members, names: Mapping[str, Sequence[str]] |
 
     Args:
         name: As for :func:`layers_of`.
-        members: The weights of the checkpoint.
         names: Another tool's name → layers, where its rule does not give them.
 
     Returns:
@@ -133,7 +131,6 @@ def module_layers(module: str, projections: Iterable[str], members: Members) -> 
         module: Path of the module.
         projections: Names of its projections, of experts with or without their number (``w1``, ``w1.3``), which a
             checkpoint may have under its own names (``gate_proj``).
-        members: The weights of the checkpoint.
 
     Returns:
         Their layers, at any depth below the module.
@@ -152,9 +149,6 @@ def module_layers(module: str, projections: Iterable[str], members: Members) -> 
 
 def count(shapes: Iterable[Shape]) -> int:
     """Number of weights.
-
-    Args:
-        shapes: Shapes of weights.
 
     Returns:
         How many weights they hold together.

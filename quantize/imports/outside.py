@@ -24,7 +24,6 @@ def with_model(
 
     Args:
         profile: Made of scores.
-        folder: The checkpoint.
         members: Row → layers of the checkpoint, where a row is several of them.
         names: The tool's own name → layers of the checkpoint, where its rule does not give them.
 
@@ -50,7 +49,11 @@ def with_model(
         table = resources[WEIGHT_BYTES]
         constant = table.constant + sum(item.stored_bytes for item in outside)
         resources[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
-    update: dict[str, object] = {"outside": outside, "resources": resources, "identity": identity_of_folder(folder, rows)}
+    update: dict[str, object] = {
+        "outside": outside,
+        "resources": resources,
+        "identity": identity_of_folder(folder, rows),
+    }
     if strangers and profile.provenance is not None:
         note = (
             f"not in the checkpoint: {some(strangers)}; their weights, if it has them under other names, are counted "

@@ -12,9 +12,6 @@ from quantize.lint.findings import Case
 def disagreements(case: Case) -> Iterator[Finding]:
     """Look for what tools do not agree on.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per doubt of the reader, and one for all layers that rules of two formats name.
     """

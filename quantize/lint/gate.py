@@ -19,9 +19,6 @@ Findings = Mapping[str, tuple[Finding, ...]]
 def errors_of(found: Sequence[Finding]) -> tuple[Finding, ...]:
     """Keep the findings that stop a file from loading.
 
-    Args:
-        found: Findings.
-
     Returns:
         The errors.
     """

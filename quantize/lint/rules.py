@@ -16,9 +16,6 @@ from quantize.runtimes.capabilities import Capabilities, Objection, kind_of_name
 def fused_shards(case: Case) -> Iterator[Finding]:
     """Layers that become one at load have to share one format.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per fused layer whose shards differ.
     """
@@ -53,9 +50,6 @@ def experts(*, whole_block: bool) -> Check:
 def tied_weights(case: Case) -> Iterator[Finding]:
     """Layers that share a weight cannot have two formats.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per weight that would be split.
     """
@@ -70,9 +64,6 @@ def tied_weights(case: Case) -> Iterator[Finding]:
 
 def unknown_names(case: Case) -> Iterator[Finding]:
     """Names that match nothing are passed over in silence by most loaders.
-
-    Args:
-        case: What is linted.
 
     Yields:
         One finding per layer that the model lacks, and one per pattern without a layer.
@@ -90,9 +81,6 @@ def unknown_names(case: Case) -> Iterator[Finding]:
 
 def objected(table: Capabilities) -> Check:
     """What the runtime has against layers one by one: formats without code, kinds that stay, shapes that do not fit.
-
-    Args:
-        table: The runtime.
 
     Returns:
         The check; layers with the same complaint are one finding.
@@ -145,9 +133,6 @@ def rules_survive_fusion(case: Case) -> Iterator[Finding]:
     That is so for ``dynamic`` rules. Parts of names that are left alone, and the only parts that are quantized, are
     compared with the shards.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per fused layer that would get another format than its shards.
     """
@@ -174,7 +159,6 @@ def readable(case: Case, reads: Collection[str]) -> Iterator[Finding]:
     """Whether the runtime loads such files at all.
 
     Args:
-        case: What is linted.
         reads: Targets whose files it loads.
 
     Yields:

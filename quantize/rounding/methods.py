@@ -18,7 +18,8 @@ from allocator.contract.errors import pointer, unknown
 from quantize.formats import StorageFormat
 from quantize.rounding.gptq import compensate
 from quantize.rounding.moments import Moments, matrices, output_errors, shape_fault
-from quantize.rounding.nearest import Float32Array, Quantized, quantize, round_trip
+from quantize.rounding.nearest import Float32Array, quantize, round_trip
+from quantize.rounding.quantized import Quantized
 from quantize.rounding.scale_search import search
 
 METHODS = ("nearest", "scale_search", "gptq")

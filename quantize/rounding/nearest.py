@@ -13,7 +13,6 @@ precision, as torchao does; the scale is stored in half precision.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -22,39 +21,12 @@ from numpy.typing import NDArray
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
 from quantize.plain_floats import PLAIN_FLOATS
+from quantize.rounding.quantized import Quantized
 from quantize.rounding.small_floats import scaled
 
 Float32Array: TypeAlias = NDArray[np.float32]
 _SMALLEST = np.finfo(np.float32).smallest_normal
 _LARGEST = {"fp16": 65504.0, "bf16": 255 / 128 * 2.0**127, "fp32": float(np.finfo(np.float32).max)}
-
-
-@dataclass(frozen=True, eq=False)
-class Quantized:
-    """Codes, scales and zero points of a weight.
-
-    Attributes:
-        codes: (rows, groups, size) int16, padded with zeros to whole groups.
-        scales: (rows, groups) half precision.
-        zeros: (rows, groups) int16, all zero for symmetric formats.
-        shape: Shape of the weight.
-    """
-
-    codes: NDArray[np.int16]
-    scales: NDArray[np.float16]
-    zeros: NDArray[np.int16]
-    shape: tuple[int, ...]
-
-    def dequantize(self) -> Float32Array:
-        """The weight that the codes stand for.
-
-        Returns:
-            A weight of the original shape.
-        """
-        scales = self.scales.astype(np.float32)[..., None]
-        values = (self.codes - self.zeros[..., None]).astype(np.float32) * scales  # (rows, groups, size)
-        rows, row = flat_shape(self.shape)
-        return values.reshape(rows, -1)[:, :row].reshape(self.shape)
 
 
 def quantize(weight: Float32Array, fmt: StorageFormat) -> Quantized:

@@ -91,7 +91,6 @@ def kind_of_name(layer: str, shape: Sequence[int] | None = None) -> Kind:
 
     Args:
         layer: Its name in the checkpoint.
-        shape: Shape of its weight.
 
     Returns:
         Its kind.
@@ -114,18 +113,16 @@ def objections(
     """Say what a runtime has against a layer in a format.
 
     Args:
-        table: The runtime.
         kind: What the layer is.
         shape: Shape of its weight; None where it is not known.
-        fmt: The format.
 
     Yields:
         Objections; none for plain floats, which every runtime loads.
 
     Example:
         >>> from quantize.formats import parse_format
-        >>> from quantize.runtimes import capabilities_of
-        >>> table = capabilities_of("onnxruntime")
+        >>> from quantize.runtimes import RUNTIMES
+        >>> table = RUNTIMES["onnxruntime"]
         >>> [found.severity for found in objections(table, "matrix", None, parse_format("int4-g512"))]
         ['error']
     """

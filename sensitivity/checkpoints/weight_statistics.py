@@ -29,9 +29,6 @@ def zd(slices: Slices) -> float:
     with the mean and the (population) standard deviation of the weight. No data is needed. In the paper a layer with a
     *smaller* share is the more important one.
 
-    Args:
-        slices: The weight.
-
     Returns:
         A number between 0 and 1/2.
 
@@ -106,7 +103,6 @@ def rounding(
     """Round a weight in every format.
 
     Args:
-        slices: The weight.
         formats: F formats.
         inputs: What went in; for ``output``.
 

@@ -17,7 +17,6 @@ def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 
     Args:
         study: Says how to round.
-        fmt: The format.
 
     Returns:
         ΔW = Q(W) − W, like ``layer.weight``.
@@ -27,9 +26,6 @@ def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 
 def squared_errors(study: Study) -> FloatArray:
     r"""Sum of squares of what rounding adds, :math:`\lVert Q_f(W_l) - W_l \rVert_2^2`.
-
-    Args:
-        study: Layers and formats.
 
     Returns:
         (L, F).
@@ -44,9 +40,6 @@ def squared_errors(study: Study) -> FloatArray:
 
 def squared_norms(study: Study) -> FloatArray:
     r"""Sum of squares of the weights, :math:`\lVert W_l \rVert_2^2`.
-
-    Args:
-        study: Layers.
 
     Returns:
         (L,).

@@ -56,7 +56,6 @@ def zd_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockScor
     """ZD of every block, and what it says about layers.
 
     Args:
-        study: Model and layers.
         blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
 
     Returns:

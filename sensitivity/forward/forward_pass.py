@@ -98,9 +98,6 @@ class ForwardPass:
     def macs(self, row: str) -> int:
         """Multiply-accumulates of a row for one sample, to the nearest whole number.
 
-        Args:
-            row: Name of the row.
-
         Returns:
             The count.
         """
@@ -109,9 +106,6 @@ class ForwardPass:
 
 def forward_pass(study: Study) -> ForwardPass:
     """Run the first calibration batch once and note what every row does.
-
-    Args:
-        study: Model, data and rows.
 
     Returns:
         Counts; the same object for every resource of one study.

@@ -15,10 +15,6 @@ from sensitivity.models.text_encoder import TextEncoder
 def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIdentity | None:
     """Digest the planned weights of a module.
 
-    Args:
-        model: The module.
-        weights: Its planned weights.
-
     Returns:
         The identity; None where there are none, or where they are not in memory (on the meta device).
     """
@@ -42,9 +38,6 @@ def architecture(model: nn.Module) -> str:
 
 def require_profiled(model: nn.Module, profile: Profile) -> bool:
     """Refuse a module that is not the one that a profile was measured on.
-
-    Args:
-        model: The module.
 
     Returns:
         Whether weights were compared; False where the profile does not say which model it is of, so that only names

@@ -118,12 +118,7 @@ NEEDS: Mapping[Callable[..., CostTable], Need] = {
 
 
 def require_room(study: Study, estimators: Mapping[str, Estimator]) -> None:
-    """Refuse estimators that do not fit into the memory of the device that the model is on.
-
-    Args:
-        study: Model, data, rows and formats.
-        estimators: Table name to estimator.
-    """
+    """Refuse estimators that do not fit into the memory of the device that the model is on."""
     asked = {
         name: (NEEDS[function], options)
         for name, (function, options) in ((name, _unbound(item)) for name, item in estimators.items())
@@ -140,9 +135,6 @@ def require_room(study: Study, estimators: Mapping[str, Estimator]) -> None:
 
 def sizes_of(study: Study) -> Sizes:
     """Measure one pass over the largest calibration batch.
-
-    Args:
-        study: Model, data, rows and formats.
 
     Returns:
         The sizes.

@@ -76,10 +76,6 @@ def carries(value: object) -> bool:
 def operands(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Everything that a function takes, with lists of tensors spread out.
 
-    Args:
-        args: Its arguments.
-        kwargs: Its named arguments.
-
     Returns:
         The operands.
     """
@@ -101,8 +97,6 @@ def linear(
 
     Args:
         function: Linear in its inputs together.
-        args: Its arguments.
-        kwargs: Its named arguments.
         epsilon: ε.
 
     Returns:
@@ -118,8 +112,6 @@ def product(
 
     Args:
         function: Linear in each of its factors.
-        args: Its arguments.
-        kwargs: Its named arguments.
         epsilon: ε.
 
     Returns:
@@ -157,9 +149,6 @@ def constant(
     """Let no relevance through.
 
     Args:
-        function: Any.
-        args: Its arguments.
-        kwargs: Its named arguments.
         epsilon: Not used.
 
     Returns:
@@ -177,7 +166,6 @@ def quotient(
     Args:
         function: Division.
         args: Numerator and denominator.
-        kwargs: Its named arguments.
         epsilon: ε.
 
     Returns:

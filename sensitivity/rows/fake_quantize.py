@@ -16,7 +16,6 @@ def fake_quantized(values: Tensor, rows: tuple[int, int], fmt: StorageFormat, na
     Args:
         values: Any floating-point tensor.
         rows: Number of rows and values per row; each row has scales of its own.
-        fmt: The format.
         name: Row of the profile, for errors.
 
     Returns:

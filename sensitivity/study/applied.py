@@ -19,7 +19,6 @@ def applied(study: Study, row: Row, fmt: StorageFormat) -> AbstractContextManage
 
     Args:
         study: Says how to round the weights of layers; whatever else is rounded goes to nearest.
-        fmt: The format.
 
     Returns:
         A context manager; the model is as it was, bit for bit, at the end.

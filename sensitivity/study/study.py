@@ -35,13 +35,7 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing.
-
-    Args:
-        stage: Name of the stage.
-        done: Steps finished.
-        total: Steps in all.
-    """
+    """Report nothing."""
     del stage, done, total
 
 
@@ -85,8 +79,6 @@ def once(study: Study, key: Hashable, build: Callable[[], T]) -> T:
     """Build what several pieces need, such as the original outputs, once per stage and process.
 
     Args:
-        study: Holds what was built.
-        key: Names it.
         build: Builds it; must give the same in every process.
 
     Returns:
@@ -109,9 +101,6 @@ class Estimator(Protocol):
 def require_layers_only(study: Study, name: str) -> None:
     """Refuse a study with rows that an estimator of weights cannot fill.
 
-    Args:
-        name: Name of the estimator.
-
     Raises:
         InvalidInputError: The study has rows beside its layers, or no layers.
     """
@@ -125,9 +114,6 @@ def require_layers_only(study: Study, name: str) -> None:
 
 def rounded(layer: LayerRef, fmt: StorageFormat) -> Tensor:
     """The weight of a layer rounded to nearest, as the backends do by themselves.
-
-    Args:
-        fmt: The format.
 
     Returns:
         A tensor like ``layer.weight``.
@@ -162,7 +148,6 @@ def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
     Args:
         study: Says how to round. Roundings that look at the data get the second moments of what goes into the layer in
             the original model, so that no weight may be replaced at the time of the call.
-        fmt: The format.
 
     Returns:
         A tensor like ``layer.weight``.
@@ -177,9 +162,6 @@ def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 @contextmanager
 def replaced(layer: LayerRef, weight: Tensor) -> Iterator[None]:
     """Let a layer compute with another weight for a while.
-
-    Args:
-        weight: What it computes with.
 
     Yields:
         Nothing; the original weight is back, bit for bit, at the end.
@@ -196,7 +178,6 @@ def derived_seed(seed: int, *parts: object) -> int:
     """A seed of its own for each task, independent of the order in which tasks run.
 
     Args:
-        seed: Seed of the profile.
         *parts: What tells the task apart: layer, format, probe.
 
     Returns:

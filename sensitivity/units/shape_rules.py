@@ -17,7 +17,7 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize import StorageFormat
 from quantize.formats import flat_shape
-from quantize.runtimes import Kind, capabilities_of, kind_of_name, objections
+from quantize.runtimes import RUNTIMES, Kind, kind_of_name, objections
 from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
@@ -52,10 +52,6 @@ class ShapeRule(Protocol):
 
 def group_divides(shape: Shape, fmt: StorageFormat) -> str | None:
     """Refuse groups that do not divide what they run along, as vLLM's loaders and torchao do.
-
-    Args:
-        shape: Shape of the row.
-        fmt: The format.
 
     Returns:
         The reason, or None.
@@ -125,9 +121,6 @@ def multiples_of(inputs: int, outputs: int) -> ShapeRule:
 def loadable(runtime: str) -> ShapeRule:
     """Refuse what a runtime does not load, by its table in :mod:`quantize.runtimes`.
 
-    Args:
-        runtime: Name of the runtime.
-
     Returns:
         The rule; activations and caches are not concerned.
 
@@ -136,7 +129,7 @@ def loadable(runtime: str) -> ShapeRule:
         >>> loadable("onnxruntime")(Shape("fc", (1024,), 10), parse_format("int4-g512"))
         'onnxruntime: the operator has groups of 16, 32, 64, 128 and 256 weights'
     """
-    table = capabilities_of(runtime)
+    table = RUNTIMES.find(runtime)
 
     def rule(shape: Shape, fmt: StorageFormat) -> str | None:
         if shape.outputs is None:
@@ -158,7 +151,6 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
     """Find what the rules refuse.
 
     Args:
-        study: Rows and formats.
         rules: The rules; the first that refuses gives the reason.
 
     Returns:
@@ -184,9 +176,6 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
 
 def kind_of_weight(row: Row) -> Kind:
     """Tell what a runtime takes a weight for, from the modules that use it.
-
-    Args:
-        row: A layer or an expert.
 
     Returns:
         ``embedding`` where a weight is looked up, also where it is multiplied with as well; else ``convolution``,

@@ -63,7 +63,6 @@ class Planned:
         """Entries of a table that a plan chooses.
 
         Args:
-            name: Name of the table.
             columns: (L,) format of each layer.
 
         Returns:
@@ -76,9 +75,6 @@ class Planned:
     def values(self, name: str) -> FloatArray:
         """The numbers of a table, read once.
 
-        Args:
-            name: Name of the table.
-
         Returns:
             (L, F).
         """
@@ -88,9 +84,6 @@ class Planned:
 
     def errors(self, name: str) -> FloatArray | None:
         """The standard errors of a table.
-
-        Args:
-            name: Name of the table.
 
         Returns:
             (L, F); None where it has none.

@@ -29,8 +29,9 @@ from quantize.lint.model import Model
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
-from quantize.rounding.nearest import Float32Array, Quantized, round_trip
+from quantize.rounding.nearest import Float32Array, round_trip
 from quantize.rounding.packing import packed
+from quantize.rounding.quantized import Quantized
 from quantize.runtimes import onnxruntime as runtime
 from quantize.storage.files import replacing, require_free
 

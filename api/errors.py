@@ -1,4 +1,4 @@
-"""What a task may raise besides the library's own errors."""
+"""What fails in the service although the request is right: workers and the database. Bodies that are no JSON, too."""
 
 from __future__ import annotations
 
@@ -23,3 +23,19 @@ class WorkerOverrunError(BitallocError, RuntimeError):
 
 class WorkerMemoryError(BitallocError, RuntimeError):
     """A task needed more memory than a worker may take."""
+
+
+class StoreUnavailableError(BitallocError, RuntimeError):
+    """The database does not answer; the same request may succeed later."""
+
+
+class StoreFullError(BitallocError, RuntimeError):
+    """The database has no room left; what it holds is intact."""
+
+
+class StoreDamagedError(BitallocError, RuntimeError):
+    """What the database holds cannot be read; nothing but a person with a copy helps."""
+
+
+#: What may pass by itself: a service that works for itself waits and tries again.
+PASSING = (StoreUnavailableError, StoreFullError)
