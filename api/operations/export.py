@@ -131,11 +131,7 @@ def exported(request: ExportRequest) -> ExportAnswer:
 
 
 def export_targets() -> ExportTargets:
-    """List what plans can be exported for.
-
-    Returns:
-        The targets, in the order of the registry.
-    """
+    """Return what plans can be exported for, in the order of the registry."""
     return ExportTargets(
         targets=tuple(
             ExportTarget(name=name, formats=target.mask.describe(), advice=target.advice)

@@ -49,9 +49,5 @@ async def in_writing(
 
 
 async def in_a_thread_of_its_own(function: Callable[[], T]) -> T:
-    """Call a function that has to answer even when all other threads are taken.
-
-    Returns:
-        What it returns.
-    """
+    """Return what a function returns that has to answer even when all other threads are taken."""
     return await to_thread.run_sync(function, limiter=CapacityLimiter(1))

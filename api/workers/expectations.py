@@ -50,11 +50,7 @@ class Expectations:
         self._took_s: OrderedDict[Like, float] = OrderedDict()
 
     def of(self, task: Task) -> float:
-        """Foretell a task.
-
-        Returns:
-            Seconds.
-        """
+        """Return how many seconds a task is expected to take."""
         like = _like(task)
         guess_s = (_MANY_PLANS_S if like.kind in _SEARCHES else _USUAL_S) + len(task.body) * _PER_BYTE_S
         return self._took_s.get(like, guess_s)

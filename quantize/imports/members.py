@@ -114,9 +114,5 @@ def module_weights(module: str, projections: Iterable[str], members: Members) ->
 
 
 def count(shapes: Iterable[Shape]) -> int:
-    """Number of weights.
-
-    Returns:
-        How many weights they hold together.
-    """
+    """Return how many weights shapes hold together."""
     return sum(math.prod(shape) for shape in shapes)
