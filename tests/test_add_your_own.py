@@ -13,7 +13,7 @@ from quantize.backends import BACKENDS
 from quantize.exports import EXPORTS
 from tests.test_documents import run_page
 
-FILES = ("energy", "swaps", "rounded_copy", "lines", "sizes")
+FILES = ("energy", "swaps", "ternary_format", "rounded_copy", "lines", "sizes")
 
 
 def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,6 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert names["profile"].costs["energy"].values[0][0] > 0  # two bits take energy
         assert [(tmp_path / f"{name}.py").exists() for name in FILES] == [True] * len(FILES)
     finally:
-        del SOLVERS["swaps"], BACKENDS["rounded copy"], EXPORTS["lines"], OPERATIONS["sizes"]
+        del SOLVERS["swaps"], FORMATS["ternary-row"], BACKENDS["rounded copy"], EXPORTS["lines"], OPERATIONS["sizes"]
         for name in FILES:
             sys.modules.pop(name, None)

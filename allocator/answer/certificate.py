@@ -12,7 +12,8 @@ from allocator.contract.allocation import Certificate
 from allocator.contract.patterns import matching
 from allocator.contract.profile import CostTable, Fusion, Profile
 from allocator.contract.request import Request
-from allocator.knapsack.constraints import Constraint, resolve_limits
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.tables import combines_by_max, constant_of, find_table, resolve_objectives
 
 
@@ -176,8 +177,8 @@ class _Plan:
 def _combined(values: Sequence[float], constant: float, *, peak: bool) -> float:
     if peak:
         return max(values, default=0.0) + constant
-    if all(map(float.is_integer, map(float, values))):
-        return float(sum(map(int, values)) + constant)
+    if all(map(float.is_integer, map(float, (*values, constant)))):
+        return float(sum(map(int, values)) + int(constant))
     return math.fsum([*values, constant])
 
 

@@ -12,7 +12,7 @@ from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, IntArray, Problem
 from allocator.solvers.outcome import Effort, Outcome, Solver, found
 
-#: An objective counts as kept within the rounding of a sum of doubles.
+#: An objective counts as kept within the rounding of a sum of doubles; integers are kept to the last one.
 _ROUNDING = 1e-12
 
 
@@ -64,7 +64,7 @@ def _best_of(problem: Problem, before: IntArray, after: Outcome) -> Outcome:
 def _keeping(problem: Problem, cost: FloatArray, outcome: Outcome) -> Problem:
     assert outcome.choice is not None
     terms = problem.cost[np.arange(problem.units), outcome.choice]
-    most = float(terms.sum()) + _ROUNDING * float(np.abs(terms).sum())
+    most = float(terms.sum()) + (0.0 if problem.whole_cost else _ROUNDING * float(np.abs(terms).sum()))
     return replace(
         problem,
         cost=cost,

@@ -20,12 +20,12 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.request import Request, RequestFields, make_request
 from allocator.contract.status import Status
 from allocator.contract.versions import installed_version
-from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import Constraint
+from allocator.knapsack.compile import Compiled, compile_problem, with_cost
+from allocator.knapsack.constraint import Constraint
 from allocator.knapsack.deadline import Deadline
 from allocator.solvers import SOLVERS
 from allocator.solvers.exact.started import started
-from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, WHOLE_TOLERANCE, Effort, Outcome, relative_gap
 
 _TIE_BREAK = "least spend, then layer order"
 _LATER_LEVELS = "The first objective is proved; `levels` says how far each of the others is."
@@ -270,7 +270,10 @@ def _require_claim(
             return
         claimed = compiled.objectives[at].reported(bound)
         has, terms = certificate.objectives[at], np.abs(compiled.costs[at][chosen]).sum()
-        if abs(has - claimed) > PROOF_TOLERANCE * max(float(terms), abs(claimed)):
+        tolerance = PROOF_TOLERANCE * max(float(terms), abs(claimed))
+        if (with_cost(compiled, at) if at else compiled.problem).whole_cost:
+            tolerance = min(tolerance, WHOLE_TOLERANCE)
+        if abs(has - claimed) > tolerance:
             raise CertificateError(
                 f"solver {report.name!r} proved an objective of {claimed!r}, but its plan has {has!r}"
             )

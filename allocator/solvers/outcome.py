@@ -13,7 +13,8 @@ from allocator.knapsack.problem import FloatArray, IntArray, Problem, least, mas
 
 #: Relative distance below which a bound proves an objective: the resolution of sums of doubles.
 PROOF_TOLERANCE = 1e-9
-
+#: Distance below which a bound proves an objective that is an integer, as all that are less by one are below the bound.
+WHOLE_TOLERANCE = 0.999
 
 #: Rounding of a sum of doubles, relative to the sum of their absolute values.
 _ROUNDING = 1e-12
@@ -21,12 +22,12 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class SumTolerance:
-    """How far apart two sums may be and still count as equal.
+    """How far apart two sums may be and still count as equal: not at all where they are sums of integers.
 
     Attributes:
         cost: For costs of whole plans.
         spend: (R,) for spends of whole plans.
-        reduced: For reduced costs of whole plans.
+        reduced: For reduced costs of whole plans, which have prices in them and are never integers.
     """
 
     cost: float
@@ -47,7 +48,8 @@ class SumTolerance:
         units = np.arange(problem.units)
         cost = _ROUNDING * float(np.abs(problem.cost[units, choice]).sum())
         spend: FloatArray = _ROUNDING * np.abs(problem.spend[:, units, choice]).sum(axis=1)
-        return cls(cost, spend, 4 * (cost + float(multipliers @ spend)) + np.finfo(float).tiny)
+        reduced = 4 * (cost + float(multipliers @ spend)) + np.finfo(float).tiny
+        return cls(0.0 if problem.whole_cost else cost, np.where(problem.whole_spend, 0.0, spend), reduced)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def found(
         canonical: Whether ties were broken by least spend, then layer order.
 
     Returns:
-        The outcome; a bound within the proof tolerance of the objective is reported as the objective.
+        The outcome; a bound within the proof tolerance of the objective is reported as the objective. Of integers
+        that is less than one, whatever their size.
     """
     objective = problem.objective(choice)
     if bound >= objective:
@@ -146,7 +149,8 @@ def found(
     free = float(least(masked_cost(problem)).sum())  # without any limit
     bound = min(max(bound, free), objective)
     terms = float(np.abs(problem.cost[np.arange(problem.units), choice]).sum())
-    proved = objective - bound <= max(PROOF_TOLERANCE * min(objective - free, terms), _ROUNDING * terms)
+    tolerance = max(PROOF_TOLERANCE * min(objective - free, terms), _ROUNDING * terms)
+    proved = objective - bound <= (min(tolerance, WHOLE_TOLERANCE) if problem.whole_cost else tolerance)
     status = Status.OPTIMAL if proved else Status.FEASIBLE
     return Outcome(status, choice, objective if proved else bound, work or {}, canonical)
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from quantize.feedback import Measurement
 
 Count: TypeAlias = Annotated[int, typer.Option(help="Pairs, or windows of --text, to measure on.", min=2)]
-Force: TypeAlias = Annotated[
-    bool, typer.Option("--force", help="Replace what exists under the name of --out.")
-]
 _PAIRS_PER_BATCH = 16
 
 

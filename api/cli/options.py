@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -9,6 +10,9 @@ import typer
 
 from allocator import SOLVERS, Request, make_request
 from api.cli.parsing import amount, lists, objects, pairs
+
+#: What a search takes at most where nobody said; the answer names it where it was hit.
+DEFAULT_TIME_LIMIT_S = 300.0
 
 _SOLVERS = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SOLVERS.items())
 
@@ -50,7 +54,12 @@ Gap: TypeAlias = Annotated[
 ]
 TimeLimit: TypeAlias = Annotated[
     float | None,
-    typer.Option("--time-limit", metavar="SECONDS", help="Stop with what is found and proved by then."),
+    typer.Option(
+        "--time-limit",
+        metavar="SECONDS",
+        help=f"Stop with what is found and proved by then: {DEFAULT_TIME_LIMIT_S:g} when absent, `inf` for no "
+        "limit. A service has limits of its own.",
+    ),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the answer as JSON and nothing else.")]
 
@@ -100,6 +109,21 @@ def asked(
             "forbid": lists("--forbid", forbid or []),
             "solver": solver,
             "gap": gap,
-            "time_limit_s": time_limit,
+            "time_limit_s": None if time_limit == math.inf else time_limit,
         }
     )
+
+
+def limited(request: Request, time_limit: float | None) -> Request:
+    """Give a request the default time limit where there is none.
+
+    Args:
+        request: The request.
+        time_limit: What was typed.
+
+    Returns:
+        The request, with a limit unless ``inf`` was typed.
+    """
+    if time_limit is not None:
+        return request
+    return request.model_copy(update={"time_limit_s": DEFAULT_TIME_LIMIT_S})

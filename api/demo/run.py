@@ -34,6 +34,7 @@ OBJECTIVE = "embedding_distance"
 METHODS = {"uniform": "uniform", "greedy": "greedy", "bitalloc": "exact"}
 Write = Callable[[Path, str], None]
 _MAX_TOKENS = 48
+_TABLE_WIDTH = 100
 _QUERY = "Return the path of the file that was written."
 
 
@@ -84,6 +85,23 @@ def run(out: Path, *, pairs: int, seed: int, write: Write, quiet: bool = False) 
     )
     _show(report, profile, out, write, console)
     return report
+
+
+def results(out: Path) -> list[Path]:
+    """The files that the demo writes.
+
+    Args:
+        out: Folder for them.
+
+    Returns:
+        Their paths.
+    """
+    methods = (*METHODS, "onnxruntime")
+    plans = [f"plans/{bits:g}-bits-{method}.json" for bits in BUDGETS_BITS for method in methods]
+    models = ["model-fp32.onnx", *(f"model-{bits:g}-bits.onnx" for bits in BUDGETS_BITS)]
+    return [
+        out / name for name in ("profile.json", *plans, *models, "report.json", "report.md", "frontier.png")
+    ]
 
 
 class _Clock:
@@ -208,6 +226,7 @@ def _show(report: Report, profile: Profile, out: Path, write: Write, console: Co
     write(out / "report.json", report.model_dump_json(indent=2) + "\n")
     write(out / "report.md", as_markdown(report))
     draw_frontier(report, profile, out / "frontier.png")
+    console.width = max(console.width, _TABLE_WIDTH)  # numbers are never cut
     console.print(as_table(report))
     console.print(f"• {original(report)}", highlight=False)
     for sentence in report.findings:

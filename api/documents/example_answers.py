@@ -17,7 +17,7 @@ import httpx2
 
 from allocator import load_profile
 from api.openapi import examples
-from api.openapi.answers import ANSWERS, Answers
+from api.openapi.document import ANSWERS, Answers
 from api.operations import OPERATIONS
 from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
 from api.server import running_server

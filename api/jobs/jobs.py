@@ -14,24 +14,23 @@ from starlette.concurrency import run_in_threadpool
 
 from allocator import BitallocError
 from api.errors import PASSING
-from api.jobs.answers import keep_ending, keep_failure
+from api.ids import made_at
 from api.jobs.leases import Leases
-from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import Queue
-from api.jobs.retention import keep_tidy
-from api.jobs.runs import Run
+from api.jobs.runs import Run, keep_ending, keep_failure
+from api.jobs.stored import OwnedProfiles
 from api.keys.quotas import require_room_for_a_job
 from api.settings import Settings
 from api.store import Store, new_id
-from api.store.ids import made_at
+from api.store.database import run_in_write_thread
 from api.store.jobs import CANCELLED, QUEUED, RUNNING, ClaimedJob, StoredJob, add_job, end_job, tell
-from api.store.lanes import in_writing
+from api.store.retention import keep_tidy
 from api.workers.pool import Pool
 from api.workers.task import Task
 
 _LOG = logging.getLogger(__name__)
 #: How often progress is kept, and how soon a job ends that was cancelled at another service.
-_NEWS_S = 0.5
+_PROGRESS_S = 0.5
 _RETRY_S = 1.0
 #: How long a service that ends waits for a database that does not answer.
 _CLOSING_S = 5.0
@@ -81,10 +80,9 @@ class Jobs:
         """
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
-        options = {"id": run.id, "max_time_limit_s": limit_s, "all_news": identifier is not None}
+        options = {"id": run.id, "max_time_limit_s": limit_s, "all_progress": identifier is not None}
         task = Task("allocate", owner, body, options, self._profiles.of(owner))
-        doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
-        run.attach(asyncio.ensure_future(doing))
+        run.start(self._pool.run(task, limit_s + self._settings.overrun_s, run.note))
         return run
 
     async def check(self, owner: str, body: bytes) -> None:
@@ -142,7 +140,7 @@ class Jobs:
         def ended(store: Store) -> bool:
             return store.freeing(lambda connection: end_job(connection, identifier, CANCELLED)) is not None
 
-        if not await in_writing(ended, self._store):
+        if not await run_in_write_thread(ended, self._store):
             return False
         if (run := self._here.get(identifier)) is not None:
             await run.end()
@@ -159,7 +157,7 @@ class Jobs:
                 add_job(connection, job, request)
                 accept(connection, job)
 
-        await in_writing(keep, self._store)
+        await run_in_write_thread(keep, self._store)
 
     def _has_room(self) -> bool:
         # A job that is just being taken is not counted: a request that becomes one meanwhile makes it one too many,
@@ -193,12 +191,12 @@ class Jobs:
     async def _followed(self, run: Run) -> None:
         try:
             while not run.future.done():
-                await asyncio.wait({run.future}, timeout=_NEWS_S)
-                progress = run.take_progress()
+                await asyncio.wait({run.future}, timeout=_PROGRESS_S)
+                progress, run.progress = run.progress, []
                 try:
-                    mine = await in_writing(tell, self._store, run.id, self.replica, progress)
+                    mine = await run_in_write_thread(tell, self._store, run.id, self.replica, progress)
                 except PASSING:
-                    run.put_back(progress)
+                    run.progress[:0] = progress
                     continue
                 if not mine:  # cancelled, or taken over by a service that thought this one dead
                     await run.end()
@@ -215,7 +213,7 @@ class Jobs:
         # What a job has found must not be lost because the database is away for a while.
         while True:
             try:
-                return await in_writing(keep, self._store, run, self.replica)
+                return await run_in_write_thread(keep, self._store, run, self.replica)
             except PASSING:
                 if self._closing:
                     return None  # another service finds it again

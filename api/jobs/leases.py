@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.errors import PASSING
 from api.store import Store
-from api.store.lanes import in_writing
+from api.store.database import run_in_write_thread
 from api.store.replicas import beat, declare_gone, leave, signs_of_life
 
 _LOG = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Leases:
 
     async def begin(self) -> None:
         """Give the first sign of life."""
-        await in_writing(beat, self._store, self._replica)
+        await run_in_write_thread(beat, self._store, self._replica)
 
     async def keep(self) -> None:
         """Go on giving signs of life, and take over from those who stopped."""
@@ -87,10 +87,10 @@ class Leases:
         while True:
             await asyncio.sleep(self._lease_s / 4)
             try:
-                await in_writing(beat, self._store, self._replica)
+                await run_in_write_thread(beat, self._store, self._replica)
                 signs = await run_in_threadpool(signs_of_life, self._store)
                 silent = watch.silent(signs, time.monotonic())
-                if await in_writing(declare_gone, self._store, silent):
+                if await run_in_write_thread(declare_gone, self._store, silent):
                     self._queued()
             except PASSING:
                 watch.restart()
@@ -100,4 +100,4 @@ class Leases:
 
     async def end(self) -> None:
         """Tell the others that this service is gone, and leave its jobs to them."""
-        await in_writing(leave, self._store, self._replica)
+        await run_in_write_thread(leave, self._store, self._replica)

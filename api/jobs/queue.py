@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 from api.errors import PASSING
 from api.store import Store
+from api.store.database import run_in_write_thread
 from api.store.jobs import ClaimedJob, claim_job
-from api.store.lanes import in_writing
 
 _LOG = logging.getLogger(__name__)
 #: How often to look for jobs that other services queued; one's own are taken at once.
@@ -63,7 +63,7 @@ class Queue:
 
     async def _took_one(self) -> bool:
         try:
-            job = await in_writing(claim_job, self._store, self._replica)
+            job = await run_in_write_thread(claim_job, self._store, self._replica)
             if job is not None:
                 await self._run(job)
         except Exception as error:

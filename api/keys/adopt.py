@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Table, delete, func, select, update
 
 from allocator import Fault, InvalidInputError
-from api.keys.owners import NOBODY
+from api.keys.book import NOBODY
 from api.keys.table import find_key
 from api.store import Store
 from api.store.tables import allocations, idempotency, jobs, profiles

@@ -1,16 +1,34 @@
-"""Who is asking: looked up in the database, remembered for a second."""
+"""Who is asking: looked up in the database, remembered for a second. Every row in the database belongs to an owner."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from typing import Annotated
 
+from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.keys.key import Key, digest_of, identifier_of, matches
-from api.keys.owners import NOBODY
 from api.keys.table import find_key, has_keys
 from api.store import Store
+
+#: The owner where the service has no keys.
+NOBODY = "local"
+
+
+async def owner_of(request: Request) -> str:
+    """Tell whose request it is.
+
+    Returns:
+        The id of its API key, as the middleware found it; :data:`NOBODY` where the service has no keys.
+    """
+    owner: str = getattr(request.state, "owner", NOBODY)
+    return owner
+
+
+Owner = Annotated[str, Depends(owner_of)]
+
 
 #: How long an answer of the database is believed, which is how long a revoked key still works.
 TRUST_S = 1.0

@@ -8,10 +8,9 @@ from starlette.middleware.cors import CORSMiddleware
 from api.middleware.bodies import Bodies
 from api.middleware.failures import Failures
 from api.middleware.keys import Keys
-from api.middleware.observe import Observe
 from api.middleware.security_headers import SecurityHeaders
 from api.observability.metrics import Metrics
-from api.observability.request_id import HEADER, RequestId
+from api.observability.requests import HEADER, Observe
 from api.settings import Settings
 
 _SENT = (
@@ -47,4 +46,3 @@ def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observe, metrics=metrics)
-    app.add_middleware(RequestId)

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-from api.observability.request_id import current_request_id
+from api.observability.requests import current_request_id
 
 
 class JsonLines(logging.Formatter):

@@ -13,8 +13,7 @@ from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
-from api.operations.operation import Listing, Operation
-from api.operations.stored import PlannedAllocation, with_stored_plan
+from api.operations.operation import Listing, Operation, PlannedAllocation, with_stored_plan
 from bitalloc.operations import ExportAnswer
 from bitalloc.wire import AllocationId
 from quantize.exports import EXPORTS, export

@@ -12,8 +12,7 @@ from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
 from api.operations.export import PlanDocument, place_of
-from api.operations.operation import Listing, Operation
-from api.operations.stored import with_stored_plan
+from api.operations.operation import Listing, Operation, with_stored_plan
 from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
 from quantize.lint import RUNTIMES, Model, lint_files, lint_plan

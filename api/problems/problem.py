@@ -10,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from allocator import Fault
-from api.observability.request_id import current_request_id
+from api.observability.requests import current_request_id
 from bitalloc.problem_details import FieldProblem, ProblemDetails
 
 MEDIA_TYPE = "application/problem+json"

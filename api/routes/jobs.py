@@ -6,19 +6,42 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.jobs.view import job_details
-from api.keys.book import KeyBook
-from api.keys.owners import Owner
+from api.ids import made_at, numbered
+from api.keys.book import KeyBook, Owner
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
 from api.store.jobs import StoredJob, find_job, list_jobs, told_since
+from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import JobDetails, JobPage, JobProgress
+
+
+def job_details(job: StoredJob) -> JobDetails:
+    """Show a job.
+
+    Args:
+        job: As it is stored.
+
+    Returns:
+        As it is shown.
+    """
+    progress: Any = job.progress
+    return JobDetails(
+        id=job.id,
+        state=job.state,
+        created_at=made_at(job.id),
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        progress=None if progress is None else JobProgress.model_validate(progress),
+        allocations=tuple(f"/v1/allocations/{each}" for each in numbered(job.id, job.plans)),
+        problem=None if job.problem is None else ProblemDetails.model_validate(job.problem),
+    )
+
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 _ERRORS = answers(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from api.jobs.allocations import allocations_for
-from api.keys.owners import Owner
+from api.jobs.stored import allocations_for
+from api.keys.book import Owner
 from api.openapi.document import body_of
 from api.operations import OPERATIONS
 from api.operations.operation import ERRORS, Listing, Operation
 from api.problems.problem import answers
-from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
-from api.routes.resources import Resources, Shared
+from api.routes.resources import Resources, Shared, json_body
 from api.workers.task import Task
 
 

@@ -17,7 +17,7 @@ class StoredAllocation:
     """One answer without its body.
 
     Attributes:
-        id: Made by :func:`~api.store.ids.new_id`.
+        id: Made by :func:`~api.ids.new_id`.
         profile_sha256: The profile it is about.
         status: The solver's status.
         version: Version of bitalloc that computed it.

@@ -7,16 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from allocator import Fault, InvalidInputError
 from api.errors import StoreDamagedError, StoreFullError, StoreUnavailableError
 from api.settings import Settings
-from api.store.errors import told
 from api.store.migrate import migrate
 from api.store.reserve import Reserve
 from api.store.sqlite import WRITE_WAIT_S, WRITES, sqlite_engine, write_and_take_back
@@ -26,6 +27,12 @@ _CHECK_S = 1.0
 #: Threads that write at a time; those that wait for one of them must not take the threads of those who read.
 _WRITERS = 4
 _EXPECTED = "expected postgresql+psycopg://user:password@host/name or sqlite:///path/of/a/file"
+#: A writer that had no turn for so long is told to come back.
+_TURN_S = 10.0
+_FULL = ("disk is full", "no space left", "disk full", "could not extend")
+_DAMAGED = ("malformed", "not a database", "file is encrypted", "invalid page in block", "disk image")
+_READ_ONLY = ("readonly", "read-only")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -36,7 +43,7 @@ class Store:
     Attributes:
         engine: Its connections.
         reserve: Room set aside for deletions; None where the disk is another machine's.
-        writers: Turns of those who write; :func:`api.store.lanes.in_writing` waits for one.
+        writers: Turns of those who write; :func:`api.store.database.run_in_write_thread` waits for one.
     """
 
     engine: Engine
@@ -51,7 +58,7 @@ class Store:
         Yields:
             The connection.
         """
-        with told(), self.engine.connect() as connection:
+        with translated_errors(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -65,7 +72,11 @@ class Store:
             The connection.
         """
         options = {WRITES: wait_s}
-        with told(), self._turn(wait_s), self.engine.execution_options(**options).begin() as connection:
+        with (
+            translated_errors(),
+            self._turn(wait_s),
+            self.engine.execution_options(**options).begin() as connection,
+        ):
             yield connection
 
     def freeing(self, work: Callable[[Connection], T]) -> T:
@@ -180,3 +191,63 @@ def _server(url: URL) -> Engine:
         pool_timeout=5,
         connect_args={"connect_timeout": 5},
     )
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Say in one way that the database is full, damaged or gone.
+
+    Raises:
+        StoreFullError: It has no room left.
+        StoreDamagedError: It cannot be read.
+        StoreUnavailableError: It does not answer, or takes no writes.
+        DBAPIError: Anything else, such as a row that is there already.
+        SQLAlchemyError: A mistake in the program.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        said = str(error.orig).lower()
+        if any(words in said for words in _FULL):
+            raise StoreFullError("the database has no room left") from error
+        if any(words in said for words in _DAMAGED):
+            raise StoreDamagedError("the database is damaged") from error
+        if any(words in said for words in _READ_ONLY):
+            raise StoreUnavailableError("the database takes no writes: it is read-only") from error
+        if "locked" in said:
+            raise StoreUnavailableError("the database is locked by another program") from error
+        gone = error.connection_invalidated or any(
+            words in type(error).__name__ for words in ("OperationalError", "InterfaceError")
+        )
+        if gone:
+            raise StoreUnavailableError("the database does not answer") from error
+        raise
+    except SQLAlchemyError as error:
+        if "QueuePool limit" in str(error):
+            raise StoreUnavailableError("the database does not answer") from error
+        raise
+
+
+async def run_in_write_thread(
+    function: Callable[Concatenate[Store, P], T], store: Store, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call a function that writes, off the event loop and out of the way of those who read.
+
+    Functions of the store block. Reads may take any thread. Writers of SQLite wait for each other, and for other
+    programs: if they waited in threads, there would soon be none left to read with.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        StoreUnavailableError: It was not its turn for too long.
+    """
+    try:
+        async with asyncio.timeout(_TURN_S):
+            await store.writers.acquire()
+    except TimeoutError as error:
+        raise StoreUnavailableError("the database does not get done with what it has to write") from error
+    try:
+        return await to_thread.run_sync(partial(function, store, *args, **kwargs), limiter=CapacityLimiter(1))
+    finally:
+        store.writers.release()

@@ -23,7 +23,7 @@ class StoredJob:
     """A job without its request.
 
     Attributes:
-        id: Made by :func:`~api.store.ids.new_id`; also the id of its first allocation.
+        id: Made by :func:`~api.ids.new_id`; also the id of its first allocation.
         owner: Whose it is.
         state: ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``.
         replica: The service that runs it, or took it in.

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from api.ids import new_id
 from api.store.database import Store
-from api.store.ids import new_id
 from api.store.pages import Page, page_of
 from api.store.tables import profiles
 
@@ -21,7 +21,7 @@ class StoredProfile:
 
     Attributes:
         sha256: Its digest.
-        added: When it was added, as :func:`~api.store.ids.new_id`.
+        added: When it was added, as :func:`~api.ids.new_id`.
         summary: What it holds, for lists.
         size_bytes: Length of its canonical JSON.
     """

@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy sees them; ``migrations/`` makes them.
 
-Every row has an owner: the API key that made it, or the text of :data:`api.keys.owners.NOBODY` where there are no keys.
+Every row has an owner: the API key that made it, or the text of :data:`api.keys.book.NOBODY` where there are no keys.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 from allocator import Allocation, Profile, Request, load_profile
 from allocator.answer.solve import SolveProgress
 from allocator.tradeoff.sweep import Planner, planner
-from api.workers.json_limits import JsonLimits
+from api.workers.json_body import JsonLimits
 
 #: Table entries of all profiles kept, some 200 MB of Python objects.
 _MOST_ENTRIES = 4_000_000

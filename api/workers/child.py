@@ -16,7 +16,7 @@ from api.errors import WorkerCrashedError, WorkerOverrunError
 from api.settings import Settings
 from api.workers.failure import error_of
 from api.workers.frames import framed, receive
-from api.workers.json_limits import JsonLimits
+from api.workers.json_body import JsonLimits
 from api.workers.task import Done, Heard, Task
 
 #: Bytes that the reader holds before the worker has to wait.

@@ -17,11 +17,11 @@ from api.errors import (
     WorkerFailedError,
     WorkerMemoryError,
 )
-from api.keys.owners import NOBODY
+from api.keys.book import NOBODY
 from api.problems.problem import ProblemError
 from api.settings import Settings
 from api.workers.child import Child, start_child
-from api.workers.line import Line, LineFullError, Turn
+from api.workers.scheduler import Line, LineFullError, Turn
 from api.workers.task import Done, Heard, Task
 
 _LOG = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NoReturn
 from api.workers.cache import ProfileCache, TaskContext
 from api.workers.failure import RefusedError, failure
 from api.workers.frames import framed, read
-from api.workers.json_limits import JsonLimits
+from api.workers.json_body import JsonLimits
 from api.workers.tasks import TASKS
 from api.workers.writer import EVERY_MS, ReplyWriter
 

@@ -136,7 +136,12 @@ def read(
         (name if layers is not None else back.get(name) or of.layer_name(name)): target_format or left
         for name, target_format in found.formats.items()
     }
-    return Reading(target, formats, found.unused, rules.notes)
+    unruled = tuple(
+        name
+        for name in found.unruled
+        if of.unnamed and not of.refuses(given.get(name) or of.own_name(name) or "")
+    )
+    return Reading(target, formats, found.unused, rules.notes, unruled)
 
 
 def read_files(target: str, path: Path) -> dict[str, str]:

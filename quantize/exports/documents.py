@@ -12,7 +12,13 @@ from allocator.contract.errors import pointer, require
 from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from quantize.formats import StorageFormat, parse_format
 
-_CONFIGURATIONS = ("hf_quant_config.json", "quantize_config.json", "quantization_config.json", "config.json")
+_CONFIGURATIONS = (
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quantization_config.json",
+    "quant_config.json",
+    "config.json",
+)
 Place = tuple[str | int, ...]
 #: Processor time for reading one file.
 _MOST_S = 2.0

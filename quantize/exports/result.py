@@ -38,12 +38,14 @@ class Reading:
         formats: Layer → format. Formats beyond those of a Profile keep the target's name for them.
         unused: Patterns that match no layer.
         notes: What the files say beyond formats of weights.
+        unruled: Layers that the files say nothing about, and that the tool gives something of its own.
     """
 
     target: str
     formats: Mapping[str, StorageFormat]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unruled: tuple[str, ...] = ()
 
     @property
     def assignment(self) -> dict[str, str]:

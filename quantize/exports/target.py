@@ -71,6 +71,7 @@ class ExportTarget:
         mask: What the format can express.
         render: Writes a sheet as files.
         parse: Reads files: name → text. Foreign files may name layers by pattern.
+        files: Names of the files that it writes.
         own_name: How the tool names a layer; None where it cannot.
         layer_name: The inverse.
         refuses: Why the tool cannot quantize a layer, by its own name for it; None where it can.
@@ -88,6 +89,7 @@ class ExportTarget:
     mask: Mask
     render: Callable[[Sheet], dict[str, str]]
     parse: Callable[[Mapping[str, str]], Rules]
+    files: tuple[str, ...] = ()
     own_name: Callable[[str], str | None] = lambda name: name
     layer_name: Callable[[str], str] = lambda name: name
     refuses: Callable[[str], str | None] = lambda name: None  # noqa: ARG005 - most tools take any layer

@@ -8,7 +8,8 @@ import numpy as np
 
 from allocator import Profile, Request, total
 from allocator.knapsack.compile import compile_problem
-from allocator.knapsack.constraints import Constraint, resolve_limits
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.problem import IntArray
 from allocator.knapsack.tables import constant_of, values_of
 from quantize.feedback.latency import line, with_line

@@ -90,8 +90,10 @@ def lint_files(
     of = RUNTIMES.find(runtime)
     layers = None if model is None else tuple(model.shapes)
     reading = read(target, files, layers=layers, names=names)
-    rules = rules_of(EXPORTS.find(target), files)
-    case = Case(reading.formats, model or _only(reading.formats), target, reading.unused, rules)
+    whose = EXPORTS.find(target)
+    rules = rules_of(whose, files)
+    known = model or _only(reading.formats)
+    case = Case(reading.formats, known, target, reading.unused, rules, reading.unruled, whose.unnamed)
     return _findings(case, of)
 
 

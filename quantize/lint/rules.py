@@ -130,6 +130,9 @@ def nameless(own_name: Callable[[str], str | None], elsewhere: Callable[[str], s
 def rules_survive_fusion(case: Case) -> Iterator[Finding]:
     """Some loaders look a fused layer up by its fused name, which rules for its shards do not match.
 
+    That is so for ``dynamic`` rules. Parts of names that are left alone, and the only parts that are quantized, are
+    compared with the shards.
+
     Yields:
         One finding per fused layer that would get another format than its shards.
     """
@@ -137,6 +140,12 @@ def rules_survive_fusion(case: Case) -> Iterator[Finding]:
         return
     for fused, shards in (fused_groups(case.formats) | expert_blocks(case.formats)).items():
         mine = {case.formats[shard] for shard in shards}
+        if not any(
+            rule.mode == "match" and rule.matches(name)
+            for rule in case.rules.rules
+            for name in (*shards, fused)
+        ):
+            continue
         theirs = _resolved(case.rules, fused)
         alone = theirs is None and all(fmt.plain for fmt in mine)
         if len(mine) == 1 and theirs not in mine and not alone:

@@ -22,7 +22,8 @@ from scipy import linalg
 
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
-from quantize.rounding.nearest import Float32Array, Quantized, full_range, quantize
+from quantize.rounding.nearest import Float32Array, full_range, quantize
+from quantize.rounding.quantized import Quantized
 from quantize.rounding.scale_search import half, nearest_codes, search
 
 _Float64Array = NDArray[np.float64]

@@ -13,7 +13,6 @@ precision, as torchao does; the scale is stored in half precision.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -22,39 +21,12 @@ from numpy.typing import NDArray
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
 from quantize.plain_floats import PLAIN_FLOATS
+from quantize.rounding.quantized import Quantized
 from quantize.rounding.small_floats import scaled
 
 Float32Array: TypeAlias = NDArray[np.float32]
 _SMALLEST = np.finfo(np.float32).smallest_normal
 _LARGEST = {"fp16": 65504.0, "bf16": 255 / 128 * 2.0**127, "fp32": float(np.finfo(np.float32).max)}
-
-
-@dataclass(frozen=True, eq=False)
-class Quantized:
-    """Codes, scales and zero points of a weight.
-
-    Attributes:
-        codes: (rows, groups, size) int16, padded with zeros to whole groups.
-        scales: (rows, groups) half precision.
-        zeros: (rows, groups) int16, all zero for symmetric formats.
-        shape: Shape of the weight.
-    """
-
-    codes: NDArray[np.int16]
-    scales: NDArray[np.float16]
-    zeros: NDArray[np.int16]
-    shape: tuple[int, ...]
-
-    def dequantize(self) -> Float32Array:
-        """The weight that the codes stand for.
-
-        Returns:
-            A weight of the original shape.
-        """
-        scales = self.scales.astype(np.float32)[..., None]
-        values = (self.codes - self.zeros[..., None]).astype(np.float32) * scales  # (rows, groups, size)
-        rows, row = flat_shape(self.shape)
-        return values.reshape(rows, -1)[:, :row].reshape(self.shape)
 
 
 def quantize(weight: Float32Array, fmt: StorageFormat) -> Quantized:
@@ -124,12 +96,58 @@ def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
         >>> round_trip(np.array([[0.1]], dtype=np.float32), parse_format("bf16")).tolist()
         [[0.10009765625]]
     """
+    if fmt.codec is not None:
+        return by_codec(weight, fmt)
     if not fmt.floating:
         return quantize(weight, fmt).dequantize()
     _require_storable(weight, fmt)
     if not fmt.plain:
         return scaled(weight, fmt).dequantize()
     return weight.astype(PLAIN_FLOATS[fmt.name].dtype).astype(np.float32)
+
+
+def by_codec(
+    weight: Float32Array, fmt: StorageFormat, importance: Float32Array | None = None
+) -> Float32Array:
+    """The weight as a format of its own makes it.
+
+    Args:
+        weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
+        fmt: A format with a codec.
+        importance: (row,), a positive number for each weight of a row.
+
+    Returns:
+        A weight of the same shape.
+
+    Raises:
+        InvalidInputError: The weight cannot be stored in the format, the format needs an importance and there is none,
+            or its functions give another shape or numbers that are not finite.
+    """
+    assert fmt.codec is not None
+    _require_storable(weight, fmt)
+    if fmt.codec.needs_importance and importance is None:
+        raise InvalidInputError(Fault("/importance", importance_missing(fmt)))
+    made = np.asarray(fmt.codec.round_trip(weight, importance), dtype=np.float32)
+    if made.shape != weight.shape or not np.isfinite(made).all():
+        what = "numbers that are not finite" if made.shape == weight.shape else f"the shape {made.shape}"
+        detail = f"the round trip of {fmt.name} gave {what} for a weight of {tuple(weight.shape)}"
+        raise InvalidInputError(Fault("/formats", detail))
+    return made
+
+
+def importance_missing(fmt: StorageFormat) -> str:
+    """Say what a format lacks.
+
+    Args:
+        fmt: A format that needs an importance.
+
+    Returns:
+        The reason.
+    """
+    return (
+        f"{fmt.name} needs to know how much each input counts, which is the second moments of what a layer multiplies, "
+        "and none are known here; give moments, or choose a format that needs none"
+    )
 
 
 def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
@@ -146,10 +164,13 @@ def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
         >>> refusal(np.array([[1e5]], dtype=np.float32), parse_format("fp16"))
         'weights reach 100000, beyond the 65504 of fp16; use bf16 or fp32 for this layer'
     """
-    if fmt.block_size is not None:
-        return f"{fmt.name} is a type of llama.cpp, which only its own tools round to; export the plan to llama.cpp"
+    if fmt.block_size is not None and fmt.codec is None:
+        tool = "ik_llama.cpp, which only its own tools round to"
+        return f"{fmt.name} is a type of {tool}; export the plan to llama.cpp, or choose another"
     if not np.isfinite(weight).all():
         return "holds NaN or infinity; it cannot be quantized"
+    if fmt.codec is not None:
+        return None if fmt.codec.misfit is None else fmt.codec.misfit(tuple(weight.shape))
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
     if fmt.floating and not fmt.plain:
         return None

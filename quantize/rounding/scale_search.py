@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantize.formats import StorageFormat
-from quantize.rounding.nearest import Float32Array, Quantized, code_range, full_range, grouped, quantize
+from quantize.rounding.nearest import Float32Array, code_range, full_range, grouped, quantize
+from quantize.rounding.quantized import Quantized
 
 #: The grid, as factors of the scale that spans the group. Codes of symmetric formats reach one further down than up, so
 #: that a scale above the spanning one can pay too.

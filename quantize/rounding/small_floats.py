@@ -12,7 +12,6 @@ Source: OCP Microscaling Formats (MX) Specification 1.0, section 6.3; the scale 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantize.formats import StorageFormat, flat_shape
+from quantize.rounding.quantized import Quantized
 
 _ELEMENTS: dict[str, Any] = {
     "fp8-e4m3": ml_dtypes.float8_e4m3fn,
@@ -31,48 +31,7 @@ _BIAS = 127  # of a stored exponent
 _SMALLEST = np.finfo(np.float32).smallest_normal
 
 
-@dataclass(frozen=True, eq=False)
-class Scaled:
-    """Elements and scales of a weight.
-
-    Attributes:
-        elements: (rows, groups, size) small floats, padded with zeros to whole groups.
-        scales: (rows, groups) single precision; powers of two in microscaling formats.
-        shape: Shape of the weight.
-    """
-
-    elements: NDArray[Any]
-    scales: NDArray[np.float32]
-    shape: tuple[int, ...]
-
-    def dequantize(self) -> NDArray[np.float32]:
-        """The weight that the elements stand for.
-
-        Returns:
-            A weight of the original shape.
-        """
-        rows, row = flat_shape(self.shape)
-        values: NDArray[np.float32] = self.elements.astype(np.float32) * self.scales[..., None]
-        return values.reshape(rows, -1)[:, :row].reshape(self.shape)
-
-    def exponents(self) -> NDArray[np.uint8]:
-        """Scales of a microscaling format as they are stored.
-
-        Returns:
-            (rows, groups) exponents of two, offset by 127.
-        """
-        return (np.frexp(self.scales)[1] - 1 + _BIAS).astype(np.uint8)
-
-    def bits(self) -> NDArray[np.uint8]:
-        """Elements as bit patterns.
-
-        Returns:
-            (rows, groups, size), one per byte.
-        """
-        return self.elements.view(np.uint8)
-
-
-def scaled(weight: NDArray[np.float32], fmt: StorageFormat) -> Scaled:
+def scaled(weight: NDArray[np.float32], fmt: StorageFormat) -> Quantized:
     """Round a weight to small floats.
 
     Args:
@@ -80,7 +39,7 @@ def scaled(weight: NDArray[np.float32], fmt: StorageFormat) -> Scaled:
         fmt: ``fp8-e4m3``, ``mxfp8`` or ``mxfp4``.
 
     Returns:
-        Elements and scales.
+        Small floats and scales.
 
     Example:
         >>> from quantize.formats import parse_format
@@ -101,4 +60,30 @@ def scaled(weight: NDArray[np.float32], fmt: StorageFormat) -> Scaled:
     else:
         scales = np.maximum(largest / most, _SMALLEST)
     elements = np.clip(groups / scales[..., None], -most, most).astype(kind)
-    return Scaled(elements, scales.astype(np.float32), tuple(weight.shape))
+    zeros = np.zeros(scales.shape, dtype=np.int16)
+    return Quantized(elements, scales.astype(np.float32), zeros, tuple(weight.shape))
+
+
+def exponents(made: Quantized) -> NDArray[np.uint8]:
+    """Scales of a microscaling format as they are stored.
+
+    Args:
+        made: A weight in such a format.
+
+    Returns:
+        (rows, groups) exponents of two, offset by 127.
+    """
+    biased: NDArray[np.uint8] = (np.frexp(made.scales)[1] - 1 + _BIAS).astype(np.uint8)
+    return biased
+
+
+def bit_patterns(made: Quantized) -> NDArray[np.uint8]:
+    """Small floats as bit patterns.
+
+    Args:
+        made: A weight in a format with such codes.
+
+    Returns:
+        (rows, groups, size), one per byte.
+    """
+    return made.codes.view(np.uint8)

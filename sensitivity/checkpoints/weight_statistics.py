@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from allocator.knapsack.problem import FloatArray
-from quantize import StorageFormat, round_trip
+from quantize import StorageFormat, restored
 from sensitivity.study.second_moment import squared_output_error
 
 #: Slices of a weight, from the first row to the last; can be gone through more than once.
@@ -63,11 +63,12 @@ def rounding(
     """
     squared, output = np.zeros(len(formats)), np.zeros(len(formats))
     norm, row = 0.0, 0
+    moment = None if inputs is None or inputs.gram is None else inputs.gram.numpy()
     for part in slices():
         norm += float(part.double().square().sum())
         plain = part.numpy()
         for column, fmt in enumerate(formats):
-            error = torch.from_numpy(round_trip(plain, fmt) - plain).flatten(1)  # (rows, in)
+            error = torch.from_numpy(restored(plain, fmt, moment=moment) - plain).flatten(1)  # (rows, in)
             by_row = error.square().sum(1, dtype=torch.float64)  # (rows,)
             squared[column] += float(by_row.sum())
             if inputs is not None and inputs.gram is not None:

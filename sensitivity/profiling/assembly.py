@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from allocator import CostTable, Fault, InvalidInputError, Layer, ResourceTable
 from allocator.contract.errors import pointer
-from quantize import StorageFormat, parse_format
+from quantize import StorageFormat
 from quantize.formats import flat_shape
+from quantize.llama_types import format_named
 from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.resources import Resource
 from sensitivity.rows import kind_of, weight_shape
@@ -146,8 +147,9 @@ def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
         The formats.
 
     Raises:
-        InvalidInputError: There are none, a name comes twice, or is unknown.
+        InvalidInputError: There are none, a name is unknown, or two names are of one format.
     """
-    if not formats or len(set(formats)) != len(formats):
+    columns = tuple(format_named(text) for text in formats)
+    if not columns or len({fmt.name for fmt in columns}) != len(columns):
         raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
-    return tuple(parse_format(text) for text in formats)
+    return columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from sensitivity.study.calibration import Batch, LossFunction, check_losses, col
 from sensitivity.study.study import Estimator, Progress, Study, silent
 from sensitivity.study.tasks import Engine, begin, serial
 from sensitivity.tables.negative import negative_notes
+from sensitivity.units.own_formats import stored_otherwise
 from sensitivity.units.shape_rules import ShapeRule
 from sensitivity.units.unit_rules import UnitRule
 
@@ -153,7 +154,10 @@ def _measured(
     check_losses(study.model, study.batches, study.loss_fn)
     begin(study)
     rules = rules_of(study, units, shape_rules)
+    own = {fmt.name for fmt in study.formats if fmt.codec is not None}
+    study = replace(study, refused=frozenset(pair for pair in rules.refused if pair[1] in own))
     tables, notes = spent(study, resources, rules)
+    notes |= stored_otherwise(study)
     layers = layers_of(study, rules)
     require_room(study, estimators)
     costs = estimated(study, estimators, rules)

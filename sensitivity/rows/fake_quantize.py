@@ -33,7 +33,9 @@ def fake_quantized(values: Tensor, rows: tuple[int, int], fmt: StorageFormat, na
         return values
     plain = values.detach().to(torch.float32).cpu().reshape(rows).numpy()
     try:
-        return torch.from_numpy(round_trip(plain, fmt)).reshape(values.shape).to(values)
+        own = None if fmt.codec is None else fmt.codec.round_activations
+        made = round_trip(plain, fmt) if own is None else own(plain)
+        return torch.from_numpy(made).reshape(values.shape).to(values)
     except InvalidInputError as error:
         where = pointer(("layers", name))
         details = (f"what flows here cannot be stored in {fmt.name}: {item.detail}" for item in error.faults)

@@ -17,6 +17,7 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.knapsack.problem import FloatArray
 from quantize import NEAREST, Rounding, StorageFormat, restored, round_trip
+from quantize.rounding.methods import takes_importance
 from quantize.rounding.nearest import Float32Array
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import Row
@@ -55,6 +56,7 @@ class Study:
         memo: What the pieces of one stage share within one process; see :func:`once`.
         others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
         rounding: How weights of layers are rounded; estimators call :func:`weight_in`.
+        refused: (row, format) that will be null in every table: nothing is rounded there.
     """
 
     model: nn.Module
@@ -68,6 +70,7 @@ class Study:
     memo: dict[Hashable, Any] = field(default_factory=dict)
     others: tuple[Row, ...] = ()
     rounding: Rounding = NEAREST
+    refused: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -150,9 +153,11 @@ def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
             the original model, so that no weight may be replaced at the time of the call.
 
     Returns:
-        A tensor like ``layer.weight``.
+        A tensor like ``layer.weight``; that weight itself where the study refuses the format.
     """
-    if study.rounding == NEAREST:
+    if (layer.name, fmt.name) in study.refused:
+        return layer.weight.detach()
+    if study.rounding == NEAREST and not takes_importance(fmt, NEAREST):
         return rounded(layer, fmt)
     gather = partial(input_moments, study.model, study.batches, study.loss_fn, study.layers)
     moment = once(study, "input moments", gather).get(layer.name)

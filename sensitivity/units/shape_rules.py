@@ -22,6 +22,7 @@ from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
 from sensitivity.study.study import Study
+from sensitivity.units.own_formats import unstorable
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ RUNTIME_OF_UNITS: Mapping[str, str] = {"vllm": "vllm"}
 
 
 def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str]:
-    """Find what the rules refuse.
+    """Find what the rules refuse, and what formats of their own do.
 
     Args:
         rules: The rules; the first that refuses gives the reason.
@@ -161,9 +162,12 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
     """
     refused: dict[tuple[str, str], str] = {}
     faults = []
-    for row in study.rows if rules else ():
+    own = any(fmt.codec is not None for fmt in study.formats)
+    for row in study.rows if rules or own else ():
         shape = _shape(row, study)
-        reasons = {fmt.name: _first(rules, shape, fmt) for fmt in study.formats}
+        reasons = {
+            fmt.name: unstorable(row, shape.widths, fmt) or _first(rules, shape, fmt) for fmt in study.formats
+        }
         if None not in reasons.values():
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             detail = f"no format fits: {told}; add one that does, such as fp16, or exclude the row"

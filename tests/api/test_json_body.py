@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from allocator import InvalidInputError, Profile
 from api.errors import InvalidJsonError
-from api.workers.json_body import decoded, require_shallow
-from api.workers.json_limits import JsonLimits
-from api.workers.parsing import parsed
+from api.workers.json_body import JsonLimits, decoded, parsed, require_shallow
 from tests.api.helpers import random_profile
 
 DOCUMENTS = st.recursive(

@@ -258,11 +258,11 @@ def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outco
 
 def _rounded_up(problem: Problem, outcome: Outcome) -> Outcome:
     # Sums of integers are integers; the margin covers the rounding of the bound.
-    costs = problem.cost[problem.available]
-    if outcome.status is not Status.FEASIBLE or outcome.choice is None or (costs != np.rint(costs)).any():
+    if outcome.status is not Status.FEASIBLE or outcome.choice is None or not problem.whole_cost:
         return outcome
     terms = np.abs(problem.cost[np.arange(problem.units), outcome.choice]).sum()
-    bound = max(outcome.bound, float(np.ceil(outcome.bound - 1e-9 * max(1.0, float(terms)))))
+    margin = 1e-9 * max(1.0, min(float(terms), 1e3)) + 1e-12 * float(terms)
+    bound = max(outcome.bound, float(np.ceil(outcome.bound - margin)))
     rounded = found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
     return replace(rounded, prices=outcome.prices)
 

@@ -67,6 +67,6 @@ class ScaledProblem:
 
 
 def _divisor(row: FloatArray) -> float:
-    if np.array_equal(row, np.rint(row)) and np.abs(row).max(initial=0.0) < 2**53:
+    if np.array_equal(row, np.rint(row)) and np.abs(row).max(initial=0.0) < 2**62:
         return float(np.gcd.reduce(np.abs(row).astype(np.int64), initial=0)) or 1.0
     return float(np.abs(row).max()) / 1e3

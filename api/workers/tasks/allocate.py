@@ -12,10 +12,10 @@ from allocator import Allocation, Fault, InvalidInputError, Profile, solve_reque
 from allocator import Request as PlanRequest
 from allocator.answer.solve import SolveProgress
 from allocator.solvers import Deadline
+from api.ids import numbered
 from api.operations.body import in_body
 from api.workers.cache import TaskContext
-from api.workers.numbering import numbered
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 from bitalloc.wire import AllocationRequest, ProfileRequest, StoredAllocation
 

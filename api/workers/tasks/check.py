@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allocator.solvers import SOLVERS
 from api.workers.cache import TaskContext
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import wanted_profile
 from bitalloc.wire import AllocationRequest

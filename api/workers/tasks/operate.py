@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 
 from api.operations import OPERATIONS
-from api.operations.stored import PlannedAllocation
+from api.operations.operation import PlannedAllocation
 from api.workers.cache import TaskContext
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import limited, wanted_profile
 from bitalloc.wire import ProfileRequest

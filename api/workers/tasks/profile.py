@@ -7,7 +7,7 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError, Profile
 from api.workers.cache import TaskContext
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 
 #: Quick rather than small: tables of numbers hardly shrink further.

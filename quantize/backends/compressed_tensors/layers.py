@@ -11,9 +11,10 @@ from quantize.checkpoints.safetensors import Tensor
 from quantize.formats import DYNAMIC, StorageFormat
 from quantize.plain_floats import PLAIN_FLOATS
 from quantize.rounding.methods import Rounding, rounded
-from quantize.rounding.nearest import Float32Array, Quantized, round_trip
+from quantize.rounding.nearest import Float32Array, round_trip
 from quantize.rounding.packing import packed
-from quantize.rounding.small_floats import Scaled, scaled
+from quantize.rounding.quantized import Quantized
+from quantize.rounding.small_floats import bit_patterns, exponents, scaled
 
 
 def compressed_layer(
@@ -42,10 +43,9 @@ def compressed_layer(
     return _whole_bytes(layer, made) if fmt.name == DYNAMIC else _packed(layer, made, fmt)
 
 
-def _small_floats(layer: str, made: Scaled, fmt: StorageFormat) -> dict[str, Tensor]:
-    codes = made.bits().reshape(made.shape)
-    exponents = fmt.scale_bits == 8
-    scales = _tensor(made.exponents(), "U8") if exponents else _tensor(made.scales, "F32")
+def _small_floats(layer: str, made: Quantized, fmt: StorageFormat) -> dict[str, Tensor]:
+    codes = bit_patterns(made).reshape(made.shape)
+    scales = _tensor(exponents(made), "U8") if fmt.scale_bits == 8 else _tensor(made.scales, "F32")
     if fmt.bits == 4:
         weight = {f"{layer}.weight_packed": _tensor(packed(codes, 4), "U8")}
     else:

@@ -30,9 +30,10 @@ from quantize.plain_floats import PLAIN_FLOATS
 from quantize.plan import faults_at, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
-from quantize.rounding.nearest import Float32Array, Quantized, round_trip
+from quantize.rounding.nearest import Float32Array, round_trip
 from quantize.rounding.packing import packed
-from quantize.rounding.small_floats import scaled
+from quantize.rounding.quantized import Quantized
+from quantize.rounding.small_floats import bit_patterns, exponents, scaled
 from quantize.storage.files import replacing, require_free
 
 _Bytes = NDArray[np.uint8]
@@ -175,5 +176,5 @@ _BLOCKS: dict[int, Callable[[Quantized], _Bytes]] = {4: _q4_0, 5: _q5_0, 8: _q8_
 
 def _microscaled(weight: Float32Array, fmt: StorageFormat) -> _Bytes:
     made = scaled(weight, fmt)
-    blocks = np.concatenate([made.exponents()[..., None], _halves(made.bits())], axis=-1)
+    blocks = np.concatenate([exponents(made)[..., None], _halves(bit_patterns(made))], axis=-1)
     return blocks.reshape(len(weight), -1)

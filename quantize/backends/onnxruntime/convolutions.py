@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from quantize.backends.onnxruntime.graph import add_initializer, add_widened
-from quantize.rounding.nearest import Quantized
+from quantize.rounding.quantized import Quantized
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from quantize.formats import DYNAMIC, StorageFormat
 from quantize.plain_floats import PLAIN_FLOATS
 from quantize.rounding.methods import Rounding, rounded
 from quantize.rounding.nearest import Float32Array
-from quantize.rounding.small_floats import Scaled, scaled
+from quantize.rounding.quantized import Quantized
+from quantize.rounding.small_floats import bit_patterns, scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,10 +110,10 @@ def store(
     weight.scale = _like(weight.scale, made.scales).to(kind)
 
 
-def _store_floats(weight: Any, made: Scaled) -> None:  # noqa: ANN401
+def _store_floats(weight: Any, made: Quantized) -> None:  # noqa: ANN401
     import torch
 
-    weight.qdata = _like(weight.qdata, made.bits()).view(torch.float8_e4m3fn)
+    weight.qdata = _like(weight.qdata, bit_patterns(made)).view(torch.float8_e4m3fn)
     weight.scale = _like(weight.scale, made.scales).to(weight.scale.dtype)
 
 

@@ -112,7 +112,7 @@ def test_files_that_exist_are_kept_unless_forced(bitalloc: Run, plan: Path) -> N
     Path("export/torchao_config.json").write_text("mine")
     done = bitalloc("export", plan, "--to", "torchao")
     assert (done.code, done.out) == (2, "")
-    assert "'export/torchao_config.json' exists; choose another folder or use force" in done.err
+    assert "'export/torchao_config.json' exists; choose another name, or replace it with --force" in done.err
     assert Path("export/torchao_config.json").read_text() == "mine"
     assert bitalloc("export", plan, "--to", "torchao", "--force").code == 0
     assert Path("export/torchao_config.json").read_text() != "mine"

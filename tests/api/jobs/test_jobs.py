@@ -20,6 +20,7 @@ from tests.api.replicas import Replica, alive, eventually, noted, replicas
 
 PATH = "/v1/allocations"
 SLOW = {"profile": tiny(), "solver": "slow"}
+BUDGETED = {"profile": tiny(), "budgets": {"weight_bytes": "7 KiB"}}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,15 @@ def test_events_tell_of_better_bounds_across_reconnections(replica: Replica, gat
     assert bounds == sorted(bounds)  # type: ignore[type-var]
     assert events[-1].ended is not None
     assert events[-1].ended.state == "succeeded"
+
+
+def test_a_job_that_ends_at_once_has_events_too(replica: Replica) -> None:
+    job = replica.http.post(PATH, json=BUDGETED, headers={"prefer": "respond-async"}).json()
+    with Client(replica.url) as client:
+        *events, end = client.events(job["id"])
+    assert [event.progress is not None for event in events] == [True] * len(events)
+    assert events
+    assert end.ended is not None
 
 
 def test_a_stream_lives_for_a_while_and_can_be_resumed(replica: Replica, gate: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from api.operations import OPERATIONS
 from api.operations.export import ExportRequest
-from api.operations.stored import PlannedAllocation, with_stored_plan
+from api.operations.operation import PlannedAllocation, with_stored_plan
 from tests.api.helpers import problem_of, tiny
 from tests.conftest import ROOT
 

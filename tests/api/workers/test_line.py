@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.workers.expectations import Expectations
-from api.workers.line import Line, LineFullError, Turn
+from api.workers.scheduler import Expectations, Line, LineFullError, Turn
 from api.workers.task import Task
 
 

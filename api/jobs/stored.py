@@ -1,4 +1,4 @@
-"""Stored profiles for workers, each only to its owner."""
+"""Stored profiles and allocations for workers, each only to its owner."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.problems.problem import ProblemError
 from api.store import Store
+from api.store.allocations import allocation_answer
 from api.store.profiles import has_profile, profile_body
-from api.workers.task import Profiles
+from api.workers.task import Allocations, Profiles
 
 #: A profile that its owner deletes at another service can be planned with here for so long.
 _REMEMBERED_S = 1.0
@@ -69,3 +70,24 @@ class OwnedProfiles:
         self._asked_at[owner, sha256] = now
         if len(self._asked_at) > _MOST_REMEMBERED:
             self._asked_at.popitem(last=False)
+
+
+def allocations_for(owner: str, store: Store) -> Allocations:
+    """Hand an owner's allocations to workers.
+
+    Args:
+        store: The database.
+
+    Returns:
+        For ``api.workers.Task.allocations``.
+    """
+
+    async def hand_out(identifier: str) -> bytes:
+        answer = await run_in_threadpool(allocation_answer, store, owner, identifier)
+        if answer is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND, "no-such-allocation", f"there is no allocation {identifier}"
+            )
+        return answer
+
+    return hand_out
