@@ -225,11 +225,7 @@ class Profile(Strict):
         return sum(layer.parameters or 0 for layer in self.layers)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the identity of the profile.
-
-        Returns:
-            64 hexadecimal digits.
-        """
+        """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits: the identity of the profile."""
         return self._sha256
 
     @cached_property

@@ -152,11 +152,7 @@ def better(problem: Problem, plan: IntArray | None, other: IntArray | None) -> I
 
 
 def cost_range(problem: Problem) -> float:
-    """The furthest that two options of one unit are apart in cost.
-
-    Returns:
-        The range; 0 where no choice matters.
-    """
+    """Return how far two options of one unit are apart in cost at most; 0 where no choice matters."""
     most = np.where(problem.available, problem.cost, -np.inf).max(axis=1)
     least = np.where(problem.available, problem.cost, np.inf).min(axis=1)
     return float((most - least).max())

@@ -154,11 +154,7 @@ def _layers(plan: Mapping[str, str] | Allocation | None) -> Mapping[str, str]:
 
 
 def export_targets() -> ExportTargets:
-    """List what plans can be exported for.
-
-    Returns:
-        The targets, in the order of the registry.
-    """
+    """Return what plans can be exported for, in the order of the registry."""
     return ExportTargets(
         targets=tuple(
             ExportTarget(name=name, formats=target.mask.describe(), advice=target.advice)

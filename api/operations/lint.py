@@ -105,11 +105,7 @@ def linted(request: LintRequest) -> LintAnswer:
 
 
 def lint_runtimes() -> LintRuntimes:
-    """List what plans can be checked against.
-
-    Returns:
-        The runtimes, in the order of the registry.
-    """
+    """Return what plans can be checked against, in the order of the registry."""
     return LintRuntimes(
         runtimes=tuple(
             LintRuntime(name=name, reads=tuple(sorted(runtime.reads)), tested=runtime.tested)

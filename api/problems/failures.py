@@ -83,11 +83,7 @@ PROBLEMS: Mapping[type[Exception], Answer] = {
 
 
 def problem_of(error: Exception) -> ProblemDetails:
-    """Describe an error to the client, and log it where it is the service's.
-
-    Returns:
-        The problem document.
-    """
+    """Return what the client is told of an error, and log the error where it is the service's."""
     found = _answer_to(error)
     faults = getattr(error, "faults", ())
     if isinstance(error, InvalidInputError):
@@ -98,11 +94,7 @@ def problem_of(error: Exception) -> ProblemDetails:
 
 
 def response_to(error: Exception) -> JSONResponse:
-    """Build the answer to an error.
-
-    Returns:
-        The response.
-    """
+    """Return the answer to an error."""
     details, headers = problem_of(error), dict(_answer_to(error).headers or {})
     return JSONResponse(details.model_dump(mode="json"), details.status, headers, media_type=MEDIA_TYPE)
 

@@ -82,11 +82,7 @@ def split_digits() -> tuple[Labelled, Labelled]:
 
 
 def accuracy(trained: Trained) -> float:
-    """Share of held-out samples that a classifier gets right.
-
-    Returns:
-        A number from 0 to 1.
-    """
+    """Return the share of held-out samples that a classifier gets right, from 0 to 1."""
     with torch.inference_mode():
         right = [trained.logits(trained.model, batch).argmax(1) == batch[1] for batch in trained.held_out]
     return torch.cat(right).double().mean().item()

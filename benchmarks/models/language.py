@@ -49,11 +49,7 @@ def train_on_text(name: str, model: nn.Module, text: Text, *, steps: int) -> Tra
 
 
 def perplexity(trained: Trained) -> float:
-    """How many tokens a language model hesitates between, on held-out text.
-
-    Returns:
-        exp of the mean loss.
-    """
+    """Return exp of the mean loss on held-out text: how many tokens a language model hesitates between."""
     with torch.inference_mode():
         losses = torch.cat([trained.loss(trained.model, batch) for batch in trained.held_out])
     return math.exp(losses.double().mean().item())

@@ -25,11 +25,7 @@ _MOST_S = 2.0
 
 
 def written(document: object) -> str:
-    """JSON as people read it.
-
-    Returns:
-        The text.
-    """
+    """Return JSON as people read it."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

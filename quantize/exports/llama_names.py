@@ -143,11 +143,7 @@ def is_stack(tensor: str) -> bool:
 
 
 def is_router(tensor: str) -> bool:
-    """Whether a tensor chooses experts, which ``llama-quantize`` always leaves as it is.
-
-    Returns:
-        True for routers.
-    """
+    """Return whether a tensor chooses experts, which ``llama-quantize`` always leaves as it is."""
     return _ROUTER.fullmatch(tensor) is not None
 
 

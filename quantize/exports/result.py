@@ -49,11 +49,7 @@ class Reading:
 
     @property
     def assignment(self) -> dict[str, str]:
-        """The plan that the files stand for.
-
-        Returns:
-            Layer name to format name.
-        """
+        """Return the plan that the files stand for: layer name to format name."""
         return {layer: target.name for layer, target in self.formats.items()}
 
 

@@ -28,11 +28,7 @@ class Mask:
     named: frozenset[str] = frozenset()
 
     def has(self, target: StorageFormat) -> bool:
-        """Whether an integer format can be expressed.
-
-        Returns:
-            True where it can.
-        """
+        """Return whether an integer format can be expressed."""
         table = self.symmetric if target.symmetric else self.asymmetric
         if target.bits not in table:
             return False
@@ -109,20 +105,12 @@ class ExportTarget:
 
 
 def whole_groups(fmt: StorageFormat) -> int | None:
-    """The rule of tools that refuse a layer whose rows are not whole groups.
-
-    Returns:
-        Its group size.
-    """
+    """Return the group size of a layer: the rule of tools that refuse a layer whose rows are not whole groups."""
     return fmt.group_size
 
 
 def any_size(*bits: int) -> dict[int, frozenset[int] | None]:
-    """A side of a mask without limits on groups.
-
-    Returns:
-        Bits → any group size.
-    """
+    """Return a side of a mask without limits on groups."""
     return dict.fromkeys(bits)
 
 

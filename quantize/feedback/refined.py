@@ -71,11 +71,7 @@ class Refined:
     profile: Profile
 
     def loss_of(self, origin: Origin) -> float | None:
-        """Look up what a plan measured that the search began with.
-
-        Returns:
-            Its loss; None where there was no such plan.
-        """
+        """Return the loss of a plan that the search began with; None where there was no such plan."""
         return next((trial.loss for trial in self.trials if origin in trial.origins), None)
 
 

@@ -148,11 +148,7 @@ def verify(
 
 
 def as_markdown(report: Verification) -> str:
-    """Write the report for people.
-
-    Returns:
-        One page of Markdown.
-    """
+    """Return the report as one page of Markdown."""
     verdict = "**Passed.**" if report.passed else "**Failed.**"
     lines = [f"# {report.model or 'Plan'}: measured against its baselines", "", verdict, ""]
     lines += [f"- {failure}" for failure in report.failures] + [""] * bool(report.failures)

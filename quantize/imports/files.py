@@ -30,11 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_document(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
-    """Read a JSON file.
-
-    Returns:
-        Its content.
-    """
+    """Return the content of a JSON file."""
     document, _ = read_json(
         {f"{path.name.removesuffix('.json')}.json": read_bytes(path).decode("utf-8", "replace")}
     )

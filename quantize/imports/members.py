@@ -148,9 +148,5 @@ def module_layers(module: str, projections: Iterable[str], members: Members) -> 
 
 
 def count(shapes: Iterable[Shape]) -> int:
-    """Number of weights.
-
-    Returns:
-        How many weights they hold together.
-    """
+    """Return how many weights shapes hold together."""
     return sum(math.prod(shape) for shape in shapes)

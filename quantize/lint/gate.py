@@ -19,11 +19,7 @@ Findings = Mapping[str, tuple[Finding, ...]]
 
 
 def errors_of(found: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Keep the findings that stop a file from loading.
-
-    Returns:
-        The errors.
-    """
+    """Return the findings that stop a file from loading."""
     return tuple(finding for finding in found if finding.severity == "error")
 
 

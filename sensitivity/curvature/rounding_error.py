@@ -25,11 +25,7 @@ def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 
 
 def squared_errors(study: Study) -> FloatArray:
-    r"""Sum of squares of what rounding adds, :math:`\lVert Q_f(W_l) - W_l \rVert_2^2`.
-
-    Returns:
-        (L, F).
-    """
+    r"""Return the sums of squares of what rounding adds, :math:`\lVert Q_f(W_l) - W_l \rVert_2^2`, (L, F)."""
     return np.array(
         [
             [

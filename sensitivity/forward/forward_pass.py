@@ -96,11 +96,7 @@ class ForwardPass:
     caches: Mapping[str, Cache]
 
     def macs(self, row: str) -> int:
-        """Multiply-accumulates of a row for one sample, to the nearest whole number.
-
-        Returns:
-            The count.
-        """
+        """Return the multiply-accumulates of a row for one sample, to the nearest whole number."""
         return round(sum(call.macs for call in self.calls[row]) / self.samples)
 
 

@@ -26,11 +26,7 @@ def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIden
 
 
 def architecture(model: nn.Module) -> str:
-    """Name the class of a model, that of its backbone for a sentence encoder.
-
-    Returns:
-        The name.
-    """
+    """Return the name of the class of a model, that of its backbone for a sentence encoder."""
     return type(model.backbone if isinstance(model, TextEncoder) else model).__name__
 
 

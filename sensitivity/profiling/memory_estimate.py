@@ -134,11 +134,7 @@ def require_room(study: Study, estimators: Mapping[str, Estimator]) -> None:
 
 
 def sizes_of(study: Study) -> Sizes:
-    """Measure one pass over the largest calibration batch.
-
-    Returns:
-        The sizes.
-    """
+    """Return the sizes of one pass over the largest calibration batch."""
     batch = max(study.batches, key=_numbers)
     prefix, alive = Prefix(study.model), [0]
     storages = Storages(lambda held: alive.append(max(alive.pop(), held)))

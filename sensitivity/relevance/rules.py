@@ -74,11 +74,7 @@ def carries(value: object) -> bool:
 
 
 def operands(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Everything that a function takes, with lists of tensors spread out.
-
-    Returns:
-        The operands.
-    """
+    """Return everything that a function takes, with lists of tensors spread out."""
     found: list[Any] = []
     for value in (*args, *kwargs.values()):
         found.extend(value if isinstance(value, (list, tuple)) else [value])

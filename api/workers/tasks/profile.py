@@ -38,11 +38,7 @@ def run(context: TaskContext) -> Answer:
 
 
 def summary(profile: Profile) -> dict[str, Any]:
-    """Say what a profile holds.
-
-    Returns:
-        Model, counts and names.
-    """
+    """Return what a profile holds: model, counts and names."""
     return {
         "model": profile.model,
         "layers": len(profile.layers),
