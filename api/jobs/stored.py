@@ -23,9 +23,6 @@ class OwnedProfiles:
     """Hands profiles to workers, and remembers for a moment whose they are.
 
     To ask the database before each of many plans of one profile would take as long as the plans.
-
-    Args:
-        store: The database.
     """
 
     def __init__(self, store: Store) -> None:
@@ -60,12 +57,7 @@ class OwnedProfiles:
         return hand_out
 
     def forget(self, owner: str, sha256: str) -> None:
-        """Ask the database again, now that a profile is deleted.
-
-        Args:
-            owner: Whose it was.
-            sha256: Its digest.
-        """
+        """Ask the database again, now that a profile is deleted."""
         self._deletions += 1
         self._asked_at.pop((owner, sha256), None)
 
@@ -78,9 +70,6 @@ class OwnedProfiles:
 
 def allocations_for(owner: str, store: Store) -> Allocations:
     """Hand an owner's allocations to workers.
-
-    Args:
-        store: The database.
 
     Returns:
         For ``api.workers.Task.allocations``.
