@@ -64,7 +64,7 @@ def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Constraint]
     unit = table.unit if isinstance(table, ResourceTable) else ""
     value = exact_quantity(amount, unit)
     if isinstance(table, ResourceTable) and value < 0:
-        raise ValueError(f"expected at least 0 {unit}, got {amount!r}")
+        raise ValueError(f"expected at least {f'0 {unit}'.rstrip()}, got {amount!r}")
     demand = is_maximised(table)
     yield make_row(
         profile,

@@ -29,8 +29,9 @@ from api.cli.options import (
     asked,
     limited,
 )
+from api.cli.reach import number
 from api.cli.searching import with_reason
-from api.cli.solve import number, show
+from api.cli.solve import show
 from api.cli.terminal import for_people, print_json, print_table
 from api.cli.watching import LATER_S, Watch
 

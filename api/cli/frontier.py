@@ -31,7 +31,7 @@ from api.cli.options import (
     limited,
 )
 from api.cli.parsing import Force, amount, require_outputs, write
-from api.cli.solve import number
+from api.cli.reach import number
 from api.cli.terminal import for_people, print_json, print_table
 from api.cli.watching import LATER_S, Watch
 from api.operations.frontier import described

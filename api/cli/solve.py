@@ -15,9 +15,7 @@ from allocator import (
     Allocation,
     Note,
     Profile,
-    Reach,
     Request,
-    Usage,
     export_mps,
     load_profile,
 )
@@ -43,6 +41,7 @@ from api.cli.options import (
     limited,
 )
 from api.cli.parsing import Force, require_outputs, write
+from api.cli.reach import against, number, reached
 from api.cli.searching import search
 from api.cli.server import Server
 from api.cli.terminal import for_people, print_json, print_table
@@ -140,7 +139,7 @@ def show(allocation: Allocation, console: Console) -> None:
     console.print(Text(str(allocation.status), "bold").append(f"  {allocation.advice}", ""))
     if allocation.assignment is None:
         for name, reach in allocation.achievable.items():
-            console.print(Text(_reach(name, reach, alone=len(allocation.achievable) == 1)))
+            console.print(Text(reached(name, reach, alone=len(allocation.achievable) == 1)))
         show_notes(allocation.notes, console)
         return
     proved = none_better(allocation.objective, allocation.bound)
@@ -150,7 +149,7 @@ def show(allocation: Allocation, console: Console) -> None:
         price = (
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
-        console.print(Text(f"{name}: {_against(usage, number(usage.used), 'of', 'at least')}{price}"))
+        console.print(Text(f"{name}: {against(usage, number(usage.used), 'of', 'at least')}{price}"))
     levels = {level.name: level for level in allocation.levels}
     for name, value in allocation.then.items():
         console.print(Text(f"then {name} = {value:.6g}{_unproved(levels.get(name))}"))
@@ -172,57 +171,10 @@ def show_notes(notes: Iterable[Note], console: Console) -> None:
         console.print(Text(str(note), "yellow" if note.severity == "warning" else ""))
 
 
-def number(amount: float) -> str:
-    """Write an amount for people.
-
-    Returns:
-        Whole numbers in full, others with six digits, thousands separated.
-
-    Example:
-        >>> number(9212472.0), number(3.2468417)
-        ('9,212,472', '3.24684')
-    """
-    return f"{amount:,.0f}" if float(amount).is_integer() else f"{amount:,.6g}"
-
-
-def _in_unit(amount: float, unit: str) -> str:
-    return f"{number(amount)} {unit}".rstrip()
-
-
 def _unproved(level: Level | None) -> str:
     if level is None or level.status is Status.OPTIMAL:
         return ""
     return ", not proved" + none_better(level.objective, level.bound)
-
-
-def _against(asked: Usage | Reach, used: str, most: str, least: str) -> str:
-    parts = [used]
-    if asked.at_least is not None:
-        parts += [least, _in_unit(asked.at_least, asked.unit)]
-    if asked.limit is not None:
-        parts += [most if asked.at_least is None else "and at most", _in_unit(asked.limit, asked.unit)]
-    return " ".join(parts)
-
-
-def _reach(name: str, reach: Reach, *, alone: bool) -> str:
-    text = f"{name}: {_against(reach, 'asked for', '', 'at least')}".replace("  ", " ")
-    text += f", plans reach {number(reach.least)} to {_in_unit(reach.most, reach.unit)}"
-    if reach.least_with_others is not None and reach.most_with_others is not None and not alone:
-        span = f"{number(reach.least_with_others)} to {_in_unit(reach.most_with_others, reach.unit)}"
-        text += f"; with all else kept: {span}"
-        text += " at the widest, for time ran out" if reach.bounds else ""
-    near = [reach.nearest_below, reach.nearest_above]
-    if _within(reach) and (known := [number(amount) for amount in near if amount is not None]):
-        text += f"; the nearest that can be reached: {' and '.join(known)}"
-    return text
-
-
-def _within(reach: Reach) -> bool:
-    # Whether the span holds what was asked for, so that it explains nothing.
-    low, high = reach.least_with_others, reach.most_with_others
-    if low is None or high is None:
-        return False
-    return (reach.limit is None or low <= reach.limit) and (reach.at_least is None or high >= reach.at_least)
 
 
 def _show_layers(assignment: Mapping[str, str], console: Console) -> None:
