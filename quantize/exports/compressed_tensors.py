@@ -166,7 +166,8 @@ def _format(weights: object, *where: str) -> StorageFormat | None:
     return integer(bits, group, symmetric=settings.get("symmetric", True) is not False)
 
 
-MASK = Mask(any_size(*range(1, 9)), any_size(*range(1, 9)), named=frozenset(_STORED))
+# One symmetric bit is −s or +s: the package has no zero point of a half, and rounds every weight to zero.
+MASK = Mask(any_size(*range(2, 9)), any_size(*range(1, 9)), named=frozenset(_STORED))
 TARGET = ExportTarget(
     mask=MASK,
     render=_render,
