@@ -22,7 +22,7 @@ from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
 from quantize.plain_floats import PLAIN_FLOATS
 from quantize.rounding.codes import (
-    Float32Array,
+    Float32Array as Float32Array,
     code_range,
     group_sizes,
     grouped,
