@@ -191,7 +191,8 @@ def _floating(settings: Mapping[str, Any], bits: int, group: int | None) -> Stor
     return StorageFormat(name, bits, floating=True, group_size=group)
 
 
-MASK = Mask(any_size(*range(1, 9)), any_size(*range(1, 9)), named=frozenset(_STORED))
+# One symmetric bit is −s or +s: the package has no zero point of a half, and rounds every weight to zero.
+MASK = Mask(any_size(*range(2, 9)), any_size(*range(1, 9)), named=frozenset(_STORED))
 TARGET = ExportTarget(
     mask=MASK,
     render=_render,

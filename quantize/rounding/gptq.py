@@ -5,8 +5,9 @@ column j of W leaves :math:`e_j = (w_j - \hat w_j) / U_{jj}`, and the columns k 
 :math:`w_k - e_j U_{jk}`: the exact minimum of :math:`\operatorname{tr}(\Delta W H \Delta W^\top)` over the columns that
 are still free.
 
-Scales span a group as it is when its first column is reached. With ``act_order`` columns go from the largest second
-moment to the smallest; the columns of a group are then not neighbours in time, so scales span the weights as they came.
+Scales are chosen for a group as it is when its first column is reached. With ``act_order`` columns go from the largest
+second moment to the smallest; the columns of a group are then not neighbours in time, so scales are chosen for the
+weights as they came.
 
 Source: E. Frantar et al., "GPTQ", ICLR 2023, algorithm 1; the update is that of E. Frantar and D. Alistarh, "Optimal
 Brain Compression", NeurIPS 2022, eq. 3.
@@ -22,9 +23,11 @@ from scipy import linalg
 
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
-from quantize.rounding.nearest import Float32Array, full_range, quantize
+from quantize.rounding.codes import Float32Array, nearest_codes
+from quantize.rounding.nearest import quantize
 from quantize.rounding.quantized import Quantized
-from quantize.rounding.scale_search import half, nearest_codes, search
+from quantize.rounding.scale_search import search
+from quantize.rounding.scales import chosen
 
 _Float64Array = NDArray[np.float64]
 #: Columns whose effect on the rest is added up before it is applied; whole groups, see :func:`compensate`.
@@ -48,7 +51,7 @@ def compensate(
         moment: (row, row) second moment of the inputs.
         damping: λ as a share of the mean of the moment's diagonal.
         act_order: Whether columns with the largest second moments go first.
-        search_steps: Points of the grid on which the scale of each group is searched; it spans the group if absent.
+        search_steps: Points of the grid on which the scale of each group is searched; that of plain rounding if absent.
 
     Returns:
         Codes and scales.
@@ -58,11 +61,11 @@ def compensate(
 
     Example:
         >>> from quantize.formats import parse_format
-        >>> weight = np.array([[1.0, 0.4, 0.4, 0.4]], dtype=np.float32)
-        >>> together = np.ones((4, 4))  # inputs that are always equal: only the sum of a row matters, here 2.2
-        >>> fmt = parse_format("int2")  # steps of 2 / 3
+        >>> weight = np.array([[-2.0, 0.4, 0.4, 0.4]], dtype=np.float32)
+        >>> together = np.ones((4, 4))  # inputs that are always equal: only the sum of a row matters, here -0.8
+        >>> fmt = parse_format("int2")  # steps of -2 / -2 = 1
         >>> quantize(weight, fmt).codes.tolist(), compensate(weight, fmt, together).codes.tolist()
-        ([[[1, 1, 1, 1]]], [[[1, 1, 1, 0]]])
+        ([[[-2, 0, 0, 0]]], [[[-2, 0, 1, 0]]])
     """
     started = quantize(weight, fmt)
     rows, row = flat_shape(weight.shape)
@@ -71,7 +74,7 @@ def compensate(
     left = np.asarray(weight, dtype=np.float64).reshape(rows, row)[:, order]
     if act_order and search_steps is not None:
         started = search(weight, fmt, search_steps, np.diag(moment))
-    scales, zeros = started.scales.copy(), started.zeros.astype(np.float32)
+    scales, zeros = np.array(started.scales, dtype=np.float16), started.zeros.astype(np.float32)
     codes = np.zeros((rows, row), dtype=np.int16)
     _, size = fmt.groups(row)
     block = size * max(1, _BLOCK // size)
@@ -91,10 +94,10 @@ def compensate(
             left[:, column:stop] -= np.outer(error, upper[column, column:stop])
             errors[:, column - start], codes[:, place] = error, here
         left[:, stop:] -= errors @ upper[start:stop, stop:]
-    whole = zeros.astype(np.int16)
-    grown = np.repeat(whole, size, axis=1)  # padding stands for zero
+    padded = np.zeros((rows, scales.shape[1], size))
+    grown = nearest_codes(padded, scales[..., None], zeros[..., None], fmt).reshape(rows, -1)
     grown[:, :row] = codes
-    return Quantized(grown.reshape(rows, -1, size), scales, whole, started.shape)
+    return Quantized(grown.reshape(rows, -1, size), scales, zeros.astype(np.int16), started.shape)
 
 
 def _spanning(
@@ -102,9 +105,9 @@ def _spanning(
 ) -> tuple[NDArray[np.float16], Float32Array]:
     if search_steps is not None:
         found = search(part, replace(fmt, group_size=None), search_steps, importance)
-        return found.scales[:, 0], found.zeros[:, 0].astype(np.float32)
-    scales, zeros = full_range(part[:, None, :], fmt)
-    return half(scales)[:, 0], zeros[:, 0]
+        return found.scales[:, 0].astype(np.float16), found.zeros[:, 0].astype(np.float32)
+    _, scales, zeros = chosen(part[:, None, :], fmt, np.array([part.shape[1]]))
+    return scales[:, 0], zeros[:, 0].astype(np.float32)
 
 
 def _damped(moment: _Float64Array, damping: float) -> _Float64Array:

@@ -88,9 +88,9 @@ def rounded(
 
     Example:
         >>> from quantize.formats import parse_format
-        >>> weight = np.array([[1.0, 0.4, 0.4, 0.4]], dtype=np.float32)
+        >>> weight = np.array([[-2.0, 0.4, 0.4, 0.4]], dtype=np.float32)
         >>> rounded(weight, parse_format("int2"), Rounding("gptq", steps=0), np.ones((4, 4))).codes.tolist()
-        [[[1, 1, 1, 0]]]
+        [[[-2, 0, 1, 0]]]
     """
     if rounding.method == "nearest":
         return quantize(weight, fmt)

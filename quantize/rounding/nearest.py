@@ -1,32 +1,44 @@
 r"""Round to nearest: the reference that tables are measured with and that every backend reproduces bit for bit.
 
-Symmetric, b bits, for each group of weights w of a row:
+Symmetric, b bits, for each group of weights w of a row, with its scale s of either sign:
 
-.. math:: s = \frac{\max |w|}{(2^b - 1) / 2}, \qquad
-          q = \operatorname{clip}\big(\operatorname{round}(w \cdot \tfrac{1}{s}), -2^{b-1}, 2^{b-1} - 1\big), \qquad
-          \hat w = q \cdot \operatorname{fp16}(s)
+.. math:: q = \operatorname{clip}\big(\operatorname{round}(w \cdot \tfrac{1}{s}), -2^{b-1}, 2^{b-1} - 1\big), \qquad
+          \hat w = q \cdot s
 
-Asymmetric: the range is stretched to contain zero, :math:`s = (\max - \min) / (2^b - 1)`, and codes are offset by the
-zero point :math:`z = \operatorname{round}(-\min \cdot \tfrac{1}{s})`. Codes are chosen with the scale in single
-precision, as torchao does; the scale is stored in half precision.
+:mod:`quantize.rounding.scales` says which s. Asymmetric: the range is stretched to contain zero,
+:math:`s = (\max - \min) / (2^b - 1)`, and codes are offset by the zero point
+:math:`z = \operatorname{round}(-\min \cdot \tfrac{1}{s})`. One bit is the sign of a weight, :math:`\hat w = \pm s` with
+:math:`s = \overline{|w|}`. Scales are stored in half precision, and codes are chosen at the scale that is stored.
+
+A scale below zero is a number like any other to the runtimes: ONNX Runtime, torchao and compressed-tensors multiply
+with it; llama.cpp writes such scales itself, and so does auto-round into the checkpoints that servers run.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
 from quantize.plain_floats import PLAIN_FLOATS
+from quantize.rounding.codes import (
+    Float32Array as Float32Array,
+)
+from quantize.rounding.codes import (
+    code_range,
+    group_sizes,
+    grouped,
+    half,
+    is_sign,
+    nearest_codes,
+)
 from quantize.rounding.quantized import Quantized
+from quantize.rounding.scales import chosen, reaching, spanning
 from quantize.rounding.small_floats import scaled
 
-Float32Array: TypeAlias = NDArray[np.float32]
-_SMALLEST = np.finfo(np.float32).smallest_normal
 _LARGEST = {"fp16": 65504.0, "bf16": 255 / 128 * 2.0**127, "fp32": float(np.finfo(np.float32).max)}
+#: Weights that are rounded at a time: what is computed with them stays in the processor's cache.
+_PART = 2**16
 
 
 def quantize(weight: Float32Array, fmt: StorageFormat) -> Quantized:
@@ -44,39 +56,20 @@ def quantize(weight: Float32Array, fmt: StorageFormat) -> Quantized:
 
     Example:
         >>> from quantize.formats import parse_format
-        >>> rounded = quantize(np.array([[3.0, -1.0, 0.4, 0.0]], dtype=np.float32), parse_format("int2"))
-        >>> rounded.codes.tolist(), rounded.dequantize().tolist()
-        ([[[1, 0, 0, 0]]], [[2.0, 0.0, 0.0, 0.0]])
+        >>> rounded = quantize(np.array([[3.0, -1.5, 0.4, 0.0]], dtype=np.float32), parse_format("int2"))
+        >>> rounded.scales.tolist(), rounded.codes.tolist(), rounded.dequantize().tolist()
+        ([[-1.5]], [[[-2, 1, 0, 0]]], [[3.0, -1.5, -0.0, -0.0]])
     """
     _require_storable(weight, fmt)
     groups = grouped(weight, fmt)  # (rows, groups, size)
-    scales, zeros = full_range(groups, fmt)
-    least, most = code_range(fmt)
-    inverse = np.float32(1.0) / scales
-    codes = np.clip(np.rint(groups * inverse[..., None]) + zeros[..., None], least, most)
-    shape = tuple(weight.shape)
-    return Quantized(codes.astype(np.int16), scales.astype(np.float16), zeros.astype(np.int16), shape)
-
-
-def full_range(groups: Float32Array, fmt: StorageFormat) -> tuple[Float32Array, Float32Array]:
-    """Scales and zero points that just span each group, in single precision.
-
-    Args:
-        groups: (rows, groups, size) weights.
-        fmt: An integer format.
-
-    Returns:
-        (rows, groups) scales, none of them zero, and (rows, groups) whole zero points.
-    """
-    low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
-    least, most = code_range(fmt)
-    if fmt.symmetric:
-        scales = np.maximum(-low, high) / np.float32((most - least) / 2)
-    else:
-        scales = (high - low) / np.float32(most - least)
-    scales = np.maximum(scales, _SMALLEST)
-    zeros = np.zeros_like(scales) if fmt.symmetric else np.rint(-low * (np.float32(1.0) / scales))
-    return scales, zeros
+    sizes = group_sizes(flat_shape(weight.shape)[1], fmt)
+    codes = np.empty(groups.shape, dtype=np.int16)
+    scales, zeros = np.empty(groups.shape[:2], dtype=np.float16), np.empty(groups.shape[:2], dtype=np.int16)
+    rows = max(1, _PART // max(groups.shape[1] * groups.shape[2], 1))
+    for start in range(0, len(groups), rows):
+        part = slice(start, start + rows)
+        codes[part], scales[part], zeros[part] = chosen(groups[part], fmt, sizes)
+    return Quantized(codes, scales, zeros, tuple(weight.shape))
 
 
 def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
@@ -150,6 +143,35 @@ def importance_missing(fmt: StorageFormat) -> str:
     )
 
 
+def round_inputs(values: Float32Array, fmt: StorageFormat) -> Float32Array:
+    r"""Numbers that flow, as a kernel rounds them on the way: its scales just span a group, and nothing is tried.
+
+    Args:
+        values: (rows, row); each row has scales of its own.
+        fmt: Any format. Symmetric integers of two bits and more have the scale :math:`\max |x| / ((2^b - 1) / 2)`;
+            all others are rounded as weights are.
+
+    Returns:
+        Numbers of the same shape.
+
+    Raises:
+        InvalidInputError: The numbers cannot be stored in the format.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> round_inputs(np.array([[3.0, -1.0, 0.4, 0.0]], dtype=np.float32), parse_format("int2")).tolist()
+        [[2.0, 0.0, 0.0, 0.0]]
+    """
+    if fmt.floating or not fmt.symmetric or is_sign(fmt):
+        return round_trip(values, fmt)
+    _require_storable(values, fmt)
+    groups = grouped(values, fmt)
+    wide, zeros = spanning(groups, fmt)
+    scales = half(wide)
+    codes = nearest_codes(groups, scales[..., None], zeros[..., None], fmt)
+    return Quantized(codes, scales, zeros.astype(np.int16), tuple(values.shape)).dequantize()
+
+
 def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
     """Say why a weight cannot be stored in a format.
 
@@ -174,61 +196,31 @@ def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
     if fmt.floating and not fmt.plain:
         return None
+    largest = max(-low, high)
     if fmt.floating:
-        largest, most = max(-low, high), _LARGEST[fmt.name]
+        most = _LARGEST[fmt.name]
         if largest > most:
             return f"weights reach {largest:g}, beyond the {most:g} of {fmt.name}; use bf16 or fp32 for this layer"
         return None
-    least, most_code = code_range(fmt)
-    largest_scale = 2 * max(-low, high) / (most_code - least)
-    if largest_scale > _LARGEST["fp16"] and not fmt.symmetric:
-        groups = grouped(weight, fmt).astype(np.float64)
-        spans = np.maximum(groups.max(axis=2), 0) - np.minimum(groups.min(axis=2), 0)
-        largest_scale = float(spans.max()) / (most_code - least)
-    if largest_scale > _LARGEST["fp16"]:
-        return (
-            f"weights reach {max(-low, high):g}, which needs scales beyond half precision; use bf16 or fp32"
-        )
+    if largest > _LARGEST["fp16"] / 2 and _largest_step(weight, fmt) > _LARGEST["fp16"]:
+        return f"weights reach {largest:g}, which needs scales beyond half precision; use bf16 or fp32"
     return None
+
+
+def _largest_step(weight: Float32Array, fmt: StorageFormat) -> float:
+    # The smallest distance between neighbouring codes that every group can do with.
+    groups = grouped(weight, fmt).astype(np.float64)
+    if is_sign(fmt):
+        means, _ = reaching(groups.astype(np.float32), fmt, group_sizes(flat_shape(weight.shape)[1], fmt))
+        return 2 * float(means.max())
+    low, high = np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
+    least, most = code_range(fmt)
+    if fmt.symmetric:
+        return float(np.maximum(-low, high).max()) / -least
+    return float((high - low).max()) / (most - least)
 
 
 def _require_storable(weight: Float32Array, fmt: StorageFormat) -> None:
     reason = refusal(weight, fmt)
     if reason is not None:
         raise InvalidInputError(Fault("/weight", reason))
-
-
-def code_range(fmt: StorageFormat) -> tuple[int, int]:
-    """The least and the greatest code of an integer format.
-
-    Args:
-        fmt: An integer format.
-
-    Returns:
-        Both ends, included.
-
-    Example:
-        >>> from quantize.formats import parse_format
-        >>> code_range(parse_format("int4")), code_range(parse_format("uint4"))
-        ((-8, 7), (0, 15))
-    """
-    if fmt.symmetric:
-        return -(2 ** (fmt.bits - 1)), 2 ** (fmt.bits - 1) - 1
-    return 0, 2**fmt.bits - 1
-
-
-def grouped(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
-    """See a weight as groups that share a scale.
-
-    Args:
-        fmt: Its format.
-
-    Returns:
-        (rows, groups, size), the last group of a row padded with zeros.
-    """
-    rows, row = flat_shape(weight.shape)
-    count, size = fmt.groups(row)
-    flat = np.ascontiguousarray(weight, dtype=np.float32).reshape(rows, row)
-    if count * size != row:
-        flat = np.pad(flat, ((0, 0), (0, count * size - row)))
-    return flat.reshape(rows, count, size)

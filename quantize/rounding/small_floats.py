@@ -86,4 +86,5 @@ def bit_patterns(made: Quantized) -> NDArray[np.uint8]:
     Returns:
         (rows, groups, size), one per byte.
     """
-    return made.codes.view(np.uint8)
+    patterns: NDArray[np.uint8] = made.codes.view(np.uint8)
+    return patterns

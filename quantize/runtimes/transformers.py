@@ -1,4 +1,4 @@
-"""transformers with the compressed-tensors package: Linear layers of any width, computed in floating point.
+"""transformers with the compressed-tensors package: Linear layers of 2 to 8 bits, computed in floating point.
 
 Source: transformers 5, ``quantizers/quantizer_compressed_tensors.py``; compressed-tensors 0.19, whose loader expects
 zero points in another shape than the one that the package packs. Nothing fuses: each Linear is a layer of its own.
@@ -7,12 +7,19 @@ zero points in another shape than the one that the package packs. Nothing fuses:
 from __future__ import annotations
 
 from quantize.formats import StorageFormat
+from quantize.rounding.codes import is_sign
 from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide
 
 _LOOKED_UP = "transformers looks for the plain weight of an embedding and does not find it"
+#: Why one symmetric bit cannot be stored.
+HALF_STEP = (
+    "one bit stands for −s and +s, half a step from zero, and compressed-tensors has whole zero points only"
+)
 
 
 def _matrices(fmt: StorageFormat) -> Complaint | None:
+    if is_sign(fmt):
+        return "error", HALF_STEP
     if fmt.floating or fmt.symmetric:
         return None
     return "error", "compressed-tensors packs zero points in another shape than the one that it loads"
@@ -23,7 +30,7 @@ TABLE = Capabilities(
     tested="transformers 5.17 with compressed-tensors 0.19",
     reads=frozenset({"compressed-tensors", "llm-compressor"}),
     formats={"matrix": _matrices, "head": _matrices},
-    advice="choose a symmetric format",
+    advice="choose a symmetric format of 2 bits or more",
     stays={"embedding": _LOOKED_UP, "convolution": CONVOLVED},
     limits=(groups_divide(),),
     columns=("int4-g32", "int4-g128", "int8", "fp16"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quantize import StorageFormat
+from quantize import StorageFormat, round_trip
 from sensitivity.rows.fake_quantize import fake_quantized
 
 #: The stacks that transformers 5 gives every mixture.
@@ -68,7 +68,7 @@ def replacing_expert(row: ExpertRef, fmt: StorageFormat) -> Iterator[None]:
     weight = _stack(row).data[row.index]
     original = weight.clone()
     as_rows = original.T if _transposed(row.module) else original  # (out, in)
-    rounded = fake_quantized(as_rows.contiguous(), row.shape, fmt, row.name)
+    rounded = fake_quantized(as_rows.contiguous(), row.shape, fmt, row.name, round_trip)
     weight.copy_(rounded.T if _transposed(row.module) else rounded)
     try:
         yield

@@ -1,22 +1,33 @@
-"""Tensors that are not weights, rounded as a weight of the same numbers would be."""
+"""Tensors that are no layer's weight, rounded to a format and back in place of it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize import StorageFormat, round_trip
+from quantize import StorageFormat
+from quantize.rounding.codes import Float32Array
+from quantize.rounding.nearest import round_inputs
 
 
-def fake_quantized(values: Tensor, rows: tuple[int, int], fmt: StorageFormat, name: str) -> Tensor:
+def fake_quantized(
+    values: Tensor,
+    rows: tuple[int, int],
+    fmt: StorageFormat,
+    name: str,
+    round_to: Callable[[Float32Array, StorageFormat], Float32Array] = round_inputs,
+) -> Tensor:
     """Round a tensor to a format and back.
 
     Args:
         values: Any floating-point tensor.
         rows: Number of rows and values per row; each row has scales of its own.
         name: Row of the profile, for errors.
+        round_to: How; unless told otherwise as kernels round what flows, with scales that just span a group.
 
     Returns:
         A tensor like ``values``.
@@ -34,7 +45,7 @@ def fake_quantized(values: Tensor, rows: tuple[int, int], fmt: StorageFormat, na
     plain = values.detach().to(torch.float32).cpu().reshape(rows).numpy()
     try:
         own = None if fmt.codec is None else fmt.codec.round_activations
-        made = round_trip(plain, fmt) if own is None else own(plain)
+        made = round_to(plain, fmt) if own is None else own(plain)
         return torch.from_numpy(made).reshape(values.shape).to(values)
     except InvalidInputError as error:
         where = pointer(("layers", name))

@@ -34,8 +34,10 @@ from quantize.formats import StorageFormat
 from quantize.lint.gate import findings_of, require_readable
 from quantize.lint.model import model_of_folder
 from quantize.plan import faults_at, no_code_for, profile_faults, require_layers, require_whole_units
+from quantize.rounding.codes import is_sign
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
+from quantize.runtimes.transformers import HALF_STEP
 from quantize.storage.files import replacing_folder, require_free
 
 #: The head of a GPT-NeoX, which transformers calls ``lm_head`` as it loads it, and vLLM does not.
@@ -57,8 +59,8 @@ def apply(
 
     Args:
         model: Folder with ``config.json`` and safetensors, of which the index decides; it is not changed.
-        plan: Layer name to format: integers of 1 to 8 bits, ``int8-dynamic``, ``fp8-e4m3``, ``mxfp8`` and ``mxfp4`` for
-            matrices, in groups that divide the row; fp16, bf16 or fp32 for any weight.
+        plan: Layer name to format: int2 to int8, uint1 to uint8, ``int8-dynamic``, ``fp8-e4m3``, ``mxfp8`` and
+            ``mxfp4`` for matrices, in groups that divide the row; fp16, bf16 or fp32 for any weight.
         path: Folder to write; it appears whole or not at all. Other files of the checkpoint (tokenizer, …) are copied.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
@@ -128,6 +130,8 @@ def _unsupported(shape: tuple[int, ...], fmt: StorageFormat) -> str | None:
         return (
             f"compressed-tensors packs matrices; this weight has the shape {shape}, so {fmt.name!r} cannot be"
         )
+    if is_sign(fmt):
+        return f"{HALF_STEP}; {fmt.name!r} cannot be"
     if shape[1] % (fmt.group_size or 1):
         return f"compressed-tensors needs groups that divide the row; that of {fmt.name} does not divide {shape[1]}"
     return None

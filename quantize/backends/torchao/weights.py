@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from quantize.formats import DYNAMIC, StorageFormat
 from quantize.plain_floats import PLAIN_FLOATS
+from quantize.rounding.codes import is_sign
 from quantize.rounding.methods import Rounding, rounded
 from quantize.rounding.nearest import Float32Array
 from quantize.rounding.quantized import Quantized
@@ -83,9 +84,8 @@ def store(
 ) -> None:
     """Fill a quantized weight with the codes of the reference.
 
-    torchao's own codes are the same for plain rounding of integer weights, and stay; the scale is narrowed to what is
-    stored. (Its ``scale_dtype=float16`` also inverts the scale in half precision, which overflows to infinity for small
-    groups and turns groups of zeros into NaN.)
+    Scales are kept in half precision, as they were chosen. One bit is stored as torchao has it, codes of −1 and 0, with
+    a zero point of −½ and a step of twice the scale, so that it stands for −s and +s.
 
     Args:
         weight: Changed in place.
@@ -101,10 +101,12 @@ def store(
     if fmt.floating:
         _store_floats(weight, scaled(original, fmt))
         return
-    if fmt.name != DYNAMIC and rounding.method == "nearest":
-        weight.scale = weight.scale.to(torch.float16)
-        return
     made = rounded(original, fmt, rounding, moment)
+    if is_sign(fmt):
+        weight.qdata = _like(weight.qdata, np.minimum(made.codes, 0).astype(np.int8))
+        weight.scale = _like(weight.scale, 2 * made.scales)
+        weight.zero_point = torch.full_like(weight.scale, -0.5)
+        return
     kind = torch.float32 if fmt.name == DYNAMIC else torch.float16  # dynamic kernels want it wide
     weight.qdata = _like(weight.qdata, made.codes.astype(np.int8))
     weight.scale = _like(weight.scale, made.scales).to(kind)

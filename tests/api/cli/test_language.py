@@ -139,11 +139,11 @@ def test_what_no_runtime_loads_is_refused_by_apply_and_export_unless_one_insists
 def test_one_runtime_can_be_asked_for(bitalloc: Run, tiny_language_model: Path, tmp_path: Path) -> None:
     from tests.api.cli.test_apply import _plan
 
-    plan = _plan(tmp_path, **{"model.layers.0.mlp.down_proj": "int1-g32"})
+    plan = _plan(tmp_path, **{"model.layers.0.mlp.down_proj": "int3-g32"})
     arguments = ("apply", plan, "--backend", "compressed-tensors", "--model", tiny_language_model)
-    done = bitalloc(*arguments, "--runtime", "vllm", "--out", tmp_path / "packed")
+    done = bitalloc(*arguments, "--runtime", "sglang", "--out", tmp_path / "packed")
     assert done.code == 2
-    assert "vllm would not load it: integer weights have 2 to 8 bits there" in done.err
+    assert "sglang would not load it: integer weights have 4 or 8 bits there" in done.err
     other = bitalloc(*arguments, "--runtime", "llama.cpp", "--out", tmp_path / "packed")
     assert other.code == 2
     assert (
@@ -153,7 +153,8 @@ def test_one_runtime_can_be_asked_for(bitalloc: Run, tiny_language_model: Path, 
     any_of_them = bitalloc(*arguments, "--out", tmp_path / "packed")
     assert any_of_them.code == 0
     assert (
-        "vllm would not load it: model.layers.0.mlp.down_proj: integer weights have 2 to 8" in any_of_them.err
+        "sglang would not load it: model.layers.0.mlp.down_proj: integer weights have 4 or 8"
+        in any_of_them.err
     )
     assert "transformers" not in any_of_them.err
     alone = bitalloc("apply", plan, "--runtime", "vllm", "--model", tiny_language_model)

@@ -204,7 +204,7 @@ class CompressedTensors(Checkpoint):
 
     unsupported = "int4-g48"
     mixed = (
-        ("int4-g16", "int3-g32", "int1-g16"),
+        ("int4-g16", "int3-g32", "int2-g16"),
         ("uint4-g16", "int8", "uint2-g32"),
         ("int7-g32", "uint5", "int6-g64"),
         ("fp16", "bf16", "fp32"),

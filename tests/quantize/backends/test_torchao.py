@@ -21,7 +21,7 @@ def one_layer(kind: str) -> nn.Sequential:
 
 @pytest.mark.parametrize("kind", ["linear", "embedding"])
 @pytest.mark.parametrize("group", ["", "-g48", "-g16", "-g3", "-g2"])
-@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("bits", range(2, 9))
 def test_codes_and_scales_equal_the_reference_bit_for_bit(bits: int, group: str, kind: str) -> None:
     model, name = one_layer(kind), f"int{bits}{group}"
     expected = quantize(model[0].weight.detach().numpy(), parse_format(name))
@@ -33,7 +33,23 @@ def test_codes_and_scales_equal_the_reference_bit_for_bit(bits: int, group: str,
     assert np.array_equal(stored.dequantize().numpy(), expected.dequantize())
 
 
-@pytest.mark.parametrize("name", ["int2", "int4-g4", "int8-g4", "int8"])
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+@pytest.mark.parametrize("group", ["", "-g16", "-g3"])
+def test_one_bit_is_minus_s_and_s_by_a_zero_point_of_half_a_step(group: str, kind: str) -> None:
+    model, name = one_layer(kind), f"int1{group}"
+    expected = quantize(model[0].weight.detach().numpy(), parse_format(name))
+    changed = apply(model, {"0": name}, "torchao")
+    stored = changed[0].weight
+    assert set(stored.qdata.unique().tolist()) == {-1, 0}
+    assert np.array_equal(stored.scale.numpy().reshape(10, -1), 2 * expected.scales)
+    assert np.array_equal(stored.dequantize().numpy(), expected.dequantize())
+    if kind == "linear":
+        inputs = torch.randn(5, 48)
+        by_hand = inputs @ torch.from_numpy(expected.dequantize()).T + model[0].bias
+        torch.testing.assert_close(changed(inputs), by_hand)
+
+
+@pytest.mark.parametrize("name", ["int1", "int2", "int4-g4", "int8-g4", "int8"])
 def test_groups_of_zeros_and_tiny_groups_do_not_become_nan(name: str) -> None:
     model = nn.Sequential(nn.Linear(8, 3, bias=False))
     with torch.no_grad():

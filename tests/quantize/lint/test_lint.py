@@ -87,6 +87,7 @@ def test_the_advice_names_a_group_that_divides() -> None:
         ("llama.cpp", "int4-g64", "error"), ("llama.cpp", "int8-g32", None), ("llama.cpp", "q5_1", None),
         ("onnxruntime", "int3-g32", "error"), ("onnxruntime", "int4", "error"), ("onnxruntime", "int4-g8", "error"),
         ("onnxruntime", "int4-g48", "error"), ("onnxruntime", "uint2-g16", None), ("onnxruntime", "fp16", None),
+        ("transformers", "int1-g32", "error"), ("transformers", "int2-g32", None),
         ("torchao", "int1-g32", None), ("torchao", "uint7", None), ("torchao", "int4-g1", "error"),
     ],
 )  # fmt: skip

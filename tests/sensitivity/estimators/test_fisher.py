@@ -193,14 +193,14 @@ def test_a_single_sample_has_no_standard_error() -> None:
 
 
 def test_one_weight_by_hand() -> None:
-    # w = 3 becomes 2 in two bits (s = 3 / 1.5, 1.5 is clipped to 1): an error of 1.
-    # The loss (w x)² has the gradient 2 w x² = 6, 24 for x = 1, 2: squares 36 and 576, mean 306, error 270.
+    # w = 5 becomes 4 in mxfp4 (half-way between 4 and 6, and 4 is even): an error of 1.
+    # The loss (w x)² has the gradient 2 w x² = 10, 40 for x = 1, 2: squares 100 and 1600, mean 850, error 750.
     model = nn.Sequential(nn.Linear(1, 1, bias=False))
-    nn.init.constant_(model[0].weight, 3)
-    made = fisher(make_study(model, [torch.tensor([[1.0], [2.0]])], squares, ["int2"]))
-    assert made.values == ((306.0,),)
+    nn.init.constant_(model[0].weight, 5)
+    made = fisher(make_study(model, [torch.tensor([[1.0], [2.0]])], squares, ["mxfp4"]))
+    assert made.values == ((850.0,),)
     assert made.stderr is not None
-    assert made.stderr[0][0] == pytest.approx(270, rel=1e-12)
+    assert made.stderr[0][0] == pytest.approx(750, rel=1e-12)
 
 
 def test_a_layer_that_is_run_and_thrown_away_costs_nothing() -> None:

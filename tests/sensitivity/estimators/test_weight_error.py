@@ -12,13 +12,13 @@ from tests.sensitivity.studies import Blocks, make_study, squares, state
 
 
 def test_one_weight_by_hand() -> None:
-    # 3 becomes 2 in two bits (s = 3 / 1.5, 1.5 is clipped to 1), 0 stays 0: an error of 1, a ninth of 9.
+    # 5 becomes 4 in mxfp4 (half-way between 4 and 6, and 4 is even), 0 stays 0: an error of 1, a part in 25 of 25.
     model = nn.Sequential(nn.Linear(2, 1, bias=False))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[3.0, 0.0]]))
-    study = make_study(model, [], squares, ["int2"])
+        model[0].weight.copy_(torch.tensor([[5.0, 0.0]]))
+    study = make_study(model, [], squares, ["mxfp4"])
     assert weight_error(study).values == ((1.0,),)
-    assert weight_error(study, relative=True).values == ((1 / 9,),)
+    assert weight_error(study, relative=True).values == ((1 / 25,),)
     assert weight_error(study).stderr is None
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from allocator import InvalidInputError
-from quantize import parse_format, round_trip
+from quantize import parse_format
+from quantize.rounding.nearest import round_inputs
 from sensitivity import discover
 from sensitivity.rows.activations import ActivationRef, find_activations, rounding_input, rows_of
 from tests.sensitivity.models.test_layers import Tied
@@ -54,7 +55,7 @@ def test_inputs_are_rounded_row_by_row(
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     (row,) = rows(model)
     fmt = parse_format(name)
-    by_hand = torch.from_numpy(round_trip(inputs.reshape(flat).numpy(), fmt)).reshape(shape)
+    by_hand = torch.from_numpy(round_inputs(inputs.reshape(flat).numpy(), fmt)).reshape(shape)
     assert rows_of(module, inputs) == flat
     with torch.no_grad():
         before = inputs.clone()

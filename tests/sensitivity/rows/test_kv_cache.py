@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, T5Config, T5Model
 
 from allocator import InvalidInputError
-from quantize import parse_format, round_trip
+from quantize import parse_format
+from quantize.rounding.nearest import round_inputs
 from sensitivity.rows.kv_cache import CacheRef, find_caches, intercepted, rounding_cache
 from tests.sensitivity.decoders import TOKENS, bert, llama, logits_of, mixtral
 from tests.sensitivity.studies import state
@@ -67,7 +68,7 @@ def by_hand(row: CacheRef, hidden: Tensor, positions: tuple[Tensor, Tensor]) -> 
 
     def rounded(values: Tensor) -> Tensor:
         plain = values.reshape(-1, 8).numpy()
-        return torch.from_numpy(round_trip(plain, INT4)).reshape(values.shape)
+        return torch.from_numpy(round_inputs(plain, INT4)).reshape(values.shape)
 
     queries = rotated(heads(attention.q_proj)).double()
     keys = rounded(rotated(heads(attention.k_proj))).double()
@@ -126,7 +127,7 @@ def test_the_models_own_cache_holds_the_rounded_numbers() -> None:
         with rounding_cache(row, INT4):
             model(input_ids=TOKENS, past_key_values=cache, use_cache=True)
     for held, original in zip((cache.layers[0].keys, cache.layers[0].values), entered, strict=True):
-        by_hand = round_trip(original.reshape(-1, 8).numpy(), INT4)
+        by_hand = round_inputs(original.reshape(-1, 8).numpy(), INT4)
         assert torch.equal(held, torch.from_numpy(by_hand).reshape(original.shape))
     assert cache.get_seq_length() == 7
 
