@@ -10,6 +10,7 @@ from importlib import import_module
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import unknown
+from quantize.ggml.library import installed
 from quantize.runtimes.capabilities import KINDS, Capabilities, Kind, Objection, kind_of_name, objections
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Kind",
     "Objection",
     "capabilities_of",
+    "columns_of",
     "kind_of_name",
     "objections",
     "readers_of",
@@ -54,6 +56,22 @@ def capabilities_of(runtime: str) -> Capabilities:
         raise InvalidInputError(Fault("/runtime", unknown(runtime, RUNTIMES, "runtime")))
     table: Capabilities = import_module(RUNTIMES[runtime]).TABLE
     return table
+
+
+def columns_of(table: Capabilities) -> tuple[str, ...]:
+    """The formats that a profile made for a runtime has as columns, where nobody says.
+
+    Args:
+        table: The runtime.
+
+    Returns:
+        Names of formats: those that this installation can round to.
+
+    Example:
+        >>> columns_of(capabilities_of("torchao"))
+        ('int3-g32', 'int4-g32', 'int8', 'fp16')
+    """
+    return (*(table.more_columns if installed() else ()), *table.columns)
 
 
 def readers_of(target: str) -> tuple[str, ...]:
