@@ -49,7 +49,7 @@ def command(
         typer.Option(
             help="Runtime to write for: `onnxruntime` (2, 4 and 8 bits, fp16), `compressed-tensors` (1 to 8 bits, "
             "8-bit floats, MX formats and int8-dynamic, for vLLM, SGLang and transformers) or `gguf` (int4-g32, "
-            "int5-g32, int8-g32, mxfp4, fp16, bf16, for llama.cpp)."
+            "int5-g32, int8-g32, mxfp4, fp16, bf16, and with ggml q4_k and its like, for llama.cpp)."
         ),
     ] = "onnxruntime",
     written_for: PlanFormat = PLAN,

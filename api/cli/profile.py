@@ -24,7 +24,7 @@ from api.cli.coverage import say_coverage
 from api.cli.parsing import Force, require_outputs, write
 from quantize import NEAREST, Rounding
 from quantize.llama_types import format_named
-from quantize.runtimes import RUNTIMES, Capabilities, objections
+from quantize.runtimes import RUNTIMES, Capabilities, columns_of, objections
 
 _ENCODER = "gauss_newton_trace,fisher,embedding_distance"
 _LANGUAGE = "gauss_newton_trace,fisher,kl"
@@ -97,7 +97,7 @@ def command(
     table = None if runtime is None else _table(runtime, formats, text)
     columns = [name.strip() for name in (formats or _FORMATS).split(",")]
     if table is not None and formats is None:
-        columns = list(table.columns)
+        columns = list(columns_of(table))
     units = units or ("none" if table is None or text is None else table.units)
     rows = [name.strip() for name in (tables or (_ENCODER if text is None else _LANGUAGE)).split(",")]
     with Bars(quiet=as_json) as progress:

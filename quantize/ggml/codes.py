@@ -47,7 +47,7 @@ def codes(weight: _Float32Array, name: str, importance: _Float32Array | None = N
     kind = fitting(name, rows.shape[1])
     if kind is HALF:
         return rows.astype(np.float16).view(np.uint8)
-    _require(kind)
+    require_type(kind)
     if importance is None and kind.needs_importance:
         detail = f"{kind.name} needs an importance for each input, and there is none; llama-quantize refuses it too"
         raise InvalidInputError(Fault("/importance", detail))
@@ -86,7 +86,7 @@ def values(made: _Bytes, name: str, shape: tuple[int, ...]) -> _Float32Array:
     kind = fitting(name, row)
     if kind is HALF:
         return np.ascontiguousarray(made).view(np.float16).astype(np.float32).reshape(shape)
-    _require(kind)
+    require_type(kind)
     content = np.ascontiguousarray(made)
     out = np.empty((len(content), row), dtype=np.float32)
     loaded = library()
@@ -119,7 +119,16 @@ def round_trip(name: str, weight: _Float32Array, importance: _Float32Array | Non
     return values(codes(weight, name, importance), name, tuple(weight.shape))
 
 
-def _require(kind: BlockType) -> None:
+def require_type(kind: BlockType) -> None:
+    """Refuse a type that the installed ggml lacks.
+
+    Args:
+        kind: The type.
+
+    Raises:
+        InvalidInputError: It has no such type, or one of other sizes.
+        MissingPackageError: ggml is not installed.
+    """
     if not knows(kind):
         raise InvalidInputError(
             Fault("/formats", f"the installed ggml, {version()}, has no type {kind.name}")

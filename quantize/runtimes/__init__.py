@@ -7,6 +7,7 @@ from the table.
 from __future__ import annotations
 
 from allocator.contract.registry import Registry
+from quantize.ggml.library import installed
 from quantize.runtimes.capabilities import KINDS, Capabilities, Kind, Objection, kind_of_name, objections
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Capabilities",
     "Kind",
     "Objection",
+    "columns_of",
     "kind_of_name",
     "objections",
     "readers_of",
@@ -32,6 +34,22 @@ RUNTIMES = Registry[Capabilities](
     },
     attribute="TABLE",
 )
+
+
+def columns_of(table: Capabilities) -> tuple[str, ...]:
+    """The formats that a profile made for a runtime has as columns, where nobody says.
+
+    Args:
+        table: The runtime.
+
+    Returns:
+        Names of formats: those that this installation can round to.
+
+    Example:
+        >>> columns_of(RUNTIMES["torchao"])
+        ('int3-g32', 'int4-g32', 'int8', 'fp16')
+    """
+    return (*(table.more_columns if installed() else ()), *table.columns)
 
 
 def readers_of(target: str) -> tuple[str, ...]:

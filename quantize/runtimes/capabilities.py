@@ -63,6 +63,7 @@ class Capabilities:
         experts: Whether experts share a format in a ``block``, per ``projection``, or not at all.
         units: Rule for units of a profile made for it.
         columns: Formats of a profile made for it.
+        more_columns: Further ones, where ``ggml`` is installed, which rounds to them.
         rounding: Rounding of a profile made for it.
         backend: Backend that writes for it.
         block_types: Whether the types of ggml are its formats.
@@ -78,6 +79,7 @@ class Capabilities:
     columns: tuple[str, ...]
     backend: str
     block_types: bool = False
+    more_columns: tuple[str, ...] = ()
     stays: Mapping[Kind, str] = field(default_factory=dict)
     limits: tuple[ShapeLimit, ...] = ()
     fuses: bool = False

@@ -31,6 +31,7 @@ TABLE = Capabilities(
     own_name=own_name,
     elsewhere=is_elsewhere,
     columns=("int4-g32", "int5-g32", "int8-g32", "fp16"),
+    more_columns=("q2_k", "q3_k", "q4_k", "q5_k", "q6_k"),
     backend="gguf",
     block_types=True,
 )

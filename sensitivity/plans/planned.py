@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
-from quantize import Moments, StorageFormat, formats_of, restored
+from quantize import NEAREST, Moments, StorageFormat, formats_of, restored
 from quantize.plan import require_layers
+from quantize.rounding.methods import takes_importance
 from sensitivity.curvature.output_metrics import OutputFunction, sample_means
 from sensitivity.models.layers import LayerRef, discover
 from sensitivity.study.calibration import Batch
+from sensitivity.study.input_moments import input_moments
 from sensitivity.study.study import changed_weight, replaced
 
 
@@ -28,13 +32,15 @@ class Planned:
     Attributes:
         model: In evaluation mode; bit-identical afterwards.
         kept: Rounded weights by layer and format: each is rounded once.
-        moments: Layer → second moments of its inputs, for formats that need to know how much each input counts; see
-            :func:`sensitivity.study.input_moments.input_moments`.
+        gather: Gives layer → second moments of its inputs, for formats that need to know how much each input counts;
+            called at most once, with the original weights in place.
+        moments: What it gave.
     """
 
     model: nn.Module
     kept: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    moments: Moments = field(default_factory=dict)
+    gather: Callable[[], Moments] | None = None
+    moments: dict[str, ArrayLike] = field(default_factory=dict)
 
     @contextmanager
     def applied(self, plan: Mapping[str, str]) -> Iterator[None]:
@@ -64,6 +70,8 @@ class Planned:
             yield
 
     def _rounded(self, layer: LayerRef, fmt: StorageFormat) -> Tensor:
+        if takes_importance(fmt, NEAREST) and self.gather is not None and not self.moments:
+            self.moments.update(self.gather())
         moment = self.moments.get(layer.name)
         return changed_weight(layer, lambda plain: restored(plain, fmt, moment=moment))
 
@@ -82,7 +90,8 @@ def distance_of_plans(
         batches: What it is measured on; at least one.
         outputs: (model, batch) → (B, …) outputs.
         distance: (original outputs, changed outputs) → (B, …) distances.
-        planned: Shares rounded weights between several such functions.
+        planned: Shares rounded weights between several such functions; when absent, formats that need second moments
+            of inputs take those of these batches.
 
     Returns:
         Plan → mean distance over samples, the original's outputs being computed once, here.
@@ -105,7 +114,8 @@ def distance_of_plans(
         )
     if model.training:
         raise InvalidInputError(Fault("/model", "the model is in training mode; call model.eval() first"))
-    runs = Planned(model) if planned is None else planned
+    moments = partial(_moments, model, batches, outputs)
+    runs = Planned(model, gather=moments) if planned is None else planned
     with torch.inference_mode():
         originals = [outputs(model, batch) for batch in batches]
 
@@ -118,3 +128,7 @@ def distance_of_plans(
         return float(torch.cat(rows).double().mean())
 
     return measure
+
+
+def _moments(model: nn.Module, batches: Sequence[Batch], outputs: OutputFunction) -> Moments:
+    return input_moments(model, batches, outputs, discover(model))

@@ -2,10 +2,10 @@
 
 ``int4-g32``, ``int5-g32`` and ``int8-g32`` have exactly the layout of Q4_0, Q5_0 and Q8_0: signed codes and one
 half-precision scale per 32 weights. The file holds the codes of :mod:`quantize.rounding.nearest`, or of any other
-rounding, bit
-for bit, and not those that ``llama-quantize`` would choose; ``mxfp4`` is MXFP4, likewise. K-quants are made by
-``llama-quantize`` itself: see :mod:`quantize.exports.llama_cpp`. Types with a minimum (Q4_1, Q5_1) store it in half
-precision, which our zero points are finer than; so the backend has no asymmetric formats.
+rounding, bit for bit, and not those that ``llama-quantize`` would choose; ``mxfp4`` is MXFP4, likewise. All other types
+(K-quants, i-quants, Q4_1, Q5_1, NVFP4) hold ggml's own codes (:mod:`quantize.ggml.codes`), and rows that are no whole
+blocks the type that ``llama-quantize`` falls back to. With a rounding other than ``nearest`` the moments are their
+importance matrix.
 
 Source: the block layouts of ``ggml-common.h``; written and checked with the ``gguf`` package.
 """
@@ -24,11 +24,15 @@ from allocator.contract.errors import require
 from quantize.backends.gguf.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
 from quantize.backends.gguf.rotary_positions import divisors_of
 from quantize.formats import StorageFormat
+from quantize.ggml.codes import codes, require_type
+from quantize.ggml.types import TYPES as BLOCK_TYPES
+from quantize.ggml.types import fitting
 from quantize.lint.gate import findings_of, require_readable
 from quantize.lint.model import Model
+from quantize.llama_types import OWN
 from quantize.plain_floats import PLAIN_FLOATS
 from quantize.plan import faults_at, profile_faults, require_layers
-from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
+from quantize.rounding.methods import NEAREST, Rounding, importances, moment_faults, rounded
 from quantize.rounding.moments import Moments
 from quantize.rounding.nearest import Float32Array, round_trip
 from quantize.rounding.packing import packed
@@ -41,7 +45,11 @@ _BLOCK = 32
 _INTEGERS = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0"}
 _STORED = {"F16": "fp16", "BF16": "bf16"}
 #: StorageFormat → type of a tensor.
-TYPES = {**_INTEGERS, "mxfp4": "MXFP4", **{name: kind.stored_as for name, kind in PLAIN_FLOATS.items()}}
+TYPES = {
+    **_INTEGERS,
+    **{name: name.upper() for name in OWN},
+    **{name: kind.stored_as for name, kind in PLAIN_FLOATS.items()},
+}
 
 
 def apply(
@@ -59,11 +67,12 @@ def apply(
     Args:
         model: Folder with ``config.json`` of a Llama, Mistral, Qwen 2 or Qwen 3, and ``*.safetensors``; it is not
             changed. Windows of attention are not carried over.
-        plan: Layer name to format, one of :data:`TYPES`; the row has to be a multiple of 32 for all but plain floats.
-            Other matrices keep the checkpoint's precision, vectors are stored in single precision.
+        plan: Layer name to format, one of :data:`TYPES`. Rows have to be whole blocks of 32; of types with larger
+            blocks other rows become what ``llama-quantize`` makes of them. Other matrices keep their precision,
+            vectors are stored in single precision.
         path: File to write; it appears whole or not at all. It holds no vocabulary.
         rounding: How codes are chosen.
-        moments: Layer name to second moment of its inputs, for roundings that use them.
+        moments: Layer name to second moment of its inputs, for roundings that use them and for types that need them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
         force: Whether an earlier file may be replaced, and what llama.cpp does not load may be written.
 
@@ -73,9 +82,12 @@ def apply(
     Raises:
         InvalidInputError: The file exists, the checkpoint is of another architecture, a layer is not in it, its format
             is not a type of llama.cpp or its moment does not fit; nothing was written.
-        MissingPackageError: gguf is not installed.
+        MissingPackageError: gguf is not installed, or ggml, where a type is ggml's.
     """
     gguf = require("gguf", "gguf")
+    for fmt in dict.fromkeys(plan.values()):
+        if fmt.name in BLOCK_TYPES:
+            require_type(BLOCK_TYPES[fmt.name])
     require_free(Path(path), force=force)
     config = read_config(Path(model))
     found = sources(Path(model), config)
@@ -118,7 +130,7 @@ def _unsupported(source: Source, fmt: StorageFormat) -> str | None:
     if fmt.name not in TYPES:
         return f"the gguf backend has {', '.join(TYPES)}; {fmt.name!r} is not one of them"
     row = source.stored.shape[1]
-    if not fmt.plain and row % _BLOCK:
+    if not fmt.plain and fmt.codec is None and row % _BLOCK:
         return f"llama.cpp needs rows of whole blocks of {_BLOCK}, which {row} is not; {fmt.name!r} cannot be"
     return None
 
@@ -134,12 +146,26 @@ def _stored(
         # llama.cpp computes norms in single precision and asserts that they are stored so.
         name = _STORED.get(source.stored.dtype, "fp32") if weight.ndim > 1 else "fp32"
         return _plain(weight, name)
+    if fmt.codec is not None:
+        return _blocks(weight, fmt, rounding, moment)
     if fmt.plain:
         return _plain(round_trip(weight, fmt), fmt.name)
     if fmt.floating:
         return _microscaled(weight, fmt), TYPES[fmt.name]
     made = rounded(weight, fmt, rounding, moment)
-    return _BLOCKS[fmt.bits](made).reshape(len(weight), -1), TYPES[fmt.name]
+    return _PACKED[fmt.bits](made).reshape(len(weight), -1), TYPES[fmt.name]
+
+
+def _blocks(
+    weight: Float32Array,
+    fmt: StorageFormat,
+    rounding: Rounding,
+    moment: Any,  # noqa: ANN401 - anything numpy reads
+) -> tuple[_Bytes, str]:
+    parts = importances(weight.shape, fmt, rounding, moment)
+    pieces = np.split(weight, len(parts))
+    made = [codes(piece, fmt.name, part) for piece, part in zip(pieces, parts, strict=True)]
+    return np.concatenate(made), fitting(fmt.name, weight.shape[1]).name.upper()
 
 
 def _plain(weight: Float32Array, name: str) -> tuple[NDArray[Any], str]:
@@ -171,7 +197,7 @@ def _q8_0(made: Quantized) -> _Bytes:
     return np.concatenate([_scales(made), made.codes.astype(np.int8).view(np.uint8)], axis=-1)
 
 
-_BLOCKS: dict[int, Callable[[Quantized], _Bytes]] = {4: _q4_0, 5: _q5_0, 8: _q8_0}
+_PACKED: dict[int, Callable[[Quantized], _Bytes]] = {4: _q4_0, 5: _q5_0, 8: _q8_0}
 
 
 def _microscaled(weight: Float32Array, fmt: StorageFormat) -> _Bytes:

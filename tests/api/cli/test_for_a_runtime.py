@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 
-from allocator import Allocation
+from allocator import Allocation, load_profile
 from quantize import apply
+from quantize.ggml.library import installed
+from quantize.runtimes import capabilities_of, columns_of
 from sensitivity.models.language_model import load_language_model
 from sensitivity.models.text_encoder import load_text_encoder
 from sensitivity.models.text_export import onnx_encoder
 from tests.api.conftest import Run
+from tests.quantize.ggml.marks import NEEDS_GGML
 
 LANGUAGE = ("--length", "16", "--count", "4", "--tables", "weight_error")
 
@@ -35,7 +38,12 @@ def test_llama_cpp_gets_a_file_with_the_planned_types(
     import gguf
 
     model = ("--model", tiny_language_model)
-    plan = planned(bitalloc, "6", "weight_error", "--for", "llama.cpp", *model, "--text", corpus, *LANGUAGE)
+    # Where ggml is installed K-quants are columns too, and rows of this model fall back from all of them.
+    offered = columns_of(capabilities_of("llama.cpp"))
+    assert ("q4_k" in offered) == installed()
+    columns = ("--formats", "int4-g32,int5-g32,int8-g32,fp16")
+    asked = ("--for", "llama.cpp", *columns, *model, "--text", corpus, *LANGUAGE)
+    plan = planned(bitalloc, "6", "weight_error", *asked)
     done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
     assert done.code == 0, done.err
     types = {item.name: item.tensor_type.name for item in gguf.GGUFReader("model.gguf").tensors}
@@ -43,6 +51,28 @@ def test_llama_cpp_gets_a_file_with_the_planned_types(
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
     for layer, fmt in plan.items():
         assert types[f"{names.get_name(layer)}.weight"] == expected[fmt]
+
+
+@NEEDS_GGML
+def test_k_quants_are_offered_and_the_file_has_what_rows_make_of_them(
+    bitalloc: Run, tiny_language_model: Path, corpus: Path
+) -> None:
+    import gguf
+
+    model = ("--model", tiny_language_model)
+    asked = ("--for", "llama.cpp", *model, "--text", corpus, *LANGUAGE)
+    plan = planned(bitalloc, "5.4", "weight_error", *asked)
+    profile = load_profile(Path("profile.json"))
+    assert list(profile.formats)[:5] == ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k"]
+    assert "become q5_0, bytes and codes alike" in profile.provenance.notes["/formats/q4_k"]
+    done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
+    assert done.code == 0, done.err
+    found = {item.name: int(item.n_bytes) for item in gguf.GGUFReader("model.gguf").tensors}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
+    rows = {row.name: index for index, row in enumerate(profile.layers)}
+    for layer, fmt in plan.items():
+        promised = profile.resources["weight_bytes"].values[rows[layer]][list(profile.formats).index(fmt)]
+        assert found[f"{names.get_name(layer)}.weight"] == promised
 
 
 def test_onnx_runtime_runs_the_encoder(bitalloc: Run, tiny_encoder: Path) -> None:

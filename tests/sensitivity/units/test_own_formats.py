@@ -207,8 +207,15 @@ def test_types_of_ggml_are_measured_and_their_fallbacks_are_said() -> None:
     plain = layers["up"].weight.detach().numpy()
     made = restored(plain, parse_format("iq3_xxs"), moment=moments["up"])
     assert values["up"][1] == pytest.approx(float(np.square(made - plain).sum()), rel=1e-5)
-    with Planned(Words(), moments=moments).applied({"up": "iq3_xxs"}):
-        pass
+    planned = Planned(model, gather=lambda: moments)
+    with planned.applied({"up": "iq3_xxs"}):
+        assert np.array_equal(model.up.weight.detach().numpy(), made)
+    assert (
+        distance_of_plans(model, BATCHES, lambda model, batch: model(batch), lambda a, b: (a - b).square())(
+            {"up": "iq3_xxs", "table": "q4_k"}
+        )
+        > 0
+    )
     with (
         pytest.raises(InvalidInputError, match="/layers/up: iq3_xxs needs to know"),
         Planned(Words()).applied({"up": "iq3_xxs"}),
