@@ -25,6 +25,12 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert names["profile"].costs["energy"].values[0][0] > 0  # two bits take energy
         assert [(tmp_path / f"{name}.py").exists() for name in FILES] == [True] * len(FILES)
     finally:
-        del SOLVERS["swaps"], FORMATS["ternary-row"], BACKENDS["rounded copy"], EXPORTS["lines"], OPERATIONS["sizes"]
+        del (
+            SOLVERS["swaps"],
+            FORMATS["ternary-row"],
+            BACKENDS["rounded copy"],
+            EXPORTS["lines"],
+            OPERATIONS["sizes"],
+        )
         for name in FILES:
             sys.modules.pop(name, None)

@@ -8,9 +8,9 @@ import torch
 
 from allocator import Allocation
 from quantize import apply
-from sensitivity.models.language_model import load_language_model
-from sensitivity.models.text_encoder import load_text_encoder
-from sensitivity.models.text_export import onnx_encoder
+from sensitivity.pretrained.language_model import load_language_model
+from sensitivity.pretrained.text_encoder import load_text_encoder
+from sensitivity.pretrained.text_export import onnx_encoder
 from tests.api.conftest import Run
 
 LANGUAGE = ("--length", "16", "--count", "4", "--tables", "weight_error")
