@@ -30,7 +30,7 @@ class StoreUnavailableError(BitallocError, RuntimeError):
 
 
 class StoreFullError(BitallocError, RuntimeError):
-    """The database has no room left; what it holds is intact."""
+    """The database has no space left; what it holds is intact."""
 
 
 class StoreDamagedError(BitallocError, RuntimeError):

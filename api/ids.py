@@ -37,7 +37,6 @@ def numbered(first: str, count: int) -> list[str]:
 
     Args:
         first: 32 hexadecimal digits.
-        count: How many.
 
     Returns:
         As many ids, rising.

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         wait_s: How long a request waits for its answer when it does not say (``Prefer: wait=…``).
         max_wait_s: The longest wait that a request may ask for.
         lease_s: A service that gives no sign of life for so long is taken for dead, and its jobs go on elsewhere.
-        keep_jobs_s: Jobs that ended, and what they told, are forgotten after this.
+        keep_jobs_s: Jobs that ended, and their progress, are forgotten after this.
         keep_idempotency_s: Idempotency keys and their answers are forgotten after this.
         keep_allocations_s: Plans are forgotten this long after they were asked for, not before their job; never when
             absent.

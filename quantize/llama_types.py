@@ -127,7 +127,8 @@ def format_named(name: str) -> StorageFormat:
     try:
         return parse_format(name)
     except InvalidInputError as error:
-        detail = f"{error.faults[0].detail}; and the types of llama.cpp, {', '.join([*TWINS, *OWN])}"
+        others = ", ".join(other for other in (*TWINS, *OWN) if other not in FORMATS)
+        detail = f"{error.faults[0].detail}; and the types of llama.cpp, {others}"
         if is_recipe(name):
             detail = (
                 f"{name!r} is a recipe of llama-quantize for a whole model, not a type of one tensor; "

@@ -51,7 +51,7 @@ def assignment_of(plan: PlanSource, what: str) -> dict[str, str]:
     return loaded.assignment
 
 
-def require_layers(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:
+def require_layers(plan: Iterable[str], known: Iterable[str]) -> None:
     """Refuse a plan that names layers the model does not have.
 
     Args:

@@ -11,6 +11,7 @@ from allocator import SOLVERS
 from api.operations import OPERATIONS
 from quantize.backends import BACKENDS
 from quantize.exports import EXPORTS
+from quantize.formats import FORMATS
 from tests.test_documents import run_page
 
 FILES = ("energy", "swaps", "ternary_format", "rounded_copy", "lines", "sizes")

@@ -11,7 +11,8 @@ import numpy as np
 from allocator.analysis.conflict import find_conflict
 from allocator.analysis.explanation import Baseline, Explanation, Move, Option, Reason
 from allocator.analysis.stability import assess
-from allocator.answer.solve import SolveProgress, report_outcome, run_solver, solve_compiled
+from allocator.answer.report import report_outcome
+from allocator.answer.solve import SolveProgress, run_solver, solve_compiled
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer

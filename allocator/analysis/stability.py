@@ -20,7 +20,8 @@ from typing import Unpack
 
 import numpy as np
 
-from allocator.answer.solve import report_outcome, run_solver
+from allocator.answer.report import report_outcome
+from allocator.answer.solve import run_solver
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.errors import Fault, InvalidInputError
 from allocator.contract.profile import CostTable, ProfileSource, load_profile

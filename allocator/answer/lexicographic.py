@@ -34,7 +34,7 @@ def solve_in_order(compiled: Compiled, run: Solver, effort: Effort) -> Outcome:
     problem, levels = compiled.problem, [(outcome.status, outcome.bound)]
     while len(levels) < goals and levels[-1][0] is Status.OPTIMAL:
         problem = _keeping(problem, with_cost(compiled, len(levels)).cost, outcome)
-        after = run(problem, Effort(effort.gap, deadline.left_s()))
+        after = run(problem, Effort(effort.gap, deadline.left_s(), effort.node_limit))
         work = dict(outcome.work) | {
             name: outcome.work.get(name, 0) + count for name, count in after.work.items()
         }

@@ -66,6 +66,18 @@ class Deadline:
         earlier._end = None if self._end is None else self._end - seconds
         return earlier
 
+    def part(self, share: float) -> float | None:
+        """A part of the time that is left.
+
+        Args:
+            share: The part.
+
+        Returns:
+            Seconds; None when there is no limit.
+        """
+        left_s = self.left_s()
+        return None if left_s is None else share * left_s
+
     def passed(self) -> bool:
         """Whether the time is up, or somebody asked to stop.
 

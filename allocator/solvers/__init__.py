@@ -46,6 +46,20 @@ class Entry:
         solver: Solver = import_module(self.module).solve
         return solver
 
+    def prepare(self, problem: Problem) -> Solver:
+        """Do once what solves of a problem under other limits share.
+
+        Returns:
+            A solver of this problem under other limits. Where the solver's module has no ``prepare``, nothing is
+            shared.
+        """
+        solver = self.load()
+        module = import_module(self.module)
+        if not hasattr(module, "prepare"):
+            return solver
+        prepared = module.prepare(problem)
+        return lambda limited, effort: module.solve_prepared(prepared, limited.limit, effort)
+
     def chosen(self, problem: Problem) -> tuple[Entry, str | None]:
         """Settle on the solver that will run.
 

@@ -58,8 +58,9 @@ class Effort:
 
     Attributes:
         gap: Relative distance to the optimum that is good enough.
-        time_limit_s: Seconds to spend; None for as long as it takes.
-        node_limit: Branch-and-bound nodes to spend on each MIP; None for as many as it takes.
+        time_limit_s: Seconds to spend; None for a default amount of work, which is the same on every machine.
+        node_limit: Nodes to spend on each branch and bound; None for as many as the time or the default amount allows.
+        share: Part of the default amount of work, where a search is one of several.
         progress: Told the cost of the best plan so far (None before the first) and the bound, whenever a long search
             knows more; it must return quickly.
     """
@@ -67,7 +68,21 @@ class Effort:
     gap: float = 0.0
     time_limit_s: float | None = None
     node_limit: int | None = None
+    share: float = 1.0
     progress: Callable[[float | None, float], None] | None = None
+
+    def most_nodes(self, default: float) -> int | None:
+        """How many nodes of a branch and bound to look at.
+
+        Args:
+            default: Where nothing else bounds the work, on which the answer must not depend on the machine.
+
+        Returns:
+            At least 1; None where the clock decides.
+        """
+        if self.node_limit is not None:
+            return self.node_limit
+        return max(int(default * self.share), 1) if self.time_limit_s is None else None
 
     def tell(self, problem: Problem, choice: IntArray | None, bound: float) -> None:
         """Report how far a search has come.

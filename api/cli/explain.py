@@ -32,7 +32,7 @@ from api.cli.options import (
 from api.cli.searching import with_reason
 from api.cli.solve import number, show
 from api.cli.terminal import for_people, print_json, print_table
-from api.cli.watching import Watch
+from api.cli.watching import LATER_S, Watch
 
 #: Layers that are listed as worth more measurement.
 _MEASURE = 10
@@ -77,11 +77,11 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
-    request = limited(request, time_limit)
+    request = limited(request)
     loaded, layers = load_profile(profile), tuple(layer or ())
     wanted_layers(loaded, layers)
     compile_problem(loaded, request)  # patterns are only timed in the main thread
-    with Watch("explain") as watch:
+    with Watch("explain", first_s=LATER_S) as watch:
         why, interrupted = until_interrupted(
             lambda: explain_request(loaded, request, layers, resamples, seed, watch.counted, watch.solving)
         )

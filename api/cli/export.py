@@ -17,8 +17,8 @@ from api.cli.plans import PLAN, PlanFile, PlanFormat, PlanNames, read_names, rea
 from api.cli.runtimes import say_ignored, say_unreadable
 from quantize import exports
 from quantize.checkpoints.matrices import stored_matrices
-from quantize.lint import Model, model_of_folder
-from quantize.lint.gate import Findings, findings_of, require_readable
+from quantize.lint import model_of_folder
+from quantize.lint.gate import Findings, findings_of_export, require_readable
 
 _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 
@@ -97,12 +97,9 @@ def _findings(
     names: dict[str, str],
     runtime: str | None,
 ) -> Findings:
-    # What is linted is the file: a format that the target lacks has become another there.
     assignment = plan.assignment if isinstance(plan, Allocation) else plan
-    layers = tuple(assignment or {})
-    known = Model(dict.fromkeys(layers)) if folder is None else model_of_folder(folder)
-    read = exports.read(done.target, done.files, layers=layers, names=names).formats
-    return findings_of(read, known, done.target, runtime)
+    known = None if folder is None else model_of_folder(folder)
+    return findings_of_export(done, assignment or {}, known, names=names, runtime=runtime)
 
 
 def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:

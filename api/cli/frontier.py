@@ -33,7 +33,7 @@ from api.cli.options import (
 from api.cli.parsing import Force, amount, require_outputs, write
 from api.cli.solve import number
 from api.cli.terminal import for_people, print_json, print_table
-from api.cli.watching import Watch
+from api.cli.watching import LATER_S, Watch
 from api.operations.frontier import described
 
 
@@ -87,9 +87,9 @@ def command(
         require_picture(plot, "--plot")
     wanted = [amount(text) for text in at] if at else points
     loaded = load_profile(profile)
-    request = limited(request, time_limit)
+    request = limited(request)
     compile_problem(loaded, request)  # patterns are only timed in the main thread
-    with Watch("frontier") as watch:
+    with Watch("frontier", first_s=LATER_S) as watch:
         front, interrupted = until_interrupted(
             lambda: frontier(loaded, resource, wanted, watch.counted, **request.model_dump())
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -57,8 +56,8 @@ TimeLimit: TypeAlias = Annotated[
     typer.Option(
         "--time-limit",
         metavar="SECONDS",
-        help=f"Stop with what is found and proved by then: {DEFAULT_TIME_LIMIT_S:g} when absent, `inf` for no "
-        "limit. A service has limits of its own.",
+        help=f"Stop with what is found and proved by then: {DEFAULT_TIME_LIMIT_S:g} when absent. A service "
+        "has limits of its own.",
     ),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the answer as JSON and nothing else.")]
@@ -109,21 +108,20 @@ def asked(
             "forbid": lists("--forbid", forbid or []),
             "solver": solver,
             "gap": gap,
-            "time_limit_s": None if time_limit == math.inf else time_limit,
+            "time_limit_s": time_limit,
         }
     )
 
 
-def limited(request: Request, time_limit: float | None) -> Request:
-    """Give a request the default time limit where there is none.
+def limited(request: Request) -> Request:
+    """Give a request the default time limit where nobody said one.
 
     Args:
         request: The request.
-        time_limit: What was typed.
 
     Returns:
-        The request, with a limit unless ``inf`` was typed.
+        The request, with a limit.
     """
-    if time_limit is not None:
+    if request.time_limit_s is not None:
         return request
     return request.model_copy(update={"time_limit_s": DEFAULT_TIME_LIMIT_S})

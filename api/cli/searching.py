@@ -67,9 +67,7 @@ def with_reason(answer: Allocation, request: Request, seconds: float, *, interru
     if interrupted:
         text = f"stopped by Ctrl-C after {seconds:.1f} s, unproved"
     elif limit_s is not None and seconds >= _SEARCHED * limit_s:
-        text = (
-            f"stopped at the time limit of {limit_s:g} s, unproved; --time-limit sets another, inf sets none"
-        )
+        text = f"stopped at the time limit of {limit_s:g} s, unproved; --time-limit sets another"
     if not text:
         return answer
     return answer.model_copy(update={"notes": (*answer.notes, Note(about="time", text=text))})

@@ -101,7 +101,7 @@ def command(
     if mps is not None:
         write(mps, export_mps(loaded, **request.model_dump()).text, "--mps")
     if context.obj.url is None:
-        allocation, interrupted = search(loaded, limited(request, time_limit))
+        allocation, interrupted = search(loaded, limited(request))
     else:
         allocation, interrupted = _asked_of(context.obj, loaded, request), False
     document = allocation.model_dump_json(indent=2)
@@ -122,7 +122,10 @@ def _asked_of(server: Server, profile: Profile, request: Request) -> Allocation:
     from bitalloc.client import Client
 
     asked = {name: getattr(request, name) for name in request.model_fields_set}
-    with Watch(f"waiting for {server.url}"), Client(server.url or "", api_key=server.api_key) as client:
+    with (
+        Watch(f"waiting for {server.url}", plain=False),
+        Client(server.url or "", api_key=server.api_key) as client,
+    ):
         answer = client.allocate(profile, **asked)
     return Allocation.model_validate(answer.model_dump(exclude={"id"}))
 

@@ -36,7 +36,7 @@ def command(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a plan beside uniform, greedy and full precision at equal bytes.
+    """Measure a plan beside the best uniform and greedy plan in its own budget, and full precision.
 
     Example: `bitalloc verify plan.json --profile profile.json -o embedding_distance --model ./my-encoder`
 

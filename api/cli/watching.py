@@ -16,6 +16,8 @@ from api.cli.comparing import none_better
 
 #: What takes no longer needs no line.
 _FIRST_S = 2.0
+#: For several solves one after the other.
+LATER_S = 5.0
 _LIVE_S, _PLAIN_S = 0.5, 5.0
 
 
@@ -27,6 +29,7 @@ class Watch:
         console: Where to say it; standard error when absent.
         first_s: Seconds before the first line.
         every_s: Seconds between two lines where there is no terminal.
+        plain: Whether there are such lines.
     """
 
     def __init__(
@@ -36,10 +39,12 @@ class Watch:
         *,
         first_s: float = _FIRST_S,
         every_s: float = _PLAIN_S,
+        plain: bool = True,
     ) -> None:
         self._what = what
         self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._plain = plain
         self._first_s, self._every_s = first_s, _LIVE_S if self._live else every_s
         self._known = ""
         self._done = ""
@@ -84,7 +89,7 @@ class Watch:
         self._thread.join()
 
     def _tell(self) -> None:
-        if self._ended.wait(self._first_s):
+        if self._ended.wait(self._first_s) or not (self._live or self._plain):
             return
         if not self._live:
             self._console.print(self._line())

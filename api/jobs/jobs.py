@@ -19,11 +19,11 @@ from api.jobs.leases import Leases
 from api.jobs.queue import Queue
 from api.jobs.runs import Run, keep_ending, keep_failure
 from api.jobs.stored import OwnedProfiles
-from api.keys.quotas import require_room_for_a_job
+from api.keys.quotas import require_job_quota
 from api.settings import Settings
 from api.store import Store, new_id
 from api.store.database import run_in_write_thread
-from api.store.jobs import CANCELLED, QUEUED, RUNNING, ClaimedJob, StoredJob, add_job, end_job, tell
+from api.store.jobs import CANCELLED, QUEUED, RUNNING, ClaimedJob, StoredJob, add_job, add_progress, end_job
 from api.store.retention import keep_tidy
 from api.workers.pool import Pool
 from api.workers.task import Task
@@ -44,7 +44,6 @@ class Jobs:
 
     Args:
         settings: Limits, leases, number of jobs.
-        store: The database.
         pool: The workers.
         profiles: Hands stored profiles to workers.
     """
@@ -71,7 +70,6 @@ class Jobs:
         """Begin a solve.
 
         Args:
-            owner: Whose it is.
             body: The body of its request.
             identifier: Id of the answer; a new one when absent.
 
@@ -89,7 +87,6 @@ class Jobs:
         """Refuse a request that is plainly wrong, before it becomes a job.
 
         Args:
-            owner: Whose it is.
             body: The body of the request.
         """
         task = Task("check", owner, body, {}, self._profiles.of(owner))
@@ -102,7 +99,7 @@ class Jobs:
             run: The solve, which goes on; where there are too many jobs already, it begins anew when it is its turn.
             accept: Called in the transaction that keeps the job.
         """
-        if not self._has_room():
+        if not self._has_capacity():
             await run.end()
             await self.submit(run.owner, run.body, run.id, accept)
             return
@@ -119,9 +116,7 @@ class Jobs:
         """Queue a job.
 
         Args:
-            owner: Whose it is.
             body: The body of its request.
-            identifier: Its id.
             accept: Called in the transaction that keeps the job.
         """
         await self._keep(Run(identifier, owner, body), QUEUED, accept)
@@ -129,9 +124,6 @@ class Jobs:
 
     async def cancel(self, identifier: str) -> bool:
         """Cancel a job; where its solver runs here, it is gone afterwards, elsewhere within a second.
-
-        Args:
-            identifier: Its id.
 
         Returns:
             False where it had ended already.
@@ -153,20 +145,20 @@ class Jobs:
 
         def keep(store: Store) -> None:
             with store.writing() as connection:
-                require_room_for_a_job(connection, job.owner, self._settings.max_jobs_per_key)
+                require_job_quota(connection, job.owner, self._settings.max_jobs_per_key)
                 add_job(connection, job, request)
                 accept(connection, job)
 
         await run_in_write_thread(keep, self._store)
 
-    def _has_room(self) -> bool:
+    def _has_capacity(self) -> bool:
         # A job that is just being taken is not counted: a request that becomes one meanwhile makes it one too many,
         # which is better than to throw away what either has found.
         return len(self._here) < self._settings.jobs and not self._closing
 
     def _may_claim(self) -> bool:
         return (
-            self._has_room() and self._pool.ready
+            self._has_capacity() and self._pool.ready
         )  # without workers, a job runs nowhere and others may have some
 
     async def _run_claimed(self, job: ClaimedJob) -> None:
@@ -194,22 +186,24 @@ class Jobs:
                 await asyncio.wait({run.future}, timeout=_PROGRESS_S)
                 progress, run.progress = run.progress, []
                 try:
-                    mine = await run_in_write_thread(tell, self._store, run.id, self.replica, progress)
+                    mine = await run_in_write_thread(
+                        add_progress, self._store, run.id, self.replica, progress
+                    )
                 except PASSING:
                     run.progress[:0] = progress
                     continue
                 if not mine:  # cancelled, or taken over by a service that thought this one dead
                     await run.end()
             if not run.future.cancelled():
-                await self._patiently(keep_ending, run)
+                await self._keep_with_retries(keep_ending, run)
         except Exception:
             _LOG.exception("job %s cannot be kept", run.id)
             await run.end()
-            await self._patiently(keep_failure, run)
+            await self._keep_with_retries(keep_failure, run)
         finally:
             self._forget(run)
 
-    async def _patiently(self, keep: Callable[[Store, Run, str], None], run: Run) -> None:
+    async def _keep_with_retries(self, keep: Callable[[Store, Run, str], None], run: Run) -> None:
         # What a job has found must not be lost because the database is away for a while.
         while True:
             try:

@@ -84,9 +84,7 @@ def keep_ending(store: Store, run: Run, replica: str) -> None:
     """Keep what became of a job, unless it is no longer this service's.
 
     Args:
-        store: The database.
         run: The job, whose solver has ended.
-        replica: This service.
 
     Raises:
         BaseException: The solver ended in a way that says nothing about the job.
@@ -105,13 +103,7 @@ def keep_ending(store: Store, run: Run, replica: str) -> None:
 
 
 def keep_failure(store: Store, run: Run, replica: str) -> None:
-    """Keep that what became of a job could not be kept.
-
-    Args:
-        store: The database.
-        run: The job.
-        replica: This service.
-    """
+    """Keep that what became of a job could not be kept."""
     problem = problem_of(WorkerFailedError("the answer of a job could not be kept")).model_dump(mode="json")
     with store.writing() as connection:
         end_job(connection, run.id, FAILED, replica=replica, problem=problem)

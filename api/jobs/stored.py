@@ -57,11 +57,7 @@ class OwnedProfiles:
         return hand_out
 
     def forget(self, owner: str, sha256: str) -> None:
-        """Ask the database again, now that a profile is deleted.
-
-        Args:
-            owner: Whose it was.
-        """
+        """Ask the database again, now that a profile is deleted."""
         self._deletions += 1
         self._asked_at.pop((owner, sha256), None)
 
@@ -74,9 +70,6 @@ class OwnedProfiles:
 
 def allocations_for(owner: str, store: Store) -> Allocations:
     """Hand an owner's allocations to workers.
-
-    Args:
-        store: The database.
 
     Returns:
         For ``api.workers.Task.allocations``.

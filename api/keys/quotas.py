@@ -10,7 +10,7 @@ from http import HTTPStatus
 from sqlalchemy import Connection, func, select
 from starlette.concurrency import run_in_threadpool
 
-from api.keys.book import NOBODY
+from api.keys.cache import NOBODY
 from api.problems.problem import ProblemError
 from api.store.database import Store
 from api.store.jobs import QUEUED, RUNNING
@@ -35,7 +35,6 @@ class StorageQuota:
     """What each key stores, measured now and then, and what came since.
 
     Args:
-        store: The database.
         most_bytes: What a key may store; who has no key has the disk for itself.
     """
 
@@ -45,10 +44,9 @@ class StorageQuota:
         self._measures: OrderedDict[str, _Measure] = OrderedDict()
 
     async def check(self, owner: str, coming_bytes: int) -> None:
-        """Refuse what a key has no room for.
+        """Refuse what would exceed the quota of a key.
 
         Args:
-            owner: The key.
             coming_bytes: What is to be stored, unpacked.
 
         Raises:
@@ -79,12 +77,11 @@ class StorageQuota:
         return measure
 
 
-def require_room_for_a_job(connection: Connection, owner: str, most: int) -> None:
+def require_job_quota(connection: Connection, owner: str, most: int) -> None:
     """Refuse one job too many.
 
     Args:
         connection: In the transaction that is to keep it.
-        owner: Whose it is.
         most: How many may be queued or running.
 
     Raises:
@@ -107,9 +104,6 @@ _BODIES = (
 
 def stored_bytes(store: Store, owner: str) -> int:
     """Measure what an owner stores; takes some microseconds for each row.
-
-    Args:
-        store: The database.
 
     Returns:
         Bytes of profiles, plans, jobs and answers, packed.

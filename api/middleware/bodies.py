@@ -35,7 +35,6 @@ class Bodies:
     """ASGI middleware.
 
     Args:
-        app: The application behind it.
         limits: Bytes of one body and of all that are here at a time, and seconds for an upload.
     """
 

@@ -14,11 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Failures:
-    """ASGI middleware.
-
-    Args:
-        app: The application behind it.
-    """
+    """ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

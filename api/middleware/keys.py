@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.keys.book import NOBODY, KeyBook
+from api.keys.cache import NOBODY, KeyCache
 from api.keys.key import Key
 from api.problems.failures import response_to
 from api.problems.problem import ProblemError
@@ -41,7 +41,6 @@ class Rates:
         """Count a request, if it may come now.
 
         Args:
-            key: Id of the key.
             most_per_minute: Its limit.
 
         Returns:
@@ -63,7 +62,7 @@ class Keys:
     """ASGI middleware: every route under ``/v1`` needs a key where there are keys.
 
     Args:
-        app: The application behind it; its ``state.keys`` is a :class:`~api.keys.book.KeyBook`.
+        app: The application behind it; its ``state.keys`` is a :class:`~api.keys.cache.KeyCache`.
         max_requests_per_minute: For keys without a limit of their own.
     """
 
@@ -83,11 +82,11 @@ class Keys:
         await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        book: KeyBook = scope["app"].state.keys
+        book: KeyCache = scope["app"].state.keys
         state = scope.setdefault("state", {})
         headers = Headers(scope=scope)
         if not await book.needed():
-            _refuse_strangers(headers.get("host", ""))
+            _refuse_other_hosts(headers.get("host", ""))
             state["owner"] = NOBODY
             return
         sent = _sent(headers)
@@ -146,7 +145,7 @@ def _sent(headers: Headers) -> str:
     return text.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _refuse_strangers(host: str) -> None:
+def _refuse_other_hosts(host: str) -> None:
     # A page elsewhere can point its own name at 127.0.0.1 and have a browser here ask us (DNS rebinding).
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     if not is_loopback(name):

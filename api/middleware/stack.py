@@ -29,7 +29,6 @@ def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Put the middlewares around an application.
 
     Args:
-        app: The application.
         metrics: Where requests are counted.
     """
     # Added last means outermost: read this list from the bottom.

@@ -45,7 +45,6 @@ def log_to(stream: TextIO = sys.stderr, level: str = "info") -> None:
     """Send this process's log to a stream as JSON lines.
 
     Args:
-        stream: Where to.
         level: Least level that is written.
     """
     handler = logging.StreamHandler(stream)

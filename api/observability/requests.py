@@ -42,7 +42,6 @@ class Observe:
     series of metrics.
 
     Args:
-        app: The application behind it.
         metrics: Where requests are counted.
     """
 

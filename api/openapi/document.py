@@ -26,11 +26,7 @@ Answers = dict[str, dict[str, dict[str, Any]]]
 
 
 def describe_answers(document: dict[str, Any]) -> None:
-    """Put the answers into the document.
-
-    Args:
-        document: The OpenAPI document, which is changed.
-    """
+    """Put the answers into the document."""
     answers: Answers = json.loads(ANSWERS.read_text("utf-8"))
     for route, statuses in answers.items():
         method, path = route.split()
@@ -51,11 +47,7 @@ _WITH_BODY = answers(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_L
 
 
 def describe_keys(document: dict[str, Any]) -> None:
-    """Say which operations need a key, and what else the middlewares may answer.
-
-    Args:
-        document: The OpenAPI document, which is changed.
-    """
+    """Say which operations need a key, and what else the middlewares may answer."""
     document["components"]["securitySchemes"] = _SCHEMES
     for path, methods in document["paths"].items():
         for operation in methods.values() if path.startswith("/v1/") else ():
@@ -72,9 +64,6 @@ def describe_streams(document: dict[str, Any]) -> None:
 
     FastAPI describes each event under ``itemSchema``, which is of OpenAPI 3.2; in a document of 3.1, which is what most
     generators of clients read, validators refuse it.
-
-    Args:
-        document: The OpenAPI document, which is changed.
     """
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -116,11 +105,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def describe(app: FastAPI) -> None:
-    """Put the models that FastAPI cannot see into the OpenAPI document.
-
-    Args:
-        app: The application.
-    """
+    """Put the models that FastAPI cannot see into the OpenAPI document."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -12,22 +12,11 @@ from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
 from api.operations.export import PlanDocument, place_of
+from api.operations.known_model import KnownModel
 from api.operations.operation import Listing, Operation, with_stored_plan
 from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
-from quantize.lint import RUNTIMES, Model, lint_files, lint_plan
-
-
-class LintedModel(Strict):
-    """What is known of the model.
-
-    Attributes:
-        shapes: Layer name to the shape of its weight, or null where it is not known.
-        tied: Groups of layers that share one weight.
-    """
-
-    shapes: dict[Name, Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=8)] | None]
-    tied: tuple[tuple[Name, ...], ...] = ()
+from quantize.lint import RUNTIMES, lint_files, lint_plan
 
 
 class LintRequest(Strict):
@@ -48,7 +37,7 @@ class LintRequest(Strict):
     allocation_id: AllocationId | None = None
     files: Annotated[dict[Name, str], Field(min_length=1, max_length=16)] | None = None
     format: Name | None = None
-    model: LintedModel | None = None
+    model: KnownModel | None = None
     names: dict[Name, Name] = {}
 
     @model_validator(mode="after")
@@ -96,7 +85,7 @@ def linted(request: LintRequest) -> LintAnswer:
     Returns:
         The findings.
     """
-    model = None if request.model is None else Model(request.model.shapes, request.model.tied)
+    model = None if request.model is None else request.model.for_lint()
     if request.plan is not None:
         with pointing_into_body({"assignment": place_of(request.plan, request.allocation_id)}):
             found = lint_plan(request.plan, request.runtime, model)

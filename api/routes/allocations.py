@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.ids import made_at
 from api.jobs.runs import stored_rows
-from api.keys.book import Owner
+from api.keys.cache import Owner
 from api.openapi.document import body_of
 from api.openapi.examples import ALLOCATIONS
 from api.problems.problem import ProblemError, answers

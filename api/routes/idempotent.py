@@ -47,8 +47,6 @@ async def once(
     Args:
         request: The request, whose body has been read.
         key: Its key; without one it is simply answered.
-        owner: Whose it is.
-        shared: The resources.
         answer: Does the work; calls what it is given in the transaction that keeps the result.
 
     Returns:
@@ -96,8 +94,6 @@ async def once_computed(
 
     Args:
         key: Its key; without one it is simply answered.
-        owner: Whose it is.
-        shared: The resources.
         compute: Does the work; where it dies before its answer is kept, it is done again.
 
     Returns:

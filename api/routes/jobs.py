@@ -13,19 +13,16 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api.ids import made_at, numbered
-from api.keys.book import KeyBook, Owner
+from api.keys.cache import KeyCache, Owner
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
-from api.store.jobs import StoredJob, find_job, list_jobs, told_since
+from api.store.jobs import StoredJob, find_job, list_jobs, progress_since
 from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import JobDetails, JobPage, JobProgress
 
 
 def job_details(job: StoredJob) -> JobDetails:
     """Show a job.
-
-    Args:
-        job: As it is stored.
 
     Returns:
         As it is shown.
@@ -121,14 +118,14 @@ async def events(
     `reconnect`: the stream has lived long enough, or the key may not be good any more; connect again with
     `Last-Event-ID`, as browsers do by themselves.
     """  # noqa: DOC402 - the docstring is the description in the OpenAPI document
-    keys: KeyBook = request.app.state.keys
+    keys: KeyCache = request.app.state.keys
     until, number = time.monotonic() + shared.settings.stream_s, last_event_id
     while True:
         if time.monotonic() > until or not await keys.is_good(owner):
             yield ServerSentEvent(event="reconnect", id=str(number), data={}, retry=1000)
             return
         now = await run_in_threadpool(find_job, shared.store, found.id)
-        for number, facts in await run_in_threadpool(told_since, shared.store, found.id, number):  # noqa: B020
+        for number, facts in await run_in_threadpool(progress_since, shared.store, found.id, number):  # noqa: B020
             yield ServerSentEvent(event="incumbent", id=str(number), data=JobProgress.model_validate(facts))
         if now is None or now.ended:
             yield ServerSentEvent(event="end", id=str(number), data=job_details(now or found))

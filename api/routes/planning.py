@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from api.jobs.stored import allocations_for
-from api.keys.book import Owner
+from api.keys.cache import Owner
 from api.openapi.document import body_of
 from api.operations import OPERATIONS
 from api.operations.operation import ERRORS, Listing, Operation

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from allocator import Profile
 from api.ids import made_at
-from api.keys.book import Owner
+from api.keys.cache import Owner
 from api.openapi.document import body_of
 from api.openapi.examples import PROFILES
 from api.problems.problem import ProblemError, answers

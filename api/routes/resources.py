@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.jobs import Jobs
 from api.jobs.stored import OwnedProfiles
-from api.keys.book import KeyBook
+from api.keys.cache import KeyCache
 from api.keys.quotas import StorageQuota
 from api.observability.metrics import Metrics
 from api.problems.problem import ProblemError
@@ -62,9 +62,6 @@ Shared = Annotated[Resources, Depends(resources_of)]
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the routes share, and close it at the end.
 
-    Args:
-        app: The application.
-
     Yields:
         Nothing; ``app.state.resources`` is there meanwhile.
     """
@@ -77,7 +74,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             quota = StorageQuota(store, settings.max_stored_bytes_per_key)
             async with Jobs(settings, store, pool, profiles) as jobs:
                 app.state.resources = Resources(settings, store, pool, profiles, jobs, quota)
-                app.state.keys = KeyBook(store)
+                app.state.keys = KeyCache(store)
                 metrics.watch_jobs(lambda: job_counts(store))
                 gc.freeze()  # to look through all that was imported takes a tenth of a second, and nobody is answered
                 yield

@@ -27,8 +27,8 @@ _CHECK_S = 1.0
 #: Threads that write at a time; those that wait for one of them must not take the threads of those who read.
 _WRITERS = 4
 _EXPECTED = "expected postgresql+psycopg://user:password@host/name or sqlite:///path/of/a/file"
-#: A writer that had no turn for so long is told to come back.
-_TURN_S = 10.0
+#: A writer that had to wait for so long is told to come back.
+_WRITER_WAIT_S = 10.0
 _FULL = ("disk is full", "no space left", "disk full", "could not extend")
 _DAMAGED = ("malformed", "not a database", "file is encrypted", "invalid page in block", "disk image")
 _READ_ONLY = ("readonly", "read-only")
@@ -42,8 +42,8 @@ class Store:
 
     Attributes:
         engine: Its connections.
-        reserve: Room set aside for deletions; None where the disk is another machine's.
-        writers: Turns of those who write; :func:`api.store.database.run_in_write_thread` waits for one.
+        reserve: Disk space set aside for deletions; None where the disk is another machine's.
+        writers: Capacity for writers; :func:`api.store.database.run_in_write_thread` waits for it.
     """
 
     engine: Engine
@@ -74,38 +74,38 @@ class Store:
         options = {WRITES: wait_s}
         with (
             translated_errors(),
-            self._turn(wait_s),
+            self._one_at_a_time(wait_s),
             self.engine.execution_options(**options).begin() as connection,
         ):
             yield connection
 
     def freeing(self, work: Callable[[Connection], T]) -> T:
-        """Write what makes room, on a full disk too.
+        """Write what frees space, on a full disk too.
 
         Args:
-            work: Deletes, in a transaction; called again where there was no room for it.
+            work: Deletes, in a transaction; called again where there was no space for it.
 
         Returns:
             What it returns.
 
         Raises:
-            StoreFullError: There is no room even for that.
+            StoreFullError: There is no space even for that.
         """
         try:
             with self.writing() as connection:
                 return work(connection)
         except StoreFullError:
-            if self.reserve is None or not self.reserve.let_go():
+            if self.reserve is None or not self.reserve.release():
                 raise
             with self.writing() as connection:
                 return work(connection)
 
     def check(self) -> None:
-        """Make sure, soon, that the database takes writes and has room for more.
+        """Make sure, soon, that the database takes writes and has space for more.
 
         Raises:
             StoreUnavailableError: It does not answer.
-            StoreFullError: It has no room left.
+            StoreFullError: It has no space left.
         """
         if self.engine.dialect.name != "sqlite":
             with self.writing(_CHECK_S) as connection:
@@ -122,7 +122,7 @@ class Store:
         self.engine.dispose()
 
     @contextmanager
-    def _turn(self, wait_s: float) -> Iterator[None]:
+    def _one_at_a_time(self, wait_s: float) -> Iterator[None]:
         # SQLite has one writer; waiting here is fair and quick, waiting in SQLite sleeps.
         if self.engine.dialect.name != "sqlite":
             yield
@@ -145,7 +145,7 @@ def open_store(settings: Settings) -> Store:
         InvalidInputError: The database URL cannot be used, or the data folder cannot be made or written.
         StoreDamagedError: The database cannot be read; says what to do.
         StoreUnavailableError: The database does not answer.
-        StoreFullError: The database has no room left.
+        StoreFullError: The database has no space left.
     """
     url, setting = _place(settings)
     if url.get_backend_name() == "sqlite":
@@ -198,7 +198,7 @@ def translated_errors() -> Iterator[None]:
     """Say in one way that the database is full, damaged or gone.
 
     Raises:
-        StoreFullError: It has no room left.
+        StoreFullError: It has no space left.
         StoreDamagedError: It cannot be read.
         StoreUnavailableError: It does not answer, or takes no writes.
         DBAPIError: Anything else, such as a row that is there already.
@@ -240,10 +240,10 @@ async def run_in_write_thread(
         What it returns.
 
     Raises:
-        StoreUnavailableError: It was not its turn for too long.
+        StoreUnavailableError: It had to wait for too long.
     """
     try:
-        async with asyncio.timeout(_TURN_S):
+        async with asyncio.timeout(_WRITER_WAIT_S):
             await store.writers.acquire()
     except TimeoutError as error:
         raise StoreUnavailableError("the database does not get done with what it has to write") from error

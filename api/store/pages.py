@@ -37,7 +37,6 @@ def page_of(
     """Read a page.
 
     Args:
-        store: The database.
         query: Of all rows; has the column ``order``.
         order: Column with unique values of :func:`~api.ids.new_id`.
         limit: How many rows at most.

@@ -20,10 +20,9 @@ _TIME = 16
 
 
 def forget_jobs(store: Store, before: float) -> int:
-    """Forget jobs that ended long ago, with what they told.
+    """Forget jobs that ended long ago, with their progress.
 
     Args:
-        store: The database.
         before: Those that ended before this, in seconds since 1970; what is queued or running has not ended.
 
     Returns:
@@ -36,7 +35,6 @@ def forget_allocations(store: Store, before: float) -> int:
     """Forget answers that were asked for long ago, but none of a job that is still known.
 
     Args:
-        store: The database.
         before: Those asked for before this, in seconds since 1970.
 
     Returns:
@@ -51,7 +49,6 @@ def forget_keys(store: Store, before: float) -> int:
     """Forget idempotency keys that were used long ago, but none whose request a service still works on.
 
     Args:
-        store: The database.
         before: Those used before this, in seconds since 1970.
 
     Returns:
@@ -86,7 +83,6 @@ async def keep_tidy(settings: Settings, store: Store) -> None:
 
     Args:
         settings: How long what is kept.
-        store: The database.
     """
     kept_s = {
         "jobs": (settings.keep_jobs_s, forget_jobs),

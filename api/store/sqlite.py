@@ -16,7 +16,7 @@ from allocator import Fault, InvalidInputError
 #: Longest waits for a lock of another program, in seconds: of writers, and of readers, who hardly ever need one.
 WRITE_WAIT_S, READ_WAIT_S = 5.0, 2.0
 _RETRY_S = 0.02
-#: Execution option of a connection that is to write: how long it waits for its turn.
+#: Execution option of a connection that is to write: how long it waits for other writers.
 WRITES = "bitalloc_write_wait_s"
 #: What a check writes, and takes back: as much as a plan or two.
 _PROBE_BYTES = 2**18
@@ -57,8 +57,8 @@ def sqlite_engine(url: URL, setting: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
         wait_s = connection.get_execution_options().get(WRITES)
-        patience_s = READ_WAIT_S if wait_s is None else wait_s
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_s * 1e3:.0f}")
+        timeout_s = READ_WAIT_S if wait_s is None else wait_s
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout_s * 1e3:.0f}")
         connection.exec_driver_sql("BEGIN" if wait_s is None else "BEGIN IMMEDIATE")
 
     return engine
@@ -68,7 +68,7 @@ _DRIVERS = ("sqlite", "sqlite+pysqlite")
 
 
 def write_and_take_back(connection: Connection) -> None:
-    """Write as a plan would, so that the database says whether it has room; the transaction is to be rolled back.
+    """Write as a plan would, so that the database says whether it has space; the transaction is to be rolled back.
 
     Args:
         connection: In a transaction that writes.
@@ -77,7 +77,7 @@ def write_and_take_back(connection: Connection) -> None:
     pages = connection.exec_driver_sql("PRAGMA cache_size").scalar()
     connection.exec_driver_sql("PRAGMA cache_size = 10")
     try:
-        connection.exec_driver_sql(f"CREATE TABLE probe AS SELECT zeroblob({_PROBE_BYTES}) AS room")
+        connection.exec_driver_sql(f"CREATE TABLE probe AS SELECT zeroblob({_PROBE_BYTES}) AS filler")
     finally:
         connection.exec_driver_sql(f"PRAGMA cache_size = {pages}")
 
@@ -127,7 +127,6 @@ def private_file(path: Path, setting: str) -> None:
     SQLite gives the files that it makes beside it the same permissions.
 
     Args:
-        path: The file.
         setting: Variable that named its place.
 
     Raises:

@@ -44,11 +44,6 @@ _MOST_FAULTS = 101
 def parsed(model: type[M], body: bytes, limits: JsonLimits) -> M:
     """Parse and validate a body.
 
-    Args:
-        model: What it has to be.
-        body: JSON.
-        limits: What it may hold.
-
     Returns:
         The model.
 
@@ -113,10 +108,6 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
 
 def require_shallow(document: object, limits: JsonLimits) -> None:
     """Refuse a document that is nested too deep; for one that fits no model, as none is deep.
-
-    Args:
-        document: What was parsed.
-        limits: What it may hold.
 
     Raises:
         InvalidJsonError: It is nested too deep.

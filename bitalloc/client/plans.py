@@ -27,6 +27,9 @@ class ExportFields(TypedDict, total=False):
     others: Sequence[str]
     names: Mapping[str, str]
     strict: bool
+    model: Mapping[str, object]
+    runtime: str
+    force: bool
 
 
 class LintFields(TypedDict, total=False):
@@ -42,7 +45,7 @@ def export(plan: PlanSource, target: str, fields: ExportFields) -> Flow[ExportAn
     """Write a plan in a tool's own format.
 
     Args:
-        fields: ``others``, ``names``, ``strict``.
+        fields: ``others``, ``names``, ``strict``, ``model``, ``runtime``, ``force``.
 
     Yields:
         Calls.

@@ -103,7 +103,10 @@ def _covered(stored: Sequence[str], planned: Iterable[Sequence[str]]) -> tuple[s
     covered: set[str] = set()
     copies: set[str] = set()
     for names in planned:
-        found = [match for name in names if (match := find(f"{name}.weight")) is not None]
+        # All experts of a block may be one parameter, which is no module's weight.
+        found = [
+            match for name in names if (match := find(f"{name}.weight") or find(name, whole=True)) is not None
+        ]
         covered.update(found[:1])
         copies.update(found[1:])
     return covered, copies - covered
@@ -126,9 +129,9 @@ class _Finder:
                 self._by_tail.setdefault(tail, []).append(name)
                 _, dot, tail = tail.partition(".")
 
-    def __call__(self, name: str) -> str | None:
-        if name in self._stored:
-            return name
+    def __call__(self, name: str, *, whole: bool = False) -> str | None:
+        if name in self._stored or whole:
+            return name if name in self._stored else None
         longer = self._by_tail.get(name, [])
         if len(longer) == 1:
             return longer[0]

@@ -76,7 +76,7 @@ def import_scores(
         profile = profile_of(found, name or (model.name if model else source))
     except ValidationError as error:
         raise InvalidInputError(*faults_of(error.errors(), None)) from error
-    return profile if model is None else with_model(profile, model)
+    return profile if model is None else with_model(profile, model, found.members, request.names)
 
 
 #: Sources whose files say what the formats are.

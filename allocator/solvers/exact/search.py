@@ -47,6 +47,8 @@ from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, found, i
 
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
+#: Part of the default amount of work that a search without some of the limits gets.
+_SHARE_OF_RELAXED = 0.25
 #: Rounding of a sum of doubles, relative to the sum.
 _SHARED_ROUNDING = 1e-14
 
@@ -238,7 +240,9 @@ def _stepped(
     deadline, rest = Deadline(effort.time_limit_s), strategy.after(step)
 
     def run(relaxed: Problem) -> Outcome:
-        asked = replace(effort, time_limit_s=deadline.left_s(), progress=None)
+        asked = replace(
+            effort, time_limit_s=deadline.left_s(), progress=None, share=_SHARE_OF_RELAXED * effort.share
+        )
         return solve(relaxed, asked, rest)
 
     return without_idle(problem, outcome, idle, run, canonical=sides)

@@ -15,6 +15,8 @@ from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.scaling import ScaledProblem
 from allocator.solvers.outcome import Effort, Outcome
 
+#: Branches without any other limit, and CP-SAT's own measure of work, near to seconds, for each.
+_DEFAULT_BRANCHES, _TIME_PER_BRANCH = 2_000, 0.01
 #: Sums of scaled coefficients stay below this; CP-SAT's own arithmetic needs headroom up to 2⁶².
 _LARGEST_SUM = 2**53
 #: How often to look whether somebody asked to stop.
@@ -47,8 +49,8 @@ def find(problem: Problem, effort: Effort) -> Answer:
     scaled = ScaledProblem(problem, problem.limit)
     model = cp_model.CpModel()
     taken = [model.new_bool_var("") for _ in range(scaled.unit.size)]
-    for unit in range(scaled.units):
-        model.add_exactly_one(taken[index] for index in np.flatnonzero(scaled.unit == unit))
+    for first, end in scaled.spans():
+        model.add_exactly_one(taken[first:end])
     for row, limit in zip(scaled.spend, scaled.limit, strict=True):
         grid = _grid(row, scaled)
         # Rounded spends leave more room, never less; plans are checked afterwards.
@@ -63,6 +65,8 @@ def find(problem: Problem, effort: Effort) -> Answer:
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1  # several workers race, and the winner is not always the same
     solver.parameters.relative_gap_limit = effort.gap
+    if (branches := effort.most_nodes(_DEFAULT_BRANCHES)) is not None:
+        solver.parameters.max_deterministic_time = branches * _TIME_PER_BRANCH
     if effort.time_limit_s is not None:
         solver.parameters.max_time_in_seconds = effort.time_limit_s
     watching = None if effort.progress is None else _Watching(scaled, grid, effort.progress)

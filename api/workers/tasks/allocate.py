@@ -72,10 +72,6 @@ def _solver(context: TaskContext, profile: Profile) -> Solve:
 def wanted_profile(context: TaskContext, asked: ProfileRequest) -> Profile:
     """Get the profile that a request is about.
 
-    Args:
-        context: The task.
-        asked: The request.
-
     Returns:
         The profile, inline or stored.
     """
@@ -89,7 +85,6 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
     """Take the plan request out of what was asked, within the service's time limit.
 
     Args:
-        asked: The request.
         max_time_limit_s: The longest time limit, and the one where none was asked for.
 
     Returns:

@@ -151,7 +151,7 @@ def test_a_cancelled_job_is_an_error_for_the_client_that_waits(replica: Replica,
             client.cancel(job.id)
 
 
-def test_more_jobs_than_there_is_room_for_wait(replica: Replica, gate: Path) -> None:
+def test_jobs_beyond_the_capacity_wait(replica: Replica, gate: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         locations = list(threads.map(lambda _: _job(replica), range(3)))
     states = ["queued", "running", "running"]
@@ -281,7 +281,7 @@ def test_a_job_is_accepted_once_for_each_key(replica: Replica, gate: Path) -> No
     assert eventually(lambda: replica.http.get(first.headers["location"]).json()["state"] == "succeeded")
 
 
-def test_patience_ends() -> None:
+def test_retries_end() -> None:
     policy = RetryPolicy(attempts=3, first_pause_s=1.0, longest_pause_s=1.5)
     busy = httpx2.Response(503)
     assert [policy.pause_s(attempt, busy) for attempt in (1, 2, 3)] == [1.0, 1.5, None]

@@ -35,12 +35,8 @@ TRUST_S = 1.0
 _MOST = 4096
 
 
-class KeyBook:
-    """The keys of one service.
-
-    Args:
-        store: The database.
-    """
+class KeyCache:
+    """The keys of one service."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -11,22 +11,22 @@ _LOG = logging.getLogger(__name__)
 _RESERVED_FILES = 128
 #: Connections that are being told so, on top of the limit; what comes beyond is closed without a word.
 _MOST_REFUSED = 64
-#: A crowd that stays is logged once in so long.
+#: While there are too many, that is logged once in so long.
 _LOG_EVERY_S = 10.0
 
 
-class Waiting(Protocol):
+class Connection(Protocol):
     """A connection that can be sent away while it has asked for nothing."""
 
-    def give_way(self) -> None: ...  # noqa: D102 - says it all
+    def evict(self) -> None: ...  # noqa: D102 - says it all
 
 
-class Crowd:
+class ConnectionLimit:
     """The connections of one server.
 
-    Where all places are taken, a new connection gets that of the one that has been silent for longest. Who opens a
-    thousand connections and says nothing so loses them to whoever does ask; only where every connection is at work is a
-    new one refused.
+    Where there are as many as there may be, a new connection replaces the one that has been idle for longest. Who opens
+    a thousand connections and says nothing so loses them to whoever does ask; only where every connection is at work is
+    a new one refused.
 
     Args:
         most: Connections at a time.
@@ -35,57 +35,42 @@ class Crowd:
     def __init__(self, most: int) -> None:
         self.most = most
         self.refused = 0
-        self._open: set[Waiting] = set()
-        self._waiting: dict[Waiting, None] = {}  # in the order in which they fell silent
+        self._open: set[Connection] = set()
+        self._idle: dict[Connection, None] = {}  # in the order in which they fell silent
         self._logged_at = -_LOG_EVERY_S
 
-    def enter(self, connection: Waiting) -> bool:
-        """Take a place.
-
-        Args:
-            connection: Who comes.
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection, if there may be one more.
 
         Returns:
-            Whether there is one.
+            Whether it may stay.
         """
         if len(self._open) >= self.most:
             self._log()
-            if not self._waiting:
+            if not self._idle:
                 return False
-            oldest = next(iter(self._waiting))
+            oldest = next(iter(self._idle))
             self.leave(oldest)
-            oldest.give_way()
+            oldest.evict()
         self._open.add(connection)
         return True
 
-    def leave(self, connection: Waiting) -> None:
-        """Give a place back; nothing happens to who has none.
-
-        Args:
-            connection: Who goes.
-        """
+    def leave(self, connection: Connection) -> None:
+        """Count a connection no more; nothing happens to one that is not counted."""
         self._open.discard(connection)
-        self._waiting.pop(connection, None)
+        self._idle.pop(connection, None)
 
-    def falls_silent(self, connection: Waiting) -> None:
-        """Note that a connection asks for nothing from now on.
-
-        Args:
-            connection: Which one.
-        """
+    def note_idle(self, connection: Connection) -> None:
+        """Note that a connection asks for nothing from now on."""
         if connection in self._open:
-            self._waiting.setdefault(connection)
+            self._idle.setdefault(connection)
 
-    def asks(self, connection: Waiting) -> None:
-        """Note that a connection has sent a whole head.
+    def note_request(self, connection: Connection) -> None:
+        """Note that a connection has sent a whole head."""
+        self._idle.pop(connection, None)
 
-        Args:
-            connection: Which one.
-        """
-        self._waiting.pop(connection, None)
-
-    def may_tell(self) -> bool:
-        """Whether there is room to tell one more that there is no place.
+    def may_answer(self) -> bool:
+        """Whether one more may be told that there are too many.
 
         Returns:
             False where it has to be closed at once.
@@ -96,11 +81,11 @@ class Crowd:
         now = time.monotonic()
         if now - self._logged_at >= _LOG_EVERY_S:
             self._logged_at = now
-            silent = len(self._waiting)
+            silent = len(self._idle)
             _LOG.warning("all %d connections are taken; %d of them have asked for nothing", self.most, silent)
 
 
-def places(most: int) -> int:
+def connections_that_fit(most: int) -> int:
     """Count the connections that fit under this process's limit of open files.
 
     A process out of file descriptors cannot even accept a connection in order to refuse it, and its event loop drops
@@ -115,7 +100,7 @@ def places(most: int) -> int:
     files = open_files_limit()
     fitting = max(files - _RESERVED_FILES - _MOST_REFUSED, files // 4)
     if fitting < most:
-        _LOG.warning("%d open files leave room for %d connections, not for %d", files, fitting, most)
+        _LOG.warning("%d open files are enough for %d connections, not for %d", files, fitting, most)
     return min(most, fitting)
 
 
