@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sensitivity import Study
 from sensitivity.curvature.gradients import requiring_grad
-from sensitivity.models.text_encoder import encode
+from sensitivity.pretrained.text_encoder import encode
 from sensitivity.study.calibration import Batch
 
 

@@ -16,10 +16,10 @@ from benchmarks.models import stdlib_llama
 from benchmarks.models.trained import kl_divergence
 from quantize.feedback import Refined, refine
 from sensitivity import Estimator, fisher, kl, output_mse, profile_model, weight_error
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.retrieval import RetrievalTask
-from sensitivity.models.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
 from sensitivity.plans.planned import Planned, distance_of_plans
+from sensitivity.pretrained.docstrings import docstring_pairs
+from sensitivity.pretrained.retrieval import RetrievalTask
+from sensitivity.pretrained.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
 
 BUDGETS = (2.5, 3.0, 3.5, 4.0, 5.0)
 _FORMATS = ("int2-g64", "int3-g64", "int4-g64", "int5-g64", "int8-g64")

@@ -33,8 +33,14 @@ from sensitivity import (
     weight_error,
     zd,
 )
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.pretrained.docstrings import docstring_pairs
+from sensitivity.pretrained.text_encoder import (
+    cosine_distance,
+    encode,
+    info_nce,
+    load_text_encoder,
+    pair_batches,
+)
 from sensitivity.profiling.encoder_profile import EXCLUDED
 from sensitivity.study.study import replaced, rounded, silent
 

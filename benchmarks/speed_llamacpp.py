@@ -19,8 +19,8 @@ from quantize import apply
 from quantize.feedback import clock_beside, middle_plan
 from quantize.feedback.measurement import digest
 from sensitivity import kl, profile_model
-from sensitivity.models.language_model import logits as torch_logits
-from sensitivity.models.language_model import next_token_loss
+from sensitivity.pretrained.language_model import logits as torch_logits
+from sensitivity.pretrained.language_model import next_token_loss
 
 FORMATS = ("int4-g32", "int5-g32", "int8-g32", "fp16", "fp32")
 _LENGTH = 64

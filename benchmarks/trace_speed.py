@@ -17,7 +17,7 @@ from benchmarks.process_cost import seconds
 from sensitivity import Study
 from sensitivity.curvature.output_metrics import METRICS
 from sensitivity.curvature.probe import gauss_newton_probe, hessian_probe
-from sensitivity.models.text_encoder import encode
+from sensitivity.pretrained.text_encoder import encode
 
 _Probe: TypeAlias = Callable[[Study, int, int], FloatArray]
 _KINDS: Mapping[str, tuple[str, _Probe]] = {

@@ -136,21 +136,21 @@ if TYPE_CHECKING:
     from sensitivity import zd as zd
     from sensitivity.checkpoints.streaming import profile_checkpoint as profile_checkpoint
     from sensitivity.engines.journal import Journal as Journal
-    from sensitivity.models.docstrings import docstring_pairs as docstring_pairs
     from sensitivity.models.expert_stacks import split_experts as split_experts
-    from sensitivity.models.language_model import load_language_model as load_language_model
-    from sensitivity.models.language_model import logits as logits
-    from sensitivity.models.language_model import next_token_loss as next_token_loss
-    from sensitivity.models.retrieval import RetrievalTask as RetrievalTask
-    from sensitivity.models.text_encoder import cosine_distance as cosine_distance
-    from sensitivity.models.text_encoder import encode as encode
-    from sensitivity.models.text_encoder import info_nce as info_nce
-    from sensitivity.models.text_encoder import load_text_encoder as load_text_encoder
-    from sensitivity.models.text_encoder import pair_batches as pair_batches
-    from sensitivity.models.text_export import export_encoder as export_encoder
-    from sensitivity.models.text_export import onnx_encoder as onnx_encoder
     from sensitivity.plans.planned import Planned as Planned
     from sensitivity.plans.planned import distance_of_plans as distance_of_plans
+    from sensitivity.pretrained.docstrings import docstring_pairs as docstring_pairs
+    from sensitivity.pretrained.language_model import load_language_model as load_language_model
+    from sensitivity.pretrained.language_model import logits as logits
+    from sensitivity.pretrained.language_model import next_token_loss as next_token_loss
+    from sensitivity.pretrained.retrieval import RetrievalTask as RetrievalTask
+    from sensitivity.pretrained.text_encoder import cosine_distance as cosine_distance
+    from sensitivity.pretrained.text_encoder import encode as encode
+    from sensitivity.pretrained.text_encoder import info_nce as info_nce
+    from sensitivity.pretrained.text_encoder import load_text_encoder as load_text_encoder
+    from sensitivity.pretrained.text_encoder import pair_batches as pair_batches
+    from sensitivity.pretrained.text_export import export_encoder as export_encoder
+    from sensitivity.pretrained.text_export import onnx_encoder as onnx_encoder
     from sensitivity.profiling.encoder_profile import EXCLUDED as EXCLUDED
     from sensitivity.profiling.encoder_profile import profile_encoder as profile_encoder
     from sensitivity.profiling.progress import Bars as Bars
@@ -220,11 +220,11 @@ _GROUPS = (
     ),
     ("sensitivity.resources", "Spent device_names load_device"),
     # models of text
-    ("sensitivity.models.text_encoder", "cosine_distance encode info_nce load_text_encoder pair_batches"),
-    ("sensitivity.models.text_export", "export_encoder onnx_encoder"),
-    ("sensitivity.models.language_model", "load_language_model logits next_token_loss"),
-    ("sensitivity.models.docstrings", "docstring_pairs"),
-    ("sensitivity.models.retrieval", "RetrievalTask"),
+    ("sensitivity.pretrained.text_encoder", "cosine_distance encode info_nce load_text_encoder pair_batches"),
+    ("sensitivity.pretrained.text_export", "export_encoder onnx_encoder"),
+    ("sensitivity.pretrained.language_model", "load_language_model logits next_token_loss"),
+    ("sensitivity.pretrained.docstrings", "docstring_pairs"),
+    ("sensitivity.pretrained.retrieval", "RetrievalTask"),
     ("sensitivity.models.expert_stacks", "split_experts"),
 )
 _HOME = {

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from allocator import Allocation, load_profile
 from api.cli.plans import read_allocation
 from quantize.exports import read, read_files
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import minilm_folder
+from sensitivity.pretrained.docstrings import docstring_pairs
+from sensitivity.pretrained.text_encoder import minilm_folder
 from tests.sensitivity.llamas import write_llama
 from tests.test_documents import ROOT, blocks, run_page, shell
 

@@ -165,8 +165,8 @@ def _made(
             say_unreadable(findings_of(formats_of(plan), model_of_folder(model), backend))
         return _weights_bytes(model), _weights_bytes(path)
     require("torch", "onnx")
-    from sensitivity.models.text_encoder import load_text_encoder
-    from sensitivity.models.text_export import export_encoder
+    from sensitivity.pretrained.text_encoder import load_text_encoder
+    from sensitivity.pretrained.text_export import export_encoder
 
     encoder, tokenizer = load_text_encoder(model)
     with tempfile.TemporaryDirectory() as folder:

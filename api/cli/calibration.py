@@ -54,7 +54,7 @@ def encoder_folder(model: Path | None) -> Path:
         raise InvalidInputError(Fault("--model", detail))
     if str(model) == DEMO_MODEL and not model.exists():
         require("torch", "models")
-        from sensitivity.models.text_encoder import minilm_folder
+        from sensitivity.pretrained.text_encoder import minilm_folder
 
         return minilm_folder()
     return model

@@ -83,9 +83,9 @@ def _encoder(
     beside: Mapping[str, str] | None,
     profile: Profile | None,
 ) -> Iterator[Callable[[Mapping[str, str]], Measurement | float]]:
-    from sensitivity.models.docstrings import docstring_pairs
-    from sensitivity.models.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
     from sensitivity.plans.planned import distance_of_plans
+    from sensitivity.pretrained.docstrings import docstring_pairs
+    from sensitivity.pretrained.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
 
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
     encoder, tokenizer = load_text_encoder(model)
@@ -103,8 +103,8 @@ def _language(
     folder: Path, text: Path, count: int, length: int, profile: Profile | None
 ) -> Callable[[Mapping[str, str]], float]:
     from sensitivity.curvature.output_metrics import METRICS
-    from sensitivity.models.language_model import load_language_model, logits, windows
     from sensitivity.plans.planned import distance_of_plans
+    from sensitivity.pretrained.language_model import load_language_model, logits, windows
 
     corpus = read_text(text)
     model, tokenizer = load_language_model(folder)

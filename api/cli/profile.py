@@ -137,8 +137,8 @@ def _table(runtime: str, formats: str | None, text: Path | None) -> Capabilities
 def _encoder(
     model: Path | None, pairs: Path | None, count: int, units: str, settings: dict[str, Any]
 ) -> Profile:
-    from sensitivity.models.docstrings import docstring_pairs
-    from sensitivity.models.text_encoder import load_text_encoder
+    from sensitivity.pretrained.docstrings import docstring_pairs
+    from sensitivity.pretrained.text_encoder import load_text_encoder
     from sensitivity.profiling.encoder_profile import profile_encoder
 
     if units != "none":
@@ -153,7 +153,7 @@ def _encoder(
 def _language(
     folder: Path, text: Path, count: int, length: int, units: str, settings: dict[str, Any]
 ) -> Profile:
-    from sensitivity.models.language_model import load_language_model, windows
+    from sensitivity.pretrained.language_model import load_language_model, windows
     from sensitivity.profiling.language_profile import profile_language_model
 
     corpus = read_text(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from quantize.feedback import Measurement
-    from sensitivity.models.text_encoder import TextEncoder, Tokenizer
+    from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def timed(
     from quantize.backends.onnxruntime.latency import times_in_turns_us
     from quantize.feedback import Measurement, clock_beside
     from quantize.feedback.measurement import digest
-    from sensitivity.models.text_export import export_encoder
+    from sensitivity.pretrained.text_export import export_encoder
 
     tokens = tokenizer([max(texts, key=len)])
     feeds = {name: tensor.numpy() for name, tensor in tokens.items()}

@@ -15,6 +15,6 @@ def check_packages() -> None:
         require(module, "all")
     require("matplotlib", "plot")
     require("uvicorn", "service")
-    from sensitivity.models.text_encoder import minilm_folder
+    from sensitivity.pretrained.text_encoder import minilm_folder
 
     minilm_folder()

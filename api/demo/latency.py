@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sensitivity.models.retrieval import Encode
+from sensitivity.pretrained.retrieval import Encode
 
 _WARM_UP, _RUNS = 3, 25
 

@@ -17,10 +17,10 @@ from api.demo.report import Report, Row, as_markdown, as_table, findings, origin
 from api.server import running_server
 from bitalloc.client import Client
 from quantize import apply
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.retrieval import Encode, Quality, RetrievalTask
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer, encode, load_text_encoder
-from sensitivity.models.text_export import export_encoder, onnx_encoder
+from sensitivity.pretrained.docstrings import docstring_pairs
+from sensitivity.pretrained.retrieval import Encode, Quality, RetrievalTask
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, encode, load_text_encoder
+from sensitivity.pretrained.text_export import export_encoder, onnx_encoder
 from sensitivity.profiling.encoder_profile import profile_encoder
 from sensitivity.profiling.progress import Bars
 from sensitivity.study.study import Progress

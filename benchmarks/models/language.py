@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.models.cache import train_once
 from benchmarks.models.stdlib_text import Text
 from benchmarks.models.trained import Trained
-from sensitivity.models.language_model import logits, next_token_loss
+from sensitivity.pretrained.language_model import logits, next_token_loss
 
 _LENGTH = 128
 _PER_BATCH = 8

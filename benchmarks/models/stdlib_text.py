@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from benchmarks.models.cache import cached
-from sensitivity.models.docstrings import source_files
+from sensitivity.pretrained.docstrings import source_files
 
 #: Ends every file.
 END = "<|end|>"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
 from quantize.imports import import_scores
-from sensitivity.models.text_encoder import cosine_distance, minilm_folder
+from sensitivity.pretrained.text_encoder import cosine_distance, minilm_folder
 
 _TOKENS = 48
 #: Of a text; enough for as many tokens.

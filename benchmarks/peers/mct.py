@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, load_text_encoder
 
 _TOKENS = 48
 _BATCH = 8

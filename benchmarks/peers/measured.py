@@ -17,9 +17,15 @@ from benchmarks.models.cache import cached
 from benchmarks.peers.question import Answer, Plan, Question, read_answer, write_question
 from quantize.feedback import refine
 from sensitivity import measured, profile_model
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
 from sensitivity.plans.planned import Planned, distance_of_plans
+from sensitivity.pretrained.docstrings import docstring_pairs
+from sensitivity.pretrained.text_encoder import (
+    cosine_distance,
+    encode,
+    info_nce,
+    load_text_encoder,
+    pair_batches,
+)
 
 OBJECTIVE = "embedding_distance"
 _THEIRS = "their_scores"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
-from sensitivity.models.text_encoder import encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.pretrained.text_encoder import encode, info_nce, load_text_encoder, pair_batches
 
 #: Scores are squares: they grow by its square.
 SCALE = 1e3

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
-from sensitivity.models.text_encoder import load_text_encoder, pair_batches
+from sensitivity.pretrained.text_encoder import load_text_encoder, pair_batches
 
 #: Its default with data first.
 METRICS = (

@@ -1,1 +1,1 @@
-"""Models: their layers and blocks, and the encoders and language models that are loaded from folders."""
+"""Any model: its layers, blocks, experts and calls, and which model it is."""

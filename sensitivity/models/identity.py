@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from allocator import Fault, InvalidInputError, ModelIdentity, Profile
 from allocator.contract.errors import pointer, unknown
 from quantize.identity import identity_of_weights, require_same_model
-from sensitivity.models.text_encoder import TextEncoder
+from sensitivity.pretrained.text_encoder import TextEncoder
 
 
 def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIdentity | None:

@@ -9,7 +9,7 @@ from allocator import Fault, InvalidInputError, Profile
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding
 from sensitivity.estimators.measured import measured
-from sensitivity.models.text_encoder import (
+from sensitivity.pretrained.text_encoder import (
     TextEncoder,
     Tokenizer,
     cosine_distance,

@@ -15,7 +15,7 @@ from sensitivity.estimators.gauss_newton import gauss_newton
 from sensitivity.estimators.kl import kl
 from sensitivity.estimators.output_mse import output_mse
 from sensitivity.estimators.weight_error import weight_error
-from sensitivity.models.language_model import logits, next_token_loss
+from sensitivity.pretrained.language_model import logits, next_token_loss
 from sensitivity.profiling.model_kind import ModelKind, profile_kind
 from sensitivity.study.study import Progress, silent
 from sensitivity.study.tasks import Engine, serial
@@ -66,7 +66,7 @@ def profile_language_model(
     """Profile a causal language model of transformers.
 
     Args:
-        batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
+        batches: (B, T) tokens each, from :func:`sensitivity.pretrained.language_model.windows`.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sensitivity import discover
-from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer, load_text_encoder
-from sensitivity.models.text_export import export_encoder
+from sensitivity.pretrained.docstrings import docstring_pairs
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, load_text_encoder
+from sensitivity.pretrained.text_export import export_encoder
 from sensitivity.profiling.encoder_profile import EXCLUDED
 
 

@@ -39,7 +39,7 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Real text: docstrings of the standard library."""
-    from sensitivity.models.docstrings import docstring_pairs
+    from sensitivity.pretrained.docstrings import docstring_pairs
 
     path = tmp_path / "corpus.txt"
     path.write_text("\n".join(document for _, document in docstring_pairs(40)))
@@ -47,7 +47,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def _add_tokenizer(folder: Path) -> None:
-    from sensitivity.models.text_encoder import minilm_folder
+    from sensitivity.pretrained.text_encoder import minilm_folder
 
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         if (minilm_folder() / name).exists():

@@ -14,8 +14,8 @@ from allocator import Allocation, InvalidInputError, solve
 from api.cli.plans import read_allocation
 from quantize import Rounding, apply
 from quantize.rounding.moments import write_moments
-from sensitivity.models.text_encoder import load_text_encoder
-from sensitivity.models.text_export import onnx_encoder
+from sensitivity.pretrained.text_encoder import load_text_encoder
+from sensitivity.pretrained.text_export import onnx_encoder
 from tests.api.conftest import Run
 from tests.api.helpers import tiny
 

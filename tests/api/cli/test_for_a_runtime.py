@@ -9,10 +9,10 @@ import torch
 from allocator import Allocation, load_profile
 from quantize import apply
 from quantize.ggml.library import installed
-from quantize.runtimes import capabilities_of, columns_of
-from sensitivity.models.language_model import load_language_model
-from sensitivity.models.text_encoder import load_text_encoder
-from sensitivity.models.text_export import onnx_encoder
+from quantize.runtimes import RUNTIMES, columns_of
+from sensitivity.pretrained.language_model import load_language_model
+from sensitivity.pretrained.text_encoder import load_text_encoder
+from sensitivity.pretrained.text_export import onnx_encoder
 from tests.api.conftest import Run
 from tests.quantize.ggml.marks import NEEDS_GGML
 
@@ -39,7 +39,7 @@ def test_llama_cpp_gets_a_file_with_the_planned_types(
 
     model = ("--model", tiny_language_model)
     # Where ggml is installed K-quants are columns too, and rows of this model fall back from all of them.
-    offered = columns_of(capabilities_of("llama.cpp"))
+    offered = columns_of(RUNTIMES["llama.cpp"])
     assert ("q4_k" in offered) == installed()
     columns = ("--formats", "int4-g32,int5-g32,int8-g32,fp16")
     asked = ("--for", "llama.cpp", *columns, *model, "--text", corpus, *LANGUAGE)

@@ -22,7 +22,7 @@ from quantize import parse_format
 from sensitivity import discover
 from sensitivity.models.blocks import find_blocks
 from sensitivity.models.expert_stacks import separate_experts
-from sensitivity.models.language_model import next_token_loss
+from sensitivity.pretrained.language_model import next_token_loss
 from sensitivity.study.study import replaced, rounded
 
 SIZES = {

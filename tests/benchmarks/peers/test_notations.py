@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.peers import auto_round, mct, modelopt, nncf
 from benchmarks.peers.registry import FORMATS, PEERS
-from sensitivity.models.text_encoder import encode, load_text_encoder
+from sensitivity.pretrained.text_encoder import encode, load_text_encoder
 
 
 def test_modelopt_is_read_by_the_bits_of_its_recipes() -> None:

@@ -18,7 +18,7 @@ from quantize import apply
 from quantize.checkpoints.safetensors import stored_tensors
 from sensitivity import profile_model
 from sensitivity.models.layers import quantizable
-from sensitivity.models.text_encoder import TextEncoder
+from sensitivity.pretrained.text_encoder import TextEncoder
 from tests.quantize.onnx_reading import initializers
 
 SIZES: dict[str, Any] = {

@@ -11,7 +11,7 @@ from quantize.exports import export, write
 from quantize.exports.llama_cpp import OWN, TYPES, own_name
 from quantize.formats import parse_format
 from quantize.imports.imatrix import mean_squares
-from sensitivity.models.text_encoder import minilm_folder
+from sensitivity.pretrained.text_encoder import minilm_folder
 from tests.quantize.exports.owners import Owner, ask
 from tests.quantize.exports.plans import LLAMA, formats_of
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sensitivity import Study, lrp
 from sensitivity.estimators.lrp import relevance
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer, info_nce, pair_batches
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, info_nce, pair_batches
 from sensitivity.relevance.rules import ATTN_LRP, CHEFER
 from tests.sensitivity.estimators.lrp_cases import Attention, Fused, first_output, random, seeded
 from tests.sensitivity.studies import make_study, state

@@ -9,7 +9,7 @@ import transformers
 
 from allocator import InvalidInputError, Profile
 from sensitivity import discover
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer
 from sensitivity.profiling.encoder_profile import DEFAULT_TABLES, EXCLUDED, profile_encoder
 from tests.sensitivity.studies import state
 

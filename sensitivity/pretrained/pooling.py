@@ -14,7 +14,7 @@ from torch import Tensor
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import unknown
-from sensitivity.models.json_files import read_json
+from sensitivity.pretrained.json_files import read_json
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:

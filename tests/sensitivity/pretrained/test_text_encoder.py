@@ -15,11 +15,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-import sensitivity.models.text_encoder
+import sensitivity.pretrained.text_encoder
 from allocator import InvalidInputError, MissingPackageError
 from quantize.checkpoints.safetensors import stored_weights
-from sensitivity.models.language_model import load_language_model
-from sensitivity.models.text_encoder import (
+from sensitivity.pretrained.language_model import load_language_model
+from sensitivity.pretrained.text_encoder import (
     TextEncoder,
     Tokenizer,
     cosine_distance,
@@ -123,7 +123,7 @@ def test_a_folder_with_half_a_model_is_refused(tmp_path: Path, config: str | Non
 def test_without_the_package_of_the_model_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sensitivity.models.text_encoder, "_MINILM_PACKAGE", "a_package_that_nobody_has")
+    monkeypatch.setattr(sensitivity.pretrained.text_encoder, "_MINILM_PACKAGE", "a_package_that_nobody_has")
     with pytest.raises(
         MissingPackageError, match="all-MiniLM-L6-v2 is not on this machine; install it with: pip"
     ):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import require
-from sensitivity.models.checkpoint_names import name_as_stored
-from sensitivity.models.pretrained import load_tokenizer, loaded, require_model
-from sensitivity.models.quiet_transformers import quiet
+from sensitivity.pretrained.checkpoint_names import name_as_stored
+from sensitivity.pretrained.loading import load_tokenizer, loaded, require_model
+from sensitivity.pretrained.quiet_transformers import quiet
 
 _WINDOWS_PER_BATCH = 4
 

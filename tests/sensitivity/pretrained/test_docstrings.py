@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sensitivity.models.docstrings import docstring_pairs
+from sensitivity.pretrained.docstrings import docstring_pairs
 
 REST = (
     "It goes on with a second sentence that is long enough to count as a document of its own, and then some."

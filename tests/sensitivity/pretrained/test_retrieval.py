@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from allocator import InvalidInputError
-from sensitivity.models.retrieval import Encode, Quality, RetrievalTask
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer, encode
+from sensitivity.pretrained.retrieval import Encode, Quality, RetrievalTask
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, encode
 
 
 def encoder_of(embeddings: ArrayLike) -> Encode:

@@ -10,7 +10,7 @@ from torch import nn
 
 from allocator import Fault, InvalidInputError
 from quantize.checkpoints.config import read_config, require_original
-from sensitivity.models.json_files import read_json
+from sensitivity.pretrained.json_files import read_json
 
 
 def require_model(folder: Path) -> dict[str, Any]:

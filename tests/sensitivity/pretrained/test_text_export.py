@@ -12,9 +12,9 @@ import torch
 from allocator import MissingPackageError
 from quantize import apply, parse_format
 from sensitivity import discover
-from sensitivity.models.retrieval import RetrievalTask
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer, encode
-from sensitivity.models.text_export import onnx_encoder
+from sensitivity.pretrained.retrieval import RetrievalTask
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, encode
+from sensitivity.pretrained.text_export import onnx_encoder
 from sensitivity.profiling.encoder_profile import EXCLUDED
 from tests.quantize.onnx_reading import payload
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from allocator.contract.errors import require
 from quantize.backends.onnxruntime.export import export_onnx
-from sensitivity.models.retrieval import Encode
-from sensitivity.models.text_encoder import TextEncoder, Tokenizer
+from sensitivity.pretrained.retrieval import Encode
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer
 
 _OUTPUT = "sentence_embedding"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from allocator import Fault, InvalidInputError
 from allocator.knapsack.problem import FloatArray
-from sensitivity.models.text_encoder import Tokenizer
+from sensitivity.pretrained.text_encoder import Tokenizer
 
 #: Token batch → (B, D) embeddings.
 Encode = Callable[[Mapping[str, Tensor]], Tensor]
