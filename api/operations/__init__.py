@@ -19,9 +19,6 @@ OPERATIONS: dict[str, str] = {
 def load_operation(name: str) -> Operation:
     """Load an operation.
 
-    Args:
-        name: Key of :data:`OPERATIONS`.
-
     Returns:
         The operation.
 

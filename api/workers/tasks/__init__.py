@@ -22,9 +22,6 @@ TASKS: Mapping[str, str] = {
 def find_task(name: str) -> Callable[[TaskContext], Answer]:
     """Load a task.
 
-    Args:
-        name: Key of :data:`TASKS`.
-
     Returns:
         The function ``run`` of its module.
     """
