@@ -27,7 +27,6 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
     Args:
-        limit: All connections of the server.
         max_header_bytes: Of address and headers together, and of anything else that is no body.
         header_timeout_s: From the first to the last byte of a head; also between bytes that a client does not read.
         **rest: What uvicorn gives to each of its connections.

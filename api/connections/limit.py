@@ -27,9 +27,6 @@ class ConnectionLimit:
     Where there are as many as there may be, a new connection replaces the one that has been idle for longest. Who opens
     a thousand connections and says nothing so loses them to whoever does ask; only where every connection is at work is
     a new one refused.
-
-    Args:
-        most: Connections at a time.
     """
 
     def __init__(self, most: int) -> None:
@@ -90,9 +87,6 @@ def connections_that_fit(most: int) -> int:
 
     A process out of file descriptors cannot even accept a connection in order to refuse it, and its event loop drops
     clients without a word (libuv) or stops accepting for a second (asyncio). So that never happens: the limit is known.
-
-    Args:
-        most: As many as are wanted.
 
     Returns:
         As many as there may be.

@@ -63,9 +63,6 @@ NO_HTTP = Refusal(HTTPStatus.BAD_REQUEST, "invalid-http", "expected a request in
 def too_large(most_bytes: int) -> Refusal:
     """Refuse headers that are too large.
 
-    Args:
-        most_bytes: The limit.
-
     Returns:
         The refusal.
     """
@@ -78,9 +75,6 @@ def too_large(most_bytes: int) -> Refusal:
 
 def too_slow(most_s: float) -> Refusal:
     """Refuse headers that do not arrive.
-
-    Args:
-        most_s: The limit.
 
     Returns:
         The refusal.

@@ -23,9 +23,7 @@ def draw_frontier(report: Report, profile: Profile, path: Path) -> None:
     """Draw bytes against measured distance, and what the table predicts in between.
 
     Args:
-        report: Measured rows.
         profile: The profile they were planned from.
-        path: PNG file to write.
     """
     axes = new_axes()
     _predicted(axes, profile)

@@ -44,8 +44,6 @@ def run(out: Path, *, pairs: int, seed: int, write: Write, quiet: bool = False) 
     Args:
         out: Folder for the profile, the plans, the ONNX file, the report and the picture.
         pairs: Docstring pairs, half to calibrate and half to evaluate.
-        write: Writes a text to a file.
-        quiet: Show nothing.
 
     Returns:
         The report.

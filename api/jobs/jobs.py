@@ -44,8 +44,6 @@ class Jobs:
 
     Args:
         settings: Limits, leases, number of jobs.
-        pool: The workers.
-        profiles: Hands stored profiles to workers.
     """
 
     def __init__(self, settings: Settings, store: Store, pool: Pool, profiles: OwnedProfiles) -> None:
@@ -70,7 +68,6 @@ class Jobs:
         """Begin a solve.
 
         Args:
-            body: The body of its request.
             identifier: Id of the answer; a new one when absent.
 
         Returns:
@@ -84,11 +81,7 @@ class Jobs:
         return run
 
     async def check(self, owner: str, body: bytes) -> None:
-        """Refuse a request that is plainly wrong, before it becomes a job.
-
-        Args:
-            body: The body of the request.
-        """
+        """Refuse a request that is plainly wrong, before it becomes a job."""
         task = Task("check", owner, body, {}, self._profiles.of(owner))
         await self._pool.run(task, self._settings.max_time_limit_s)
 
@@ -116,7 +109,6 @@ class Jobs:
         """Queue a job.
 
         Args:
-            body: The body of its request.
             accept: Called in the transaction that keeps the job.
         """
         await self._keep(Run(identifier, owner, body), QUEUED, accept)

@@ -65,7 +65,6 @@ class Leases:
     """This service's sign of life, and its eye on the others.
 
     Args:
-        replica: Id of this service.
         lease_s: A service that has been silent for so long is gone.
         queued: Told that jobs of a service that is gone are in the queue again.
     """

@@ -18,13 +18,7 @@ _POLL_S = 0.5
 
 
 class Queue:
-    """Takes jobs while there is capacity.
-
-    Args:
-        replica: Id of this service.
-        has_capacity: Whether one more job may run here.
-        run: Begins one.
-    """
+    """Takes jobs while there is capacity."""
 
     def __init__(
         self,

@@ -65,9 +65,6 @@ _NAMES = ("id", "profile_sha256", "status", "version")
 def stored_rows(done: Done) -> list[NewAllocation]:
     """Make rows of what the task ``allocate`` gave back.
 
-    Args:
-        done: What it gave back.
-
     Returns:
         One row for each plan.
     """
@@ -82,9 +79,6 @@ def stored_rows(done: Done) -> list[NewAllocation]:
 
 def keep_ending(store: Store, run: Run, replica: str) -> None:
     """Keep what became of a job, unless it is no longer this service's.
-
-    Args:
-        run: The job, whose solver has ended.
 
     Raises:
         BaseException: The solver ended in a way that says nothing about the job.

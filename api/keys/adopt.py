@@ -32,9 +32,6 @@ def of_nobody(store: Store) -> dict[str, int]:
 def adopt(store: Store, identifier: str) -> dict[str, int]:
     """Give a key what was stored without one; profiles that it has already stay as they are.
 
-    Args:
-        identifier: Id of the key.
-
     Returns:
         Table to number of rows that are the key's now.
 

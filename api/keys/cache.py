@@ -58,9 +58,6 @@ class KeyCache:
     async def find(self, text: str) -> Key | None:
         """Check what a client sent.
 
-        Args:
-            text: The whole key.
-
         Returns:
             The key, if it is good.
         """

@@ -57,9 +57,6 @@ def new_secret() -> tuple[str, str]:
 def identifier_of(text: str) -> str | None:
     """Read the id in a key.
 
-    Args:
-        text: What a client sent.
-
     Returns:
         The id; None where the text is no key.
 
@@ -74,9 +71,6 @@ def identifier_of(text: str) -> str | None:
 def digest_of(text: str) -> str:
     """Compute what is stored of a key.
 
-    Args:
-        text: The whole key.
-
     Returns:
         SHA-256, hexadecimal.
     """
@@ -88,7 +82,6 @@ def matches(key: Key | None, text: str) -> bool:
 
     Args:
         key: The key with the id that was sent; None where there is none.
-        text: What was sent.
 
     Returns:
         Whether it is this key, and good.

@@ -81,7 +81,6 @@ def require_job_quota(connection: Connection, owner: str, most: int) -> None:
     """Refuse one job too many.
 
     Args:
-        connection: In the transaction that is to keep it.
         most: How many may be queued or running.
 
     Raises:
@@ -118,9 +117,6 @@ def stored_bytes(store: Store, owner: str) -> int:
 
 def open_jobs(connection: Connection, owner: str) -> int:
     """Count an owner's jobs that have not ended.
-
-    Args:
-        connection: In a transaction.
 
     Returns:
         Their number.

@@ -19,7 +19,6 @@ def create_key(
 
     Args:
         max_requests_per_minute: Its own limit, for each replica.
-        max_body_bytes: Its own limit on bodies.
 
     Returns:
         What is stored, and the key itself, which is not.

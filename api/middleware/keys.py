@@ -40,9 +40,6 @@ class Rates:
     def wait_s(self, key: str, most_per_minute: int) -> int:
         """Count a request, if it may come now.
 
-        Args:
-            most_per_minute: Its limit.
-
         Returns:
             0 where it may; else after how many seconds one may.
         """

@@ -26,11 +26,7 @@ _SENT = (
 
 
 def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Put the middlewares around an application.
-
-    Args:
-        metrics: Where requests are counted.
-    """
+    """Put the middlewares around an application."""
     # Added last means outermost: read this list from the bottom.
     app.add_middleware(Bodies, limits=settings)
     app.add_middleware(Keys, max_requests_per_minute=settings.max_requests_per_minute)

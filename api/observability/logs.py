@@ -42,11 +42,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to(stream: TextIO = sys.stderr, level: str = "info") -> None:
-    """Send this process's log to a stream as JSON lines.
-
-    Args:
-        level: Least level that is written.
-    """
+    """Send this process's log to a stream as JSON lines."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

@@ -21,9 +21,6 @@ _CLASSES = ((100, "1-100"), (1_000, "101-1000"), (10_000, "1001-10000"), (100_00
 def size_class(layers: int) -> str:
     """Name the class of a profile by its rows, so that metrics have few series.
 
-    Args:
-        layers: Number of rows.
-
     Returns:
         For example ``101-1000``.
 
@@ -75,9 +72,7 @@ class Metrics:
         """Count a request.
 
         Args:
-            route: Template of the route.
             status: HTTP status; 0 where the client went away first.
-            taken_s: Seconds it took.
         """
         self._requests.labels(method, route, status).inc()
         self._latency.labels(method, route).observe(taken_s)
@@ -86,9 +81,6 @@ class Metrics:
         """Count a finished solve.
 
         Args:
-            solver: Name of the solver that ran.
-            layers: Rows of the profile.
-            seconds: What the solver took.
             gap: Relative gap; None where there is no plan.
         """
         labels = solver, size_class(layers)

@@ -40,9 +40,6 @@ class Observe:
 
     Routes are told apart by their template (``/v1/jobs/{id}``) and methods by name, so that no caller can make up new
     series of metrics.
-
-    Args:
-        metrics: Where requests are counted.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

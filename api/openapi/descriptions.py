@@ -33,9 +33,6 @@ def spread(schemas: Mapping[str, dict[str, Any]]) -> None:
 def split(docstring: str) -> tuple[str, dict[str, str]]:
     r"""Split a docstring into its text and the descriptions of its attributes.
 
-    Args:
-        docstring: The docstring, cleaned or not.
-
     Returns:
         The text before the first section, and attribute → description in one line.
 

@@ -84,7 +84,6 @@ def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, An
 
     Args:
         model: What the body has to be; one that :func:`describe` knows.
-        examples: Named examples.
 
     Returns:
         For ``openapi_extra`` of the route.

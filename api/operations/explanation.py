@@ -38,9 +38,6 @@ class ExplanationRequest(ProfileRequest):
 def explanation(profile: Profile, request: Request, asked: ExplanationRequest) -> Explanation:
     """Solve a request and give the reasons.
 
-    Args:
-        asked: Layers, resamples, seed.
-
     Returns:
         The plan with its reasons.
 

@@ -44,10 +44,6 @@ class FrontierRequest(ProfileRequest):
 def trade_off(profile: Profile, request: Request, asked: FrontierRequest) -> FrontierAnswer:
     """Compute a front.
 
-    Args:
-        request: Objective, pins, limits, solver.
-        asked: Resource, points, baselines.
-
     Returns:
         The front.
     """

@@ -32,7 +32,6 @@ def with_stored_plan(asked: M, stored: Stored) -> M:
 
     Args:
         asked: The request, which has the fields ``plan`` and ``allocation_id``.
-        stored: Looks an allocation up.
 
     Returns:
         The request with a plan.
@@ -46,7 +45,6 @@ def sharing(request: Request, parts: int) -> Request:
 
     Args:
         request: The request, whose limit is for all of them.
-        parts: How many solves.
 
     Returns:
         The request for one of them.

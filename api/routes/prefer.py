@@ -35,9 +35,7 @@ def preferred_wait(header: str, usual_s: float, most_s: float) -> Wait:
     """Read the header ``Prefer``; what cannot be read is ignored, as RFC 7240 has it.
 
     Args:
-        header: Its value.
         usual_s: The wait where none is preferred.
-        most_s: The longest wait.
 
     Returns:
         The wait.

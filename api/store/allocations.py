@@ -46,11 +46,7 @@ _COLUMNS = tuple(allocations.c[name] for name in StoredAllocation.__dataclass_fi
 
 
 def add_allocations(connection: Connection, owner: str, rows: list[NewAllocation]) -> None:
-    """Keep answers.
-
-    Args:
-        connection: In a transaction.
-    """
+    """Keep answers."""
     connection.execute(insert(allocations), [vars(row) | {"owner": owner} for row in rows])
 
 

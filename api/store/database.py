@@ -65,9 +65,6 @@ class Store:
     def writing(self, wait_s: float = WRITE_WAIT_S) -> Iterator[Connection]:
         """Write in one transaction: all of the block or nothing.
 
-        Args:
-            wait_s: How long to wait for another writer.
-
         Yields:
             The connection.
         """

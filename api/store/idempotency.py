@@ -44,7 +44,6 @@ def claim_key(
     """Use a key for the first time.
 
     Args:
-        asked_sha256: Hash of the request.
         keep_s: How long a key is remembered after its answer.
 
     Returns:
@@ -86,9 +85,6 @@ def answer_key(
     """Keep the answer to a key, in the transaction that keeps what was made.
 
     Args:
-        connection: In a transaction.
-        status: Status of the answer.
-        headers: Headers of the answer.
         answer: Body of the answer, gzipped.
     """
     values = {"status": status, "headers": json.dumps(dict(headers)), "answer": answer}

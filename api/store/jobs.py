@@ -57,7 +57,6 @@ def add_job(connection: Connection, job: StoredJob, request: bytes) -> None:
     """Keep a job.
 
     Args:
-        connection: In a transaction.
         request: The body as it came, gzipped.
     """
     values = vars(job) | {"progress": _text(job.progress), "problem": None, "request": request}
@@ -161,11 +160,7 @@ def end_job(
     """End a job, unless somebody else did.
 
     Args:
-        connection: In a transaction.
-        state: How it ended.
         replica: Only if it is still this one's; None whoever runs it.
-        problem: Why it failed.
-        plans: How many allocations it made.
 
     Returns:
         Whose it is; None where this call did not end it.
@@ -186,9 +181,6 @@ def end_job(
 def requeue_orphans(connection: Connection) -> int:
     """Put the jobs that nobody runs any more back into the queue.
 
-    Args:
-        connection: In a transaction.
-
     Returns:
         How many.
     """
@@ -200,7 +192,6 @@ def add_progress(store: Store, identifier: str, replica: str, facts: Sequence[Ma
     """Keep the progress of a job.
 
     Args:
-        replica: Who runs it.
         facts: The progress, oldest first; may be empty.
 
     Returns:

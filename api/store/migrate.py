@@ -11,11 +11,7 @@ _LOCK = 0x62697461
 
 
 def migrate(connection: Connection) -> None:
-    """Run the migrations that a database lacks.
-
-    Args:
-        connection: In a transaction.
-    """
+    """Run the migrations that a database lacks."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     if _current(connection) != newest():

@@ -39,9 +39,7 @@ def page_of(
     Args:
         query: Of all rows; has the column ``order``.
         order: Column with unique values of :func:`~api.ids.new_id`.
-        limit: How many rows at most.
         cursor: The last value of the page before.
-        read: Makes an entry of a row.
 
     Returns:
         The page.

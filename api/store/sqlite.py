@@ -26,7 +26,6 @@ def sqlite_engine(url: URL, setting: str) -> Engine:
     """Open the file that a URL names, which is made when it is missing.
 
     Args:
-        url: Of SQLAlchemy.
         setting: Variable that named it.
 
     Returns:
@@ -68,11 +67,7 @@ _DRIVERS = ("sqlite", "sqlite+pysqlite")
 
 
 def write_and_take_back(connection: Connection) -> None:
-    """Write as a plan would, so that the database says whether it has space; the transaction is to be rolled back.
-
-    Args:
-        connection: In a transaction that writes.
-    """
+    """Write as a plan would, so that the database says whether it has space; the transaction is to be rolled back."""
     # With so few pages in memory, SQLite has to put what it is given onto the disk at once.
     pages = connection.exec_driver_sql("PRAGMA cache_size").scalar()
     connection.exec_driver_sql("PRAGMA cache_size = 10")

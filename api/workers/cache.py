@@ -28,11 +28,7 @@ class _Kept:
 
 
 class ProfileCache:
-    """Parsed profiles by digest, the least recently used dropped first.
-
-    Args:
-        most_entries: Table entries of all profiles together.
-    """
+    """Parsed profiles by digest, the least recently used dropped first."""
 
     def __init__(self, most_entries: int = _MOST_ENTRIES) -> None:
         self._most_entries = most_entries

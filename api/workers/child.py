@@ -42,7 +42,6 @@ class Child:
         """Let it do a task; after any exception but those about the input it is dead or has to be killed.
 
         Args:
-            limit_s: Seconds that the task may take.
             on_progress: Told what the task reports on its way.
 
         Returns:

@@ -76,7 +76,6 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
     """Parse a JSON body.
 
     Args:
-        body: UTF-8 text.
         limits: What it may hold; see :func:`require_shallow` for the depth.
 
     Returns:

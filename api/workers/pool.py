@@ -99,11 +99,7 @@ class Pool:
         return not self._closed and any(child.alive for child in self._living)
 
     def resize(self, by: int) -> None:
-        """Have more or fewer workers from now on; none is stopped in the middle of a task.
-
-        Args:
-            by: How many more.
-        """
+        """Have more or fewer workers from now on; none is stopped in the middle of a task."""
         self.size += by
         missing = self.size - len(self._living) - len(self._starting)
         for _ in range(missing):

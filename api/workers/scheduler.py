@@ -70,11 +70,7 @@ class DurationEstimates:
         return self._took_s.get(kind, guess_s)
 
     def learn(self, task: Task, took_s: float) -> None:
-        """Note what a task took.
-
-        Args:
-            took_s: Seconds.
-        """
+        """Note what a task took."""
         kind = _kind_of(task)
         before_s = self.of(task)
         self._took_s[kind] = before_s + _LATEST * (took_s - before_s)
