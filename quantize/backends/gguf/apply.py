@@ -85,9 +85,9 @@ def apply(
         MissingPackageError: gguf is not installed, or ggml, where a type is ggml's.
     """
     gguf = require("gguf", "gguf")
-    for fmt in dict.fromkeys(plan.values()):
-        if fmt.name in BLOCK_TYPES:
-            require_type(BLOCK_TYPES[fmt.name])
+    for name in dict.fromkeys(fmt.name for fmt in plan.values()):
+        if name in BLOCK_TYPES:
+            require_type(BLOCK_TYPES[name])
     require_free(Path(path), force=force)
     config = read_config(Path(model))
     found = sources(Path(model), config)
