@@ -95,7 +95,8 @@ def half(scales: NDArray[np.floating]) -> NDArray[np.float16]:
     Returns:
         The same in half precision.
     """
-    return np.clip(scales, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+    stored: NDArray[np.float16] = np.clip(scales, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+    return stored
 
 
 def nearest_codes(

@@ -21,15 +21,8 @@ import numpy as np
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
 from quantize.plain_floats import PLAIN_FLOATS
-from quantize.rounding.codes import (
-    Float32Array as Float32Array,
-    code_range,
-    group_sizes,
-    grouped,
-    half,
-    is_sign,
-    nearest_codes,
-)
+from quantize.rounding.codes import Float32Array as Float32Array
+from quantize.rounding.codes import code_range, group_sizes, grouped, half, is_sign, nearest_codes
 from quantize.rounding.quantized import Quantized
 from quantize.rounding.scales import chosen, reaching, spanning
 from quantize.rounding.small_floats import scaled

@@ -73,7 +73,8 @@ def exponents(made: Quantized) -> NDArray[np.uint8]:
     Returns:
         (rows, groups) exponents of two, offset by 127.
     """
-    return (np.frexp(made.scales)[1] - 1 + _BIAS).astype(np.uint8)
+    biased: NDArray[np.uint8] = (np.frexp(made.scales)[1] - 1 + _BIAS).astype(np.uint8)
+    return biased
 
 
 def bit_patterns(made: Quantized) -> NDArray[np.uint8]:
