@@ -17,7 +17,7 @@ help: ## list the targets
 	touch .venv/ready
 
 demo: .venv/ready ## measure, solve, serve, quantize and measure again; results in out/
-	$(BIN)/bitalloc demo --out out
+	$(BIN)/bitalloc demo --out out --force
 
 test: .venv/ready ## the default test suite
 	$(BIN)/python -m pytest -m "not long and not rare"

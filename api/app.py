@@ -10,7 +10,6 @@ from api.middleware import stack
 from api.observability.metrics import Metrics
 from api.openapi import document as openapi
 from api.problems import failures
-from api.problems import problem as problems
 from api.routes import allocations, jobs, operation, page, planning, profiles, viewer
 from api.routes.resources import lifespan
 from api.settings import Settings, load_settings
@@ -44,7 +43,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = Metrics()
     stack.install(app, settings, app.state.metrics)
-    problems.install(app)
     failures.install(app)
     openapi.describe(app)
     for router in (

@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.connections.crowd import Crowd, places
 from api.connections.guarded import GuardedProtocol
+from api.connections.limit import ConnectionLimit, connections_that_fit
 from api.keys.table import has_keys
 from api.middleware.keys import is_loopback
 from api.observability.logs import log_to
@@ -32,7 +32,6 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Args:
-        host: Address to bind.
         port: Port to bind; 0 picks a free one.
         announce: Told the line ``serving on http://host:port`` once the port is bound, and who may use it.
 
@@ -73,7 +72,7 @@ def _serve(host: str, port: int, announce: Callable[[str], None]) -> None:
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     guarded = partial(
         GuardedProtocol,
-        crowd=Crowd(places(settings.max_connections)),
+        limit=ConnectionLimit(connections_that_fit(settings.max_connections)),
         max_header_bytes=settings.max_header_bytes,
         header_timeout_s=settings.header_timeout_s,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +10,6 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from allocator import Fault, InvalidInputError
-from api.workers.json_limits import JsonLimits
 
 _PREFIX = "BITALLOC_"
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -53,7 +51,7 @@ class Settings(BaseSettings):
         wait_s: How long a request waits for its answer when it does not say (``Prefer: wait=…``).
         max_wait_s: The longest wait that a request may ask for.
         lease_s: A service that gives no sign of life for so long is taken for dead, and its jobs go on elsewhere.
-        keep_jobs_s: Jobs that ended, and what they told, are forgotten after this.
+        keep_jobs_s: Jobs that ended, and their progress, are forgotten after this.
         keep_idempotency_s: Idempotency keys and their answers are forgotten after this.
         keep_allocations_s: Plans are forgotten this long after they were asked for, not before their job; never when
             absent.
@@ -110,11 +108,6 @@ class Settings(BaseSettings):
             if not origin.startswith(("http://", "https://")) or "/" in origin.partition("://")[2]:
                 raise ValueError(f"expected origins such as https://plans.example.org, got {origin!r}")
         return origins
-
-    @property
-    def json_limits(self) -> JsonLimits:
-        """What a JSON body may hold."""
-        return JsonLimits(**{field.name: getattr(self, field.name) for field in fields(JsonLimits)})
 
 
 def load_settings() -> Settings:

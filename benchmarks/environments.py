@@ -72,7 +72,6 @@ def run_module(owner: Owner, module: str, *arguments: object) -> None:
     """Run one of our modules with an owner's package.
 
     Args:
-        owner: The package.
         module: Name of the module, which runs as a program.
         arguments: Of the program.
 

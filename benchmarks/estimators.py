@@ -83,7 +83,6 @@ def measured_plans(
     """Measure every plan of a classifier, or read what was measured before.
 
     Args:
-        trained: The classifier.
         formats: Options of every layer, F of them.
         on: ``held-out`` or ``calibration``.
         progress: Told after every plan.
@@ -145,9 +144,7 @@ def plan_of(profile: Profile, objective: str, bits: float, solver: str = "exact"
     """Solve for one table at one budget.
 
     Args:
-        objective: The table.
         bits: The budget, in effective bits.
-        solver: Name of the solver.
 
     Returns:
         The plan, one option per layer.

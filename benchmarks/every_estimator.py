@@ -42,14 +42,12 @@ def profile_with_everything(
 
     Args:
         trained: The model; profiled on its calibration batches.
-        formats: Columns.
-        progress: Told after every step.
 
     Returns:
         The profile, and for each estimator that the model is not made for, the reason.
     """
     profiles, refused = [], {}
-    for name, estimate in (ESTIMATORS | _bound(trained)).items():
+    for name, estimate in {**ESTIMATORS, **_bound(trained)}.items():
         try:
             profiles.append(
                 profile_model(

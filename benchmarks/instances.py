@@ -34,11 +34,7 @@ class Instance:
     supported: bool = False
 
     def limits(self, problem: Problem) -> list[FloatArray]:
-        """The limits.
-
-        Returns:
-            (R,) arrays.
-        """
+        """Return the limits, (R,) arrays."""
         if self.points == 1:
             return [problem.limit]
         low, high = problem.spend.min(axis=2).sum(axis=1), problem.spend.max(axis=2).sum(axis=1)

@@ -84,7 +84,6 @@ def logits(runtime: LlamaCpp, file: Path, tokens: Sequence[int], vocabulary: int
     Args:
         runtime: Where llama.cpp runs.
         file: A GGUF file.
-        tokens: The text.
         vocabulary: Number of tokens that there are, V.
 
     Returns:

@@ -12,9 +12,6 @@ from pathlib import Path
 def seconds(run: Callable[[], object]) -> tuple[float, float | None]:
     """Call a function.
 
-    Args:
-        run: The function.
-
     Returns:
         Seconds of processor time, and MiB that were resident at the peak beyond those before; None where the system
         does not say.

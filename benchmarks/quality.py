@@ -128,7 +128,7 @@ def peers(
     out: _Out = None,
 ) -> None:
     """Other tools' plans and ours in the same bytes; each tool is installed on first use."""
-    asked = registry.chosen(only or ())
+    asked = registry.PEERS.chosen(only or tuple(registry.PEERS))
     with one_thread():
         subject = measured.minilm(registry.FORMATS)
         for name, peer in asked.items():

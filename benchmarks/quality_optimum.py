@@ -57,7 +57,6 @@ def search_refine(profile: Profile, truth: FloatArray, bits: float, seed: int) -
         profile: Its table ``kl`` is the objective.
         truth: (F, …, F) measured loss of every plan.
         bits: The budget, effective bits.
-        seed: Seed of the search.
 
     Returns:
         Losses in the order of measuring, 60 or fewer.
@@ -86,7 +85,6 @@ def search_evolution(profile: Profile, truth: FloatArray, bits: float, seed: int
         profile: Its table ``kl`` is the objective.
         truth: (F, …, F) measured loss of every plan.
         bits: The budget, effective bits.
-        seed: Seed of the search.
 
     Returns:
         Losses in the order of measuring, 60 or fewer.

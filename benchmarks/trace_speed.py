@@ -15,7 +15,7 @@ from allocator.knapsack.problem import FloatArray
 from benchmarks.curvature_peers import peers
 from benchmarks.process_cost import seconds
 from sensitivity import Study
-from sensitivity.curvature.output_metrics import find_metric
+from sensitivity.curvature.output_metrics import METRICS
 from sensitivity.curvature.probe import gauss_newton_probe, hessian_probe
 from sensitivity.models.text_encoder import encode
 
@@ -25,7 +25,7 @@ _KINDS: Mapping[str, tuple[str, _Probe]] = {
     "separate, Hessian": ("Hessian", partial(hessian_probe, separate=True)),
     "all at once, Gauss-Newton": (
         "Gauss-Newton",
-        partial(gauss_newton_probe, outputs=encode, metric=find_metric("squared_error")),
+        partial(gauss_newton_probe, outputs=encode, metric=METRICS["squared_error"]),
     ),
 }
 _RELATIVE_ERROR = 0.1

@@ -72,12 +72,16 @@ if TYPE_CHECKING:
     from bitalloc.plots import save as save
     from bitalloc.service_process import running_server as running_server
     from quantize import BACKENDS as BACKENDS
+    from quantize import FORMATS as FORMATS
+    from quantize import Codec as Codec
     from quantize import Moments as Moments
     from quantize import Rounding as Rounding
     from quantize import StorageFormat as StorageFormat
     from quantize import apply as apply
     from quantize import formats_of as formats_of
+    from quantize import own_format as own_format
     from quantize import parse_format as parse_format
+    from quantize import register_format as register_format
     from quantize import round_trip as round_trip
     from quantize.exports import EXPORTS as EXPORTS
     from quantize.exports import export as export
@@ -186,6 +190,7 @@ _GROUPS = (
     ),
     # plans made real
     ("quantize", "BACKENDS Moments Rounding StorageFormat apply formats_of parse_format round_trip"),
+    ("quantize", "FORMATS Codec own_format register_format"),
     ("quantize.exports", "EXPORTS export read_files read_export=read write_export=write"),
     ("quantize.lint", "RUNTIMES lint=lint_plan lint_files model_of_folder model_of_profile"),
     ("quantize.imports", "IMPORTS import_scores"),

@@ -157,6 +157,7 @@ class ExportAnswer(Strict):
         files: File name to its text.
         losses: What the files do not say as the plan does.
         advice: What to do with the files.
+        findings: What each runtime that reads the files would trip over, errors first.
         version: Version of bitalloc.
     """
 
@@ -164,6 +165,7 @@ class ExportAnswer(Strict):
     files: dict[str, str]
     losses: tuple[Loss, ...]
     advice: str
+    findings: dict[str, tuple[Finding, ...]] = {}
     version: str
 
 

@@ -54,7 +54,8 @@ for batch in trained.calibration:
 trained.model.zero_grad(set_to_none=True)
 one_pass_s = time.perf_counter() - started
 
-wanted = ESTIMATORS | {
+wanted = {
+    **ESTIMATORS,
     "gauss_newton": partial(gauss_newton, outputs=trained.logits),
     "kl": partial(kl, logits=trained.logits),
 }

@@ -199,8 +199,8 @@ for name, trial in rows.items():
 # %% [markdown]
 # ## A gate before shipping
 #
-# `verify` measures a plan beside `uniform` and `greedy` in no more bytes, and the original, and says whether it passes. Here
-# on texts that the search has not seen. `uniform` falls by a whole format where the plan leaves a few bytes of its budget.
+# `verify` measures a plan beside the best `uniform` and `greedy` in the same budget, and the original, and says whether it
+# passes. Here on texts that the search has not seen.
 # `bitalloc refine` and `bitalloc verify` do the same from a shell, the second with an exit code for CI.
 
 # %%

@@ -4,7 +4,8 @@
 """
 
 from quantize.backends import BACKENDS, apply
-from quantize.formats import StorageFormat, parse_format
+from quantize.codec import Codec
+from quantize.formats import FORMATS, StorageFormat, own_format, parse_format, register_format
 from quantize.plan import formats_of
 from quantize.rounding.methods import METHODS, NEAREST, Rounding, restored, rounded
 from quantize.rounding.moments import Moments
@@ -15,14 +16,18 @@ __all__ = [
     "BACKENDS",
     "METHODS",
     "NEAREST",
+    "Codec",
+    "FORMATS",
     "StorageFormat",
     "Moments",
     "Quantized",
     "Rounding",
     "apply",
     "formats_of",
+    "own_format",
     "parse_format",
     "quantize",
+    "register_format",
     "restored",
     "round_trip",
     "rounded",

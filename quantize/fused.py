@@ -21,9 +21,6 @@ _EXPERT = re.compile(r"((?:.*\.)?experts)\.\d+\.(.+)")
 def fused_groups(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Find the layers that a runtime will fuse.
 
-    Args:
-        layers: Names of layers.
-
     Returns:
         Fused name → its shards among the layers; groups of one are left out, and experts, which are stacked.
 
@@ -44,7 +41,6 @@ def expert_blocks(layers: Iterable[str], *, by_projection: bool = False) -> dict
     """Find the experts that a runtime will stack.
 
     Args:
-        layers: Names of layers.
         by_projection: Whether each projection of a block is a stack of its own.
 
     Returns:

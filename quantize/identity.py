@@ -17,7 +17,6 @@ def weight_digest(shape: Sequence[int], pieces: Iterable[NDArray[np.float32]]) -
     """Digest one weight: its shape, and its values in single precision.
 
     Args:
-        shape: Shape of the weight.
         pieces: Its values from the first to the last, in as many pieces as is handy.
 
     Returns:

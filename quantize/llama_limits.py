@@ -41,7 +41,6 @@ def misfit(row: int, fmt: StorageFormat) -> tuple[Severity, str, str] | None:
 
     Args:
         row: Weights in a row.
-        fmt: A format.
 
     Returns:
         None where they are; else how bad it is, what happens, and what to do.

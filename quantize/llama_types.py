@@ -1,10 +1,8 @@
 """Types of llama.cpp as formats: a plan may name them as ``llama-quantize`` does, in any case (``q8_0``, ``Q4_K``).
 
-Types with one fp16 scale (and minimum) per 32 weights are our own formats by another name. The others round their
-scales as well; they are formats of their own, which only llama.cpp's tools can round to: here their names, blocks and
-bytes are known. ik_llama.cpp has more types; of those, the names and blocks.
-
-Source: ``gguf.GGML_QUANT_SIZES`` (gguf 0.19) for blocks and bytes.
+Types with one fp16 scale per 32 weights are our own formats by another name. The others round their scales as well, or
+store minima, and are formats of their own (:mod:`quantize.ggml.types`). ik_llama.cpp has more types; of those, the
+names and blocks are known here, and only its own tools round to them.
 """
 
 from __future__ import annotations
@@ -14,27 +12,15 @@ from collections.abc import Callable, Mapping
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize.formats import StorageFormat, parse_format
+from quantize.formats import FORMATS, StorageFormat, parse_format
+from quantize.ggml.types import TYPES
 
 #: Types that are formats of ours.
 TWINS = {
-    "q4_0": "int4-g32", "q4_1": "uint4-g32", "q5_0": "int5-g32", "q5_1": "uint5-g32", "q8_0": "int8-g32",
-    "f16": "fp16", "bf16": "bf16", "f32": "fp32",
+    "q4_0": "int4-g32", "q5_0": "int5-g32", "q8_0": "int8-g32", "f16": "fp16", "bf16": "bf16", "f32": "fp32",
 }  # fmt: skip
-#: Types without a twin: bits of a code, weights per scale, whether zero is code 0, weights and bytes of a block.
-OWN = {
-    name: StorageFormat(
-        name, bits, symmetric=symmetric, group_size=group, block_size=block, block_bytes=size
-    )
-    for name, bits, group, symmetric, block, size in (
-        ("q2_k", 2, 16, False, 256, 84), ("q3_k", 3, 16, True, 256, 110), ("q4_k", 4, 32, False, 256, 144),
-        ("q5_k", 5, 32, False, 256, 176), ("q6_k", 6, 16, True, 256, 210), ("iq1_s", 1, 32, True, 256, 50),
-        ("iq1_m", 1, 16, True, 256, 56), ("iq2_xxs", 2, 32, True, 256, 66), ("iq2_xs", 2, 16, True, 256, 74),
-        ("iq2_s", 2, 16, True, 256, 82), ("iq3_xxs", 3, 32, True, 256, 98), ("iq3_s", 3, 32, True, 256, 110),
-        ("iq4_nl", 4, 32, True, 32, 18), ("iq4_xs", 4, 32, True, 256, 136), ("tq1_0", 1, 256, True, 256, 54),
-        ("tq2_0", 2, 256, True, 256, 66), ("nvfp4", 4, 16, True, 64, 36), ("q1_0", 1, 128, True, 128, 18),
-    )
-} | {"mxfp4": parse_format("mxfp4")}  # fmt: skip
+#: Types that are formats of their own.
+OWN = {name: FORMATS[name] for name in (*TYPES, "mxfp4") if name not in TWINS}
 #: Types that only ik_llama.cpp has: bits of a code and weights of a block.
 _FORK = {
     "iq1_bn": (1, 64), "iq2_bn": (2, 64), "iq1_kt": (1, 256), "iq2_kt": (2, 256), "iq3_kt": (3, 256),
@@ -46,7 +32,7 @@ FORK = {name: StorageFormat(name, bits, block_size=block) for name, (bits, block
 #: Rows interleaved for the processor, as ik_llama.cpp writes some types.
 _INTERLEAVED = re.compile(r"(.+)_r(?:4|8|16)")
 #: Names of whole recipes of ``llama-quantize``, which are no types of a tensor.
-_RECIPE = re.compile(r"(?:i?q\d_k|iq\d)_(?:s|m|l|xl)")
+_RECIPE = re.compile(r"(?:i?q\d_k|iq\d)_(?:xs|s|m|l|xl)|mxfp4_moe")
 
 
 def type_named(name: str) -> StorageFormat | None:
@@ -80,9 +66,6 @@ def type_named(name: str) -> StorageFormat | None:
 def is_of_fork(fmt: StorageFormat) -> bool:
     """Whether only ik_llama.cpp has a type.
 
-    Args:
-        fmt: A format.
-
     Returns:
         True for such types.
 
@@ -93,11 +76,24 @@ def is_of_fork(fmt: StorageFormat) -> bool:
     return fmt.block_size is not None and fmt.name not in OWN
 
 
-def type_name(fmt: StorageFormat) -> str:
-    """Name of a format as llama.cpp has it.
+def is_recipe(name: str) -> bool:
+    """Whether a name is that of a recipe of ``llama-quantize`` for a whole model.
 
     Args:
-        fmt: A format with a type.
+        name: Any name, in any case.
+
+    Returns:
+        True for recipes.
+
+    Example:
+        >>> is_recipe("Q4_K_M"), is_recipe("q4_k")
+        (True, False)
+    """
+    return _RECIPE.fullmatch(name.lower()) is not None
+
+
+def type_name(fmt: StorageFormat) -> str:
+    """Name of a format as llama.cpp has it.
 
     Returns:
         The name of the type.
@@ -131,8 +127,9 @@ def format_named(name: str) -> StorageFormat:
     try:
         return parse_format(name)
     except InvalidInputError as error:
-        detail = f"{error.faults[0].detail}; and the types of llama.cpp, {', '.join([*TWINS, *OWN])}"
-        if _RECIPE.fullmatch(name.lower()):
+        others = ", ".join(other for other in (*TWINS, *OWN) if other not in FORMATS)
+        detail = f"{error.faults[0].detail}; and the types of llama.cpp, {others}"
+        if is_recipe(name):
             detail = (
                 f"{name!r} is a recipe of llama-quantize for a whole model, not a type of one tensor; "
                 f"name a type, as {', '.join(OWN)}"

@@ -51,7 +51,7 @@ def assignment_of(plan: PlanSource, what: str) -> dict[str, str]:
     return loaded.assignment
 
 
-def require_layers(plan: Mapping[str, StorageFormat], known: Iterable[str]) -> None:
+def require_layers(plan: Iterable[str], known: Iterable[str]) -> None:
     """Refuse a plan that names layers the model does not have.
 
     Args:
@@ -132,12 +132,26 @@ def profile_faults(
     return faults
 
 
+def no_code_for(fmt: StorageFormat, backend: str) -> str | None:
+    """Say that a backend does not store a format that brings functions of its own, or that only other tools have.
+
+    Args:
+        fmt: A format.
+        backend: Name of the backend.
+
+    Returns:
+        The reason; None for the formats that all of this library knows.
+    """
+    if fmt.codec is None and fmt.block_size is None:
+        return None
+    kind = "a type of llama.cpp" if fmt.block_size is not None else "a format of its own"
+    return f"the {backend} backend has no code for {fmt.name}, which is {kind}; choose another for this layer"
+
+
 def faults_at(layer: str, weight: Float32Array, fmt: StorageFormat, unsupported: str | None) -> list[Fault]:
     """Collect why a layer cannot be stored as planned.
 
     Args:
-        layer: Name of the layer.
-        fmt: Its format.
         unsupported: Why the backend cannot run the format here, if it cannot.
 
     Returns:

@@ -35,7 +35,6 @@ def find_conflict(
     """Find what makes a request infeasible.
 
     Args:
-        request: The infeasible request.
         achievable: What plans can reach of each of its budgets and limits.
         deadline: When to stop; by default the request's time limit from now.
 

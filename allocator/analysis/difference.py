@@ -32,7 +32,6 @@ def differing(
     """List the layers that two plans treat differently.
 
     Args:
-        profile: The tables.
         first: Layer name to format name, for every layer.
         second: The same for the other plan.
 
@@ -74,7 +73,6 @@ def require_plan(profile: Profile, assignment: Mapping[str, str], fusions: Colle
 
     Args:
         assignment: Layer name to format name.
-        fusions: Names of fusions.
 
     Raises:
         InvalidInputError: A layer is missing or unknown, or a format or fusion is; names every one.

@@ -11,7 +11,8 @@ import numpy as np
 from allocator.analysis.conflict import find_conflict
 from allocator.analysis.explanation import Baseline, Explanation, Move, Option, Reason
 from allocator.analysis.stability import assess
-from allocator.answer.solve import report_outcome, run_solver, solve_compiled
+from allocator.answer.report import report_outcome
+from allocator.answer.solve import SolveProgress, run_solver, solve_compiled
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer
@@ -30,9 +31,9 @@ from allocator.knapsack.problem import (
     masked_cost,
     weighted,
 )
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.exact import search as exact
-from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, relative_gap
+from allocator.solvers.outcome import PROOF_TOLERANCE, Effort
 
 
 def explain(
@@ -84,6 +85,7 @@ def explain_request(
     resamples: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    solving: Callable[[SolveProgress], None] | None = None,
 ) -> Explanation:
     """Solve a validated request and say why its answer is what it is.
 
@@ -92,6 +94,7 @@ def explain_request(
         resamples: How often to solve again over resampled tables; 0 leaves that out.
         seed: Seed of the resamples.
         progress: Told after every resample how many of how many are done.
+        solving: Told of better plans and bounds while the request itself is solved.
 
     Returns:
         The allocation with its reasons.
@@ -101,11 +104,11 @@ def explain_request(
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
-    wanted = _wanted(profile, layers)
+    SOLVERS.find(request.solver)
+    wanted = wanted_layers(profile, layers)
     deadline = Deadline(request.time_limit_s)
     compiled = compile_problem(profile, request)
-    outcome, report = run_solver(compiled, request, deadline=deadline)
+    outcome, report = run_solver(compiled, request, solving, deadline)
     allocation = report_outcome(compiled, request, outcome, report, deadline)
     baselines, left_out = {}, list(allocation.left_out)
     for name in ("uniform", "greedy"):
@@ -142,7 +145,18 @@ def _within(request: Request, deadline: Deadline) -> Request:
     return request.model_copy(update={"time_limit_s": deadline.left_s()})
 
 
-def _wanted(profile: Profile, layers: Sequence[str]) -> list[int]:
+def wanted_layers(profile: Profile, layers: Sequence[str]) -> list[int]:
+    """Find the layers that are to be explained.
+
+    Args:
+        layers: Names or globs.
+
+    Returns:
+        Their indices.
+
+    Raises:
+        InvalidInputError: A name or glob fits no layer.
+    """
     names = [layer.name for layer in profile.layers]
     found: dict[int, None] = {}
     for at, pattern in enumerate(layers):
@@ -157,7 +171,12 @@ def _baseline(compiled: Compiled, request: Request, solver: str, best: Allocatio
     answer = solve_compiled(compiled, request.model_copy(update={"solver": solver}))
     if answer.objective is None or best.objective is None:
         return Baseline(objective=answer.objective)
-    return Baseline(objective=answer.objective, worse_by=relative_gap(answer.objective, best.objective))
+    better, worse = best.objective, answer.objective
+    if compiled.objectives[0].maximise:
+        better, worse = worse, better
+    difference = worse - better
+    worse_by = difference / best.objective if best.objective > 0 else None
+    return Baseline(objective=answer.objective, difference=difference, worse_by=worse_by)
 
 
 def _moves(compiled: Compiled, choice: IntArray) -> tuple[Move | None, Move | None]:

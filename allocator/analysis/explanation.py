@@ -69,10 +69,13 @@ class Baseline(Strict):
 
     Attributes:
         objective: Its objective; absent where it finds no plan.
-        worse_by: Distance to the plan's objective, relative to the larger of the two.
+        difference: How much worse that is than the plan, in the objective's own unit; below zero where it is better.
+        worse_by: The same relative to the plan's objective, 1.2 for 2.2 times a cost; absent where the plan's objective
+            is zero or below, of which there is no share.
     """
 
     objective: float | None = None
+    difference: float | None = None
     worse_by: float | None = None
 
 

@@ -38,7 +38,6 @@ def agreement(name: str, table: CostTable, reference: CostTable) -> Agreement:
     Entries that either table lacks are left out; tables where higher is better are turned around.
 
     Args:
-        name: Name of the table.
         table: (L, F) the table.
         reference: (L, F) the table to agree with.
 

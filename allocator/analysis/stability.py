@@ -20,7 +20,8 @@ from typing import Unpack
 
 import numpy as np
 
-from allocator.answer.solve import report_outcome, run_solver
+from allocator.answer.report import report_outcome
+from allocator.answer.solve import run_solver
 from allocator.bounds.dual import maximise_dual
 from allocator.contract.errors import Fault, InvalidInputError
 from allocator.contract.profile import CostTable, ProfileSource, load_profile
@@ -30,7 +31,7 @@ from allocator.knapsack.compile import Compiled, compile_problem
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, IntArray, lagrangian_cost
 from allocator.knapsack.tables import find_table
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.outcome import Effort
 
 
@@ -109,7 +110,7 @@ def stability(
         (['int8', 'int4'], True, ('up',))
     """
     loaded, request = load_profile(profile), make_request(fields)
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     compiled = compile_problem(loaded, request)
     outcome, report = run_solver(compiled, request)
     allocation = report_outcome(compiled, request, outcome, report)
@@ -130,7 +131,6 @@ def assess(
     """Find out how sure a plan is.
 
     Args:
-        compiled: The compiled request.
         request: The request; its time limit holds for all resamples together.
         choice: (U,) the plan.
         resamples: How often to solve again.
@@ -175,7 +175,7 @@ def _resample(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     problem = compiled.problem
-    run = find_solver(request.solver).chosen(problem)[0].load()
+    run = SOLVERS.find(request.solver).chosen(problem)[0].load()
     deadline = Deadline(request.time_limit_s)
     resamples, seed = draws
     rng = np.random.default_rng(seed)

@@ -12,7 +12,8 @@ from allocator.contract.allocation import Certificate
 from allocator.contract.patterns import matching
 from allocator.contract.profile import CostTable, Fusion, Profile
 from allocator.contract.request import Request
-from allocator.knapsack.constraints import Constraint, resolve_limits
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.tables import combines_by_max, constant_of, find_table, resolve_objectives
 
 
@@ -22,7 +23,6 @@ def certify(
     """Recompute what a plan costs and spends, and list everything wrong with it.
 
     Args:
-        profile: The tables.
         request: Objectives, budgets, limits, pins.
         assignment: Layer name to format name.
         fusions: Names of the fusions that the plan uses.
@@ -80,7 +80,6 @@ def total(profile: Profile, name: str, assignment: Mapping[str, str], fusions: C
     """Add up one table over a plan, constant included.
 
     Args:
-        profile: The tables.
         name: Name of a cost or resource table, whether or not it was budgeted.
         assignment: Layer name to format name, for every layer.
         fusions: Names of the fusions that the plan uses.
@@ -99,7 +98,6 @@ def totals(
     """Add up every table over a plan, constants included.
 
     Args:
-        profile: The tables.
         assignment: Layer name to format name, for every layer.
         fusions: Names of the fusions that the plan uses.
 
@@ -179,8 +177,8 @@ class _Plan:
 def _combined(values: Sequence[float], constant: float, *, peak: bool) -> float:
     if peak:
         return max(values, default=0.0) + constant
-    if all(map(float.is_integer, map(float, values))):
-        return float(sum(map(int, values)) + constant)
+    if all(map(float.is_integer, map(float, (*values, constant)))):
+        return float(sum(map(int, values)) + int(constant))
     return math.fsum([*values, constant])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from allocator.contract.allocation import Reach
 from allocator.contract.status import Status
 from allocator.knapsack.compile import Compiled, limits_of
-from allocator.knapsack.constraints import Constraint
+from allocator.knapsack.constraint import Constraint
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, Problem
 from allocator.knapsack.tables import find_table, values_of

@@ -12,7 +12,7 @@ from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import FloatArray, IntArray, Problem
 from allocator.solvers.outcome import Effort, Outcome, Solver, found
 
-#: An objective counts as kept within the rounding of a sum of doubles.
+#: An objective counts as kept within the rounding of a sum of doubles; integers are kept to the last one.
 _ROUNDING = 1e-12
 
 
@@ -20,8 +20,6 @@ def solve_in_order(compiled: Compiled, run: Solver, effort: Effort) -> Outcome:
     """Solve for the first objective, then for the next among equally good plans, and so on.
 
     Args:
-        compiled: The compiled request.
-        run: The solver.
         effort: Gap and time limit for all solves together.
 
     Returns:
@@ -36,7 +34,7 @@ def solve_in_order(compiled: Compiled, run: Solver, effort: Effort) -> Outcome:
     problem, levels = compiled.problem, [(outcome.status, outcome.bound)]
     while len(levels) < goals and levels[-1][0] is Status.OPTIMAL:
         problem = _keeping(problem, with_cost(compiled, len(levels)).cost, outcome)
-        after = run(problem, Effort(effort.gap, deadline.left_s()))
+        after = run(problem, Effort(effort.gap, deadline.left_s(), effort.node_limit))
         work = dict(outcome.work) | {
             name: outcome.work.get(name, 0) + count for name, count in after.work.items()
         }
@@ -66,7 +64,7 @@ def _best_of(problem: Problem, before: IntArray, after: Outcome) -> Outcome:
 def _keeping(problem: Problem, cost: FloatArray, outcome: Outcome) -> Problem:
     assert outcome.choice is not None
     terms = problem.cost[np.arange(problem.units), outcome.choice]
-    most = float(terms.sum()) + _ROUNDING * float(np.abs(terms).sum())
+    most = float(terms.sum()) + (0.0 if problem.whole_cost else _ROUNDING * float(np.abs(terms).sum()))
     return replace(
         problem,
         cost=cost,

@@ -56,11 +56,7 @@ class Hull:
         return choice
 
     def within(self, limit: float) -> int:
-        """Count the steps that a limit allows, in order.
-
-        Returns:
-            Number of steps; -1 where even the start spends more.
-        """
+        """Return how many steps a limit allows, in order; -1 where even the start spends more."""
         return int(np.searchsorted(self.spend, limit, side="right")) - 1
 
 

@@ -39,22 +39,11 @@ class ModelIdentity(Strict):
     weights_sha256: _Digest
 
     def same(self, other: ModelIdentity) -> bool:
-        """Whether two models have the same weights.
-
-        Args:
-            other: The other model.
-
-        Returns:
-            True where shapes and weights agree.
-        """
+        """Return whether two models have the same weights, shapes and values."""
         mine = (self.layers, self.parameters, self.shapes_sha256, self.weights_sha256)
         return mine == (other.layers, other.parameters, other.shapes_sha256, other.weights_sha256)
 
     def text(self) -> str:
-        """Name the model for people.
-
-        Returns:
-            One line.
-        """
+        """Return one line that names the model for people."""
         size = f"{self.layers:,} planned weights, {self.parameters:,} parameters"
         return f"{self.architecture}, {size}, digest {self.weights_sha256[:12]}"

@@ -12,7 +12,7 @@ class Note(Strict):
 
     Attributes:
         about: What it is about: ``coverage``, ``uniform``, ``negative entries``, ``comparison``, ``loss``, ``noise``,
-            ``pins``, ``model``.
+            ``pins``, ``model``, ``search``, ``time``.
         severity: ``warning`` where the plan may be worse than its numbers say.
         text: One sentence for people.
 

@@ -87,6 +87,11 @@ class CostTable(Strict):
         """Whether every value is an integer, so that sums are exact."""
         return _whole(self.values)
 
+    @cached_property
+    def largest_sum(self) -> float:
+        """The sum of the largest absolute values of all layers: no plan adds up to more."""
+        return _largest_sum(self.values)
+
 
 class ResourceTable(Strict):
     """What a choice spends.
@@ -107,6 +112,11 @@ class ResourceTable(Strict):
     def whole(self) -> bool:
         """Whether every value and the constant are integers, so that sums are exact."""
         return float(self.constant).is_integer() and _whole(self.values)
+
+    @cached_property
+    def largest_sum(self) -> float:
+        """The sum of the largest values of all layers, and the constant: no plan without fusions adds up to more."""
+        return _largest_sum(self.values) + self.constant
 
 
 class Fusion(Strict):
@@ -215,11 +225,7 @@ class Profile(Strict):
         return sum(layer.parameters or 0 for layer in self.layers)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the identity of the profile.
-
-        Returns:
-            64 hexadecimal digits.
-        """
+        """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits: the identity of the profile."""
         return self._sha256
 
     @cached_property
@@ -260,6 +266,10 @@ def load_profile(source: ProfileSource) -> Profile:
 
 def _whole(rows: tuple[tuple[float | None, ...], ...]) -> bool:
     return all(value is None or float(value).is_integer() for row in rows for value in row)
+
+
+def _largest_sum(rows: tuple[tuple[float | None, ...], ...]) -> float:
+    return sum(max((abs(value) for value in row if value is not None), default=0.0) for row in rows)
 
 
 def _check_shape(

@@ -48,7 +48,7 @@ def exact_quantity(given: float | str, unit: str) -> Fraction:
         unit: Unit of the table the amount will be compared with.
 
     Returns:
-        The amount in ``unit``; of a double its shortest decimal.
+        The amount in ``unit``; of a double its shortest decimal, but of one that is an integer that integer.
 
     Raises:
         ValueError: The text is no number, its unit is unknown, or it cannot be converted to ``unit``.
@@ -60,7 +60,7 @@ def exact_quantity(given: float | str, unit: str) -> Fraction:
         Fraction(1, 1000)
     """
     if not isinstance(given, str):
-        return Fraction(repr(float(given)))
+        return Fraction(given) if float(given).is_integer() else Fraction(repr(float(given)))
     match = _QUANTITY.fullmatch(given)
     if match is None or not math.isfinite(float(match[1])):
         raise ValueError(f"expected a number with an optional unit such as '12 MiB', got {given!r}")

@@ -58,7 +58,10 @@ class Request(Strict):
         solver: Name of the solver.
         gap: Stop once the plan is proved within this relative distance of the optimum; 0 asks for the optimum.
         time_limit_s: Answer within this time, with the best plan so far and its gap; parts of the answer that do not
-            fit in are left out by name.
+            fit in are left out by name. Without one, a search ends after a default amount of work, which is the same
+            on every machine.
+        node_limit: Nodes of each branch and bound, where that should be more or less than what fits into the time or
+            the default amount of work.
     """
 
     objective: Goals | None = None
@@ -71,6 +74,7 @@ class Request(Strict):
     solver: Name = "auto"
     gap: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     time_limit_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    node_limit: Annotated[int, Field(strict=True, ge=1, lt=2**31)] | None = None
 
 
 #: A goal as a program writes it, see :data:`Goals`.
@@ -89,6 +93,7 @@ class SharedFields(TypedDict, total=False):
     solver: str
     gap: float
     time_limit_s: float | None
+    node_limit: int | None
 
 
 class RequestFields(SharedFields, total=False):

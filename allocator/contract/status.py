@@ -14,11 +14,7 @@ class Status(StrEnum):
     NO_SOLUTION = "no_solution"
 
     def advice(self) -> str:
-        """One sentence for people.
-
-        Returns:
-            What the status means and what to do next.
-        """
+        """Return one sentence for people: what the status means and what to do next."""
         return _ADVICE[self]
 
 

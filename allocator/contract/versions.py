@@ -10,9 +10,6 @@ from importlib import metadata
 def installed_version(distribution: str) -> str:
     """Look up the version of a distribution.
 
-    Args:
-        distribution: Its name.
-
     Returns:
         The version, or ``"unknown"`` when running from a tree that is not installed.
 

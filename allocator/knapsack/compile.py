@@ -10,21 +10,19 @@ import numpy as np
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import CostTable, Profile
 from allocator.contract.request import Request
-from allocator.knapsack.constraints import Constraint, resolve_limits
+from allocator.knapsack.constraint import Constraint, largest_sum
+from allocator.knapsack.constraints import resolve_limits
+from allocator.knapsack.exact_sums import LARGEST_EXACT
 from allocator.knapsack.fused_sets import expand_fusions
 from allocator.knapsack.pins import allowed_options, require_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray, Problem
 from allocator.knapsack.tables import (
     Objective,
-    constant_of,
     find_table,
     is_maximised,
     resolve_objectives,
     values_of,
 )
-
-#: Integers below this are doubles, one by one.
-_LARGEST_SUM = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +143,6 @@ def with_cost(compiled: Compiled, goal: int) -> Problem:
     """The problem with another of its objectives.
 
     Args:
-        compiled: The compiled request.
         goal: Index of the objective.
 
     Returns:
@@ -156,10 +153,6 @@ def with_cost(compiled: Compiled, goal: int) -> Problem:
 
 def with_rows(compiled: Compiled, rows: Sequence[Constraint]) -> Compiled | None:
     """The same tables under other amounts.
-
-    Args:
-        compiled: The compiled request.
-        rows: Its rows with other amounts.
 
     Returns:
         What compiling the request with these amounts would give; None where other amounts change more than limits
@@ -181,8 +174,6 @@ def limits_of(
     """The limits that are left when one row gives way; another row over the same numbers stays.
 
     Args:
-        compiled: The compiled request.
-        without: The row.
         but: Sides of the row that stay all the same: 1 for its high amount, -1 for its low one.
 
     Returns:
@@ -206,19 +197,18 @@ def limits_of(
 
 
 def _require_exact_sums(profile: Profile, rows: Sequence[Constraint]) -> None:
-    # Sums of integers are compared exactly, and doubles cannot do that beyond 2⁵³.
+    # Sums of integers are compared exactly, and doubles cannot do that beyond 2⁵³ times what divides all of them.
     faults: dict[str, Fault] = {}
     for row in rows:
-        if row.table is None or row.peak or not row.whole:
+        if row.table is None or row.peak or not row.whole or row.table in faults:
             continue
-        table = find_table(profile, row.table)
-        largest = np.nan_to_num(np.abs(values_of(table))).max(axis=1)
-        most = float(largest.sum()) + abs(constant_of(table))
-        if most >= _LARGEST_SUM:
+        most = largest_sum(profile, row.table)
+        if most >= LARGEST_EXACT * row.grain:
             kind = "costs" if row.table in profile.costs else "resources"
+            divided = f" times the largest power of two that divides them all, {row.grain:.4g}"
             detail = (
-                f"its integers add up to {most:.4g}, and sums beyond 2**53 (9.007e+15) cannot be compared exactly; "
-                "give the table in a larger unit"
+                f"its integers add up to {most:.4g}, and sums beyond 2**53 (9.007e+15)"
+                f"{divided if row.grain > 1 else ''} cannot be compared exactly; give the table in a larger unit"
             )
             faults[row.table] = Fault(pointer((kind, row.table)), detail)
     if faults:
@@ -262,7 +252,7 @@ def _side_limit(row: Constraint, sign: float) -> float:
     amount = row.high if sign > 0 else row.low
     assert amount is not None
     limit = sign * (amount - row.constant) + row.tolerance(amount)
-    return float(np.floor(limit)) if row.whole else limit
+    return float(np.floor(limit / row.grain) * row.grain) if row.whole else limit
 
 
 def _more_is_better(profile: Profile, row: Constraint) -> bool:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, floor
-from typing import overload
-
-import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.patterns import captured, comparing_names, matching
@@ -16,141 +11,19 @@ from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from allocator.contract.profile import Profile, ResourceTable
 from allocator.contract.quantity import exact_quantity
 from allocator.contract.request import Amount, Limit, Request
-from allocator.knapsack.problem import FloatArray
-from allocator.knapsack.tables import (
-    WEIGHT_BYTES,
-    Table,
-    combines_by_max,
-    constant_of,
-    is_maximised,
-    named_table,
-    values_of,
-)
+from allocator.knapsack.constraint import Constraint, make_row
+from allocator.knapsack.tables import WEIGHT_BYTES, combines_by_max, constant_of, is_maximised, named_table
 
 #: Processor time for comparing one pattern with all names.
 _PATTERN_S = 2.0
 
 #: Budget on the stored bits per weight, a view of the table ``weight_bytes``.
 EFFECTIVE_BITS = "effective_bits"
-#: Rounding of a sum of doubles, relative to the sum of their absolute values.
-_SUM_ROUNDING = 1e-15
-_ONE = Fraction(1)
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """What is added up, and between which amounts it has to stay.
-
-    Attributes:
-        name: As the request names it.
-        table: The table that is added up; None to count layers.
-        layers: Indices of the layers in scope.
-        formats: Indices of the formats in scope.
-        low: Least amount, in the unit of the table; where the numbers are integers, the least integer that will do.
-        high: Most amount, in the unit of the table; where the numbers are integers, the greatest that will do.
-        at_least: The least amount as asked for, in the unit of the reported amount.
-        limit: The most, as asked for.
-        constant: What the table adds whatever is chosen; only where the whole table is in scope.
-        ratio: Reported amount per unit of the table (8 / parameters for effective bits, else 1).
-        rounding: How far a sum of decimals of both signs may be off.
-        unit: Unit of the reported amount.
-        whole: Whether the numbers are integers, so that sums are compared exactly.
-        peak: Whether the largest entry counts rather than the sum.
-    """
-
-    name: str
-    table: str | None
-    layers: tuple[int, ...]
-    formats: tuple[int, ...]
-    low: float | None
-    high: float | None
-    at_least: float | None
-    limit: float | None
-    constant: float
-    ratio: Fraction
-    rounding: float
-    unit: str
-    whole: bool
-    peak: bool
-
-    @property
-    def scope(self) -> tuple[object, ...]:
-        """Rows of equal scope add up the same numbers."""
-        return self.table, self.layers, self.formats
-
-    @property
-    def per_unit(self) -> float:
-        """Reported amount per unit of the table."""
-        return float(self.ratio)
-
-    @overload
-    def reported(self, amount: float) -> float: ...
-
-    @overload
-    def reported(self, amount: FloatArray) -> FloatArray: ...
-
-    def reported(self, amount: float | FloatArray) -> float | FloatArray:
-        """Turn an amount into the one that people see, rounded once.
-
-        Args:
-            amount: What the row adds up to, constant included, in the unit of the table.
-
-        Returns:
-            The amount in ``unit``.
-        """
-        if self.ratio == 1:
-            return amount
-        return amount * float(self.ratio.numerator) / float(self.ratio.denominator)
-
-    def tolerance(self, amount: float) -> float:
-        """How far a sum may pass a limit: nothing for integers, one part in 10⁹ otherwise.
-
-        Tables hold decimals that binary floats cannot: 0.1 + 0.2 must meet a budget of 0.3, and 0.1 + 0.2 - 0.3 one
-        of 0.
-
-        Args:
-            amount: The limit.
-
-        Returns:
-            The tolerance, in the unit of the table.
-        """
-        return 0.0 if self.whole else max(1e-9 * abs(amount), self.rounding)
-
-    def slack(self, amount: float) -> float:
-        """How much room an amount leaves to the nearer side.
-
-        Args:
-            amount: What the row adds up to, as reported.
-
-        Returns:
-            Distance to the limit; negative where it is broken.
-        """
-        sides = [] if self.limit is None else [self.limit - amount]
-        return min(sides if self.at_least is None else [*sides, amount - self.at_least])
-
-    def broken(self, amount: float) -> bool:
-        """Whether an amount breaks the limit.
-
-        Args:
-            amount: What the row adds up to, constant included, in the unit of the table.
-
-        Returns:
-            True where it passes either side by more than the tolerance.
-        """
-        low, high = self.low, self.high
-        if self.whole and not float(amount).is_integer():  # measured, not added up
-            amount, low, high = self.reported(amount), self.at_least, self.limit
-        over = high is not None and amount - high > self.tolerance(high)
-        under = low is not None and low - amount > self.tolerance(low)
-        return over or under
 
 
 @comparing_names()
 def resolve_limits(profile: Profile, request: Request) -> tuple[Constraint, ...]:
     """Find the rows behind the budgets and limits of a request.
-
-    Args:
-        profile: The tables.
 
     Returns:
         Budgets first, then limits, in order.
@@ -191,12 +64,12 @@ def _budget(profile: Profile, name: str, amount: Amount) -> Iterator[Constraint]
     unit = table.unit if isinstance(table, ResourceTable) else ""
     value = exact_quantity(amount, unit)
     if isinstance(table, ResourceTable) and value < 0:
-        raise ValueError(f"expected at least 0 {unit}, got {amount!r}")
+        raise ValueError(f"expected at least {f'0 {unit}'.rstrip()}, got {amount!r}")
     demand = is_maximised(table)
-    yield _row(
+    yield make_row(
+        profile,
         name,
         name,
-        table,
         (layers, formats),
         (value if demand else None, None if demand else value),
         constant=constant_of(table),
@@ -219,69 +92,16 @@ def _effective_bits(
     if bits <= 0:
         raise ValueError(f"expected more than 0 bits per weight, got {float(bits)!r}")
     bytes_per_unit = exact_quantity(f"1 {table.unit}", "byte")
-    return _row(
+    return make_row(
+        profile,
         EFFECTIVE_BITS,
         WEIGHT_BYTES,
-        table,
         (layers, formats),
         (None, bits),
         constant=0.0,  # a mean over the planned rows: what lies outside has bytes, but no bits to choose
         unit="bit",
         ratio=8 * bytes_per_unit / parameters,
     )
-
-
-def _row(
-    name: str,
-    table_name: str | None,
-    table: Table | None,
-    scope: tuple[tuple[int, ...], tuple[int, ...]],
-    asked: tuple[Fraction | None, Fraction | None],
-    *,
-    constant: float,
-    unit: str,
-    ratio: Fraction = _ONE,
-) -> Constraint:
-    layers, formats = scope
-    at_least, limit = (None if amount is None else float(amount) for amount in asked)
-    row = Constraint(
-        name=name,
-        table=table_name,
-        layers=layers,
-        formats=formats,
-        low=None if asked[0] is None else float(asked[0] / ratio),
-        high=None if asked[1] is None else float(asked[1] / ratio),
-        at_least=at_least,
-        limit=limit,
-        constant=constant,
-        ratio=ratio,
-        rounding=0.0 if table is None else _rounding(table, layers, formats),
-        unit=unit,
-        whole=table is None or table.whole,
-        peak=table is not None and combines_by_max(table),
-    )
-    return _in_integers(row, *asked) if row.whole else row
-
-
-def _in_integers(row: Constraint, at_least: Fraction | None, limit: Fraction | None) -> Constraint:
-    # A plan fits where the amount that is printed for it is within what was asked, so that printed amounts can be
-    # asked for: 3.3333333333333335 bits are those 10 bits of 3 weights, though a third has no such decimal.
-    low, high = row.low, row.high
-    if limit is not None:
-        most = floor(limit / row.ratio)
-        high = float(most + 1 if row.reported(float(most + 1)) <= float(limit) else most)
-    if at_least is not None:
-        least = ceil(at_least / row.ratio)
-        low = float(least - 1 if row.reported(float(least - 1)) >= float(at_least) else least)
-    return replace(row, low=low, high=high)
-
-
-def _rounding(table: Table, layers: tuple[int, ...], formats: tuple[int, ...]) -> float:
-    # Numbers of one sign are no larger than their sum, and a part of that is allowed for anyway.
-    if isinstance(table, ResourceTable):
-        return 0.0
-    values = np.nan_to_num(values_of(table)[np.ix_(layers, formats)])
-    return _SUM_ROUNDING * float(np.abs(values).max(axis=1).sum()) if values.min() < 0 else 0.0
 
 
 def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Constraint]:
@@ -307,10 +127,10 @@ def _limit(profile: Profile, limit: Limit, at: int) -> Iterator[Constraint]:
     everything = len(layers) == len(names) and len(formats) == len(profile.formats)
     for label, members in _each(limit.each, layers, names):
         whole_table = everything and len(members) == len(names)
-        yield _row(
+        yield make_row(
+            profile,
             _name(limit, label),
             limit.table,
-            table,
             (members, formats),
             (low, high),
             constant=constant_of(table) if table is not None and whole_table else 0.0,

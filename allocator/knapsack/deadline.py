@@ -3,6 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+#: Whether somebody has asked the work of this context to end with what it has.
+_STOPPED: ContextVar[Callable[[], bool] | None] = ContextVar("stopped", default=None)
+
+
+@contextmanager
+def stopping(stopped: Callable[[], bool]) -> Iterator[None]:
+    """Let every deadline that is made inside pass at once when somebody asks for it, as Ctrl-C does.
+
+    Args:
+        stopped: Whether it was asked for; it must return quickly, and stay true.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with stopping(lambda: True):
+        ...     Deadline(None).passed()
+        True
+    """
+    token = _STOPPED.set(stopped)
+    try:
+        yield
+    finally:
+        _STOPPED.reset(token)
+
+
+def stop_asked() -> Callable[[], bool] | None:
+    """Look up who may end the work of this context.
+
+    Returns:
+        Whether it was asked for; None where nobody can.
+    """
+    return _STOPPED.get()
 
 
 class Deadline:
@@ -14,6 +51,7 @@ class Deadline:
 
     def __init__(self, time_limit_s: float | None) -> None:
         self._end = None if time_limit_s is None else time.monotonic() + time_limit_s
+        self._stopped = stop_asked()
 
     def before(self, seconds: float) -> Deadline:
         """A deadline for what others have to follow.
@@ -28,12 +66,26 @@ class Deadline:
         earlier._end = None if self._end is None else self._end - seconds
         return earlier
 
+    def part(self, share: float) -> float | None:
+        """A part of the time that is left.
+
+        Args:
+            share: The part.
+
+        Returns:
+            Seconds; None when there is no limit.
+        """
+        left_s = self.left_s()
+        return None if left_s is None else share * left_s
+
     def passed(self) -> bool:
-        """Whether the time is up.
+        """Whether the time is up, or somebody asked to stop.
 
         Returns:
             True once it is.
         """
+        if self._stopped is not None and self._stopped():
+            return True
         return self._end is not None and time.monotonic() >= self._end
 
     def left_s(self) -> float | None:
@@ -42,6 +94,8 @@ class Deadline:
         Returns:
             At least 1 ms, or None when there is no limit.
         """
+        if self._stopped is not None and self._stopped():
+            return 1e-3
         return None if self._end is None else max(self._end - time.monotonic(), 1e-3)
 
 

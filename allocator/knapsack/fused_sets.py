@@ -9,7 +9,7 @@ import numpy as np
 
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import Profile
-from allocator.knapsack.constraints import Constraint
+from allocator.knapsack.constraint import Constraint
 from allocator.knapsack.joint_options import JointOptions, Part, connected_sets, joint_options
 from allocator.knapsack.problem import BoolArray, FloatArray, IntArray
 from allocator.knapsack.tables import Objective, values_of

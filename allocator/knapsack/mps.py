@@ -149,11 +149,7 @@ def to_mps(problem: Problem, names: Names | None = None) -> str:
 
 
 def cost_exponent(problem: Problem) -> int:
-    """The power of two that brings the largest cost near a million; such a factor rounds nothing.
-
-    Returns:
-        The exponent.
-    """
+    """Return the power of two that brings the largest cost near a million; such a factor rounds nothing."""
     largest = float(np.abs(problem.cost[problem.available]).max())
     return _SCALE_BITS - int(np.frexp(largest)[1]) if largest > 0 else 0
 

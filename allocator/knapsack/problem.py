@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from allocator.knapsack.exact_sums import LARGEST_EXACT, grain_of
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -53,6 +56,16 @@ class Problem:
         """Number of limits R."""
         return len(self.limit)
 
+    @cached_property
+    def whole_cost(self) -> bool:
+        """Whether costs are integers, and so small that sums over a plan, or of steps between two plans, are exact."""
+        return bool(_exact_sums(self.cost[None], self.available)[0])
+
+    @cached_property
+    def whole_spend(self) -> BoolArray:
+        """(R,) the same of the spends of each limit and the limit itself."""
+        return _exact_sums(self.spend, self.available, self.limit)
+
     def objective(self, choice: IntArray) -> float:
         """Cost of a choice.
 
@@ -87,6 +100,22 @@ class Problem:
         """
         available = self.available[np.arange(self.units), choice].all()
         return bool(available and (self.used(choice) <= self.limit).all())
+
+
+def _exact_sums(values: FloatArray, available: BoolArray, limit: FloatArray | None = None) -> BoolArray:
+    # (N,) of (N, U, O) values: whether partial sums of values, and of steps from one option to another, are exact.
+    shown = np.where(available, values, 0.0)
+    largest, smallest = -least(-shown), least(shown)  # (N, U), 0 between them where an option is missing
+    reach = np.maximum(np.maximum(largest, -smallest), largest - smallest).sum(axis=1).tolist()
+    whole = (shown == np.rint(shown)).all(axis=(1, 2))
+    if limit is not None:
+        whole &= limit == np.rint(limit)
+    for row in whole.nonzero()[0].tolist():
+        if reach[row] >= LARGEST_EXACT:
+            grain = grain_of(shown[row])
+            whole[row] = reach[row] < LARGEST_EXACT * grain and (limit is None or limit[row] % grain == 0)
+    exact: BoolArray = whole
+    return exact
 
 
 def thrift_signs(problem: Problem) -> FloatArray:

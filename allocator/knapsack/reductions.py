@@ -74,11 +74,7 @@ class Spread:
 
     @classmethod
     def of(cls, problem: Problem) -> Spread:
-        """Look at all options.
-
-        Returns:
-            The spread.
-        """
+        """Return the spread of all options."""
         lightest = least(masked_spend(problem))  # (R, U)
         more = np.where(problem.available, problem.spend - lightest[:, :, None], 0.0)  # (R, U, F)
         return cls(lightest.sum(axis=1), np.abs(lightest).sum(axis=1), more.max(axis=(1, 2), initial=0.0))

@@ -55,7 +55,6 @@ def resolve_objectives(profile: Profile, request: Request) -> tuple[Objective, .
     """Find the tables that a request wants minimised, in falling order of importance.
 
     Args:
-        profile: The tables.
         request: The request; without an objective the profile must have exactly one cost table.
 
     Returns:
@@ -109,7 +108,6 @@ def named_table(profile: Profile, name: str, where: str, role: str, more: tuple[
     """Look up a table that a user named.
 
     Args:
-        profile: The tables.
         where: Pointer to the name.
         role: What the table is named for ("budget").
         more: Other names that would have been accepted.
@@ -132,7 +130,6 @@ def find_table(profile: Profile, name: str) -> Table:
     """Look up a table by a name that is known to exist.
 
     Args:
-        profile: The tables.
         name: Name of a cost or a resource.
 
     Returns:

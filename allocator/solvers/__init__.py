@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
-from allocator.contract.errors import Fault, InvalidInputError, require, unknown
+from allocator.contract.errors import require
+from allocator.contract.registry import Registry
 from allocator.contract.versions import installed_version
 from allocator.knapsack.bands import Bands
 from allocator.knapsack.components import connected_components
@@ -13,7 +14,7 @@ from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import Problem
 from allocator.solvers.outcome import Effort, Outcome, Solver
 
-__all__ = ["SOLVERS", "Deadline", "Effort", "Entry", "Outcome", "Solver", "find_solver"]
+__all__ = ["SOLVERS", "Deadline", "Effort", "Entry", "Outcome", "Solver"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,20 @@ class Entry:
             require(self.package, "solvers")
         solver: Solver = import_module(self.module).solve
         return solver
+
+    def prepare(self, problem: Problem) -> Solver:
+        """Do once what solves of a problem under other limits share.
+
+        Returns:
+            A solver of this problem under other limits. Where the solver's module has no ``prepare``, nothing is
+            shared.
+        """
+        solver = self.load()
+        module = import_module(self.module)
+        if not hasattr(module, "prepare"):
+            return solver
+        prepared = module.prepare(problem)
+        return lambda limited, effort: module.solve_prepared(prepared, limited.limit, effort)
 
     def chosen(self, problem: Problem) -> tuple[Entry, str | None]:
         """Settle on the solver that will run.
@@ -109,18 +124,4 @@ _ENTRIES = (
         "real-valued bits in closed form, rounded; a baseline",
     ),
 )
-SOLVERS = {entry.name: entry for entry in _ENTRIES}
-
-
-def find_solver(name: str) -> Entry:
-    """Look a solver up.
-
-    Returns:
-        The entry.
-
-    Raises:
-        InvalidInputError: There is no such solver; the known ones are listed.
-    """
-    if name not in SOLVERS:
-        raise InvalidInputError(Fault("/solver", unknown(name, SOLVERS, "solver")))
-    return SOLVERS[name]
+SOLVERS = Registry[Entry]("solver", {entry.name: entry for entry in _ENTRIES})

@@ -62,7 +62,6 @@ def narrow(known: Narrowed, deadline: Deadline) -> Narrowed:
 
     Args:
         known: A problem, its maximised dual, and the plan.
-        deadline: When to stop.
 
     Returns:
         The smaller problem, its dual, and the best plan seen on the way.
@@ -88,7 +87,6 @@ def in_full(effort: Effort, known: Narrowed) -> Effort:
 
     Args:
         effort: For the whole problem.
-        known: The narrowed problem.
 
     Returns:
         The same for the narrowed problem.
@@ -109,7 +107,6 @@ def drowned(problem: Problem, dual: Dual, plan: IntArray) -> bool:
     """Tell whether the tolerance of sums hides what tells plans apart.
 
     Args:
-        dual: Its maximised dual.
         plan: (U,) a plan that keeps every limit.
 
     Returns:
@@ -129,10 +126,6 @@ def _without_shared(problem: Problem) -> tuple[Problem, float]:
 
 def started(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None:
     """Look for a plan near the minimiser of the Lagrangian.
-
-    Args:
-        dual: Its maximised dual.
-        deadline: When to stop.
 
     Returns:
         (U,) a plan that keeps every limit, if one was found.
@@ -159,11 +152,7 @@ def better(problem: Problem, plan: IntArray | None, other: IntArray | None) -> I
 
 
 def cost_range(problem: Problem) -> float:
-    """The furthest that two options of one unit are apart in cost.
-
-    Returns:
-        The range; 0 where no choice matters.
-    """
+    """Return how far two options of one unit are apart in cost at most; 0 where no choice matters."""
     most = np.where(problem.available, problem.cost, -np.inf).max(axis=1)
     least = np.where(problem.available, problem.cost, np.inf).min(axis=1)
     return float((most - least).max())

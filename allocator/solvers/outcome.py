@@ -13,7 +13,8 @@ from allocator.knapsack.problem import FloatArray, IntArray, Problem, least, mas
 
 #: Relative distance below which a bound proves an objective: the resolution of sums of doubles.
 PROOF_TOLERANCE = 1e-9
-
+#: Distance below which a bound proves an objective that is an integer, as all that are less by one are below the bound.
+WHOLE_TOLERANCE = 0.999
 
 #: Rounding of a sum of doubles, relative to the sum of their absolute values.
 _ROUNDING = 1e-12
@@ -21,12 +22,12 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class SumTolerance:
-    """How far apart two sums may be and still count as equal.
+    """How far apart two sums may be and still count as equal: not at all where they are sums of integers.
 
     Attributes:
         cost: For costs of whole plans.
         spend: (R,) for spends of whole plans.
-        reduced: For reduced costs of whole plans.
+        reduced: For reduced costs of whole plans, which have prices in them and are never integers.
     """
 
     cost: float
@@ -47,7 +48,8 @@ class SumTolerance:
         units = np.arange(problem.units)
         cost = _ROUNDING * float(np.abs(problem.cost[units, choice]).sum())
         spend: FloatArray = _ROUNDING * np.abs(problem.spend[:, units, choice]).sum(axis=1)
-        return cls(cost, spend, 4 * (cost + float(multipliers @ spend)) + np.finfo(float).tiny)
+        reduced = 4 * (cost + float(multipliers @ spend)) + np.finfo(float).tiny
+        return cls(0.0 if problem.whole_cost else cost, np.where(problem.whole_spend, 0.0, spend), reduced)
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Effort:
 
     Attributes:
         gap: Relative distance to the optimum that is good enough.
-        time_limit_s: Seconds to spend; None for as long as it takes.
-        node_limit: Branch-and-bound nodes to spend on each MIP; None for as many as it takes.
+        time_limit_s: Seconds to spend; None for a default amount of work, which is the same on every machine.
+        node_limit: Nodes to spend on each branch and bound; None for as many as the time or the default amount allows.
+        share: Part of the default amount of work, where a search is one of several.
         progress: Told the cost of the best plan so far (None before the first) and the bound, whenever a long search
             knows more; it must return quickly.
     """
@@ -65,7 +68,21 @@ class Effort:
     gap: float = 0.0
     time_limit_s: float | None = None
     node_limit: int | None = None
+    share: float = 1.0
     progress: Callable[[float | None, float], None] | None = None
+
+    def most_nodes(self, default: float) -> int | None:
+        """How many nodes of a branch and bound to look at.
+
+        Args:
+            default: Where nothing else bounds the work, on which the answer must not depend on the machine.
+
+        Returns:
+            At least 1; None where the clock decides.
+        """
+        if self.node_limit is not None:
+            return self.node_limit
+        return max(int(default * self.share), 1) if self.time_limit_s is None else None
 
     def tell(self, problem: Problem, choice: IntArray | None, bound: float) -> None:
         """Report how far a search has come.
@@ -138,7 +155,8 @@ def found(
         canonical: Whether ties were broken by least spend, then layer order.
 
     Returns:
-        The outcome; a bound within the proof tolerance of the objective is reported as the objective.
+        The outcome; a bound within the proof tolerance of the objective is reported as the objective. Of integers
+        that is less than one, whatever their size.
     """
     objective = problem.objective(choice)
     if bound >= objective:
@@ -146,7 +164,8 @@ def found(
     free = float(least(masked_cost(problem)).sum())  # without any limit
     bound = min(max(bound, free), objective)
     terms = float(np.abs(problem.cost[np.arange(problem.units), choice]).sum())
-    proved = objective - bound <= max(PROOF_TOLERANCE * min(objective - free, terms), _ROUNDING * terms)
+    tolerance = max(PROOF_TOLERANCE * min(objective - free, terms), _ROUNDING * terms)
+    proved = objective - bound <= (min(tolerance, WHOLE_TOLERANCE) if problem.whole_cost else tolerance)
     status = Status.OPTIMAL if proved else Status.FEASIBLE
     return Outcome(status, choice, objective if proved else bound, work or {}, canonical)
 

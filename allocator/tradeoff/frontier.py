@@ -7,7 +7,7 @@ thousands of layers fit in a few megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -22,7 +22,9 @@ from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.quantity import parse_quantity
 from allocator.contract.request import Amount, Request, RequestFields, make_request
 from allocator.knapsack.compile import Compiled, compile_problem
-from allocator.knapsack.constraints import EFFECTIVE_BITS, Constraint
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import EFFECTIVE_BITS
+from allocator.knapsack.deadline import stop_asked
 from allocator.knapsack.problem import FloatArray, masked_spend
 from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.tradeoff.sweep import evenly_spaced, sweep
@@ -79,6 +81,7 @@ def frontier(
     profile: ProfileSource,
     resource: str = WEIGHT_BYTES,
     points: int | Sequence[Amount] = (),
+    progress: Callable[[int, int], None] | None = None,
     **fields: Unpack[RequestFields],
 ) -> Frontier:
     """Compute the trade-off between the objective and a resource.
@@ -87,6 +90,7 @@ def frontier(
         profile: A profile, its JSON, or the path of a JSON file.
         resource: A resource or cost table, or ``effective_bits``.
         points: Budgets to solve exactly: a number of them at equal distances over the whole range, or amounts.
+        progress: Told after every one of them how many of how many are solved.
         **fields: Other fields of :class:`~allocator.contract.request.Request`. Budgets and limits hold for the exact
             points; the supported plans cannot know them, so they are allowed with ``points`` only.
 
@@ -120,15 +124,20 @@ def frontier(
     if points == ():
         return supported
     amounts = _amounts(compiled, points)
-    exact = tuple(sweep(loaded, request, [{resource: amount} for amount in amounts]))
-    return Frontier(**{**vars(supported), "exact": exact})
+    exact = []
+    for answer in sweep(loaded, request, [{resource: amount} for amount in amounts]):
+        exact.append(answer)
+        if progress is not None:
+            progress(len(exact), len(amounts))
+        if (stopped := stop_asked()) is not None and stopped():
+            break
+    return Frontier(**{**vars(supported), "exact": tuple(exact)})
 
 
 def plan_after(front: Frontier, steps: int) -> dict[str, str]:
     """The supported plan after some steps.
 
     Args:
-        front: The frontier.
         steps: How many, from 0 to N.
 
     Returns:
@@ -144,7 +153,6 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
     """Count the steps that a budget allows.
 
     Args:
-        front: The frontier.
         budget: The budget, a number in the unit of the resource or a text with a unit.
 
     Returns:
@@ -154,7 +162,8 @@ def steps_within(front: Frontier, budget: Amount) -> int | None:
         ValueError: The budget cannot be read.
     """
     amount = parse_quantity(budget, front.unit)
-    steps = int(np.searchsorted(front.spend, amount * (1 + 1e-12), side="right")) - 1
+    whole = bool((front.spend == np.rint(front.spend)).all())  # integers are compared exactly
+    steps = int(np.searchsorted(front.spend, amount if whole else amount * (1 + 1e-12), side="right")) - 1
     return None if steps < 0 else steps
 
 

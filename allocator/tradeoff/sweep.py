@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, Unpack
 
-from allocator.answer.solve import SolveProgress, report_outcome, solve_compiled, watching
-from allocator.contract.allocation import Allocation, SolverReport
+from allocator.answer.solve import SolveProgress, solve_compiled
+from allocator.contract.allocation import Allocation
 from allocator.contract.errors import Fault, InvalidInputError, pointer
 from allocator.contract.profile import Profile, ProfileSource, load_profile
 from allocator.contract.request import Amount, Request, SharedFields, make_request
-from allocator.knapsack.compile import Compiled, compile_problem, with_rows
+from allocator.knapsack.compile import compile_problem, with_rows
 from allocator.knapsack.constraints import resolve_limits
-from allocator.solvers import find_solver
-from allocator.solvers.exact.search import Prepared, prepare, solve_prepared
-from allocator.solvers.outcome import Effort
+from allocator.knapsack.deadline import Deadline
+from allocator.solvers import SOLVERS
 
 Budgets = Mapping[str, Amount]
 
@@ -65,7 +63,6 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
 
     Args:
         request: The request; its own budgets hold too, where a set does not name the same.
-        budgets: The sets.
 
     Yields:
         One allocation for each set.
@@ -75,7 +72,7 @@ def sweep(profile: Profile, request: Request, budgets: Iterable[Budgets]) -> Ite
         MissingPackageError: The solver needs a package that is not installed.
         CertificateError: The solver's plan contradicts the tables.
     """
-    find_solver(request.solver)
+    SOLVERS.find(request.solver)
     requests = [_with_budgets(profile, request, item, at) for at, item in enumerate(budgets)]
     plan: Planner | None = None
     for asked in requests:
@@ -108,39 +105,17 @@ def planner(profile: Profile, first: Request) -> Planner:
         InvalidInputError: The request does not fit the profile.
     """
     compiled = compile_problem(profile, first)
-    entry, why = find_solver(first.solver).chosen(compiled.problem)
-    prepared = prepare(compiled.problem) if entry.name == "exact" and len(compiled.objectives) == 1 else None
+    entry, _ = SOLVERS.find(first.solver).chosen(compiled.problem)
+    run = entry.prepare(compiled.problem) if len(compiled.objectives) == 1 else None
 
     def plan(asked: Request, progress: Callable[[SolveProgress], None] | None = None) -> Allocation:
+        deadline = Deadline(asked.time_limit_s)
         limited = with_rows(compiled, resolve_limits(profile, asked))
         if limited is None:
-            return solve_compiled(compile_problem(profile, asked), asked, progress)
-        if prepared is None:
-            return solve_compiled(limited, asked, progress)
-        return _from_prepared(limited, prepared, asked, why, progress)
+            return solve_compiled(compile_problem(profile, asked), asked, progress, deadline)
+        return solve_compiled(limited, asked, progress, deadline, run)
 
     return plan
-
-
-def _from_prepared(
-    compiled: Compiled,
-    prepared: Prepared,
-    asked: Request,
-    why: str | None,
-    progress: Callable[[SolveProgress], None] | None,
-) -> Allocation:
-    start = time.perf_counter()
-    tell = None if progress is None else watching(compiled, progress, start)
-    effort = Effort(asked.gap, asked.time_limit_s, progress=tell)
-    outcome = solve_prepared(prepared, compiled.problem.limit, effort)
-    report = SolverReport(
-        name="exact",
-        why=why,
-        version=find_solver("exact").version(),
-        seconds=time.perf_counter() - start,
-        work=dict(outcome.work),
-    )
-    return report_outcome(compiled, asked, outcome, report)
 
 
 def evenly_spaced(low: float, high: float, count: int, *, whole: bool) -> Sequence[float]:

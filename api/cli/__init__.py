@@ -1,12 +1,18 @@
 """The ``bitalloc`` command; one file per subcommand.
 
 Exit codes: 0 a plan or a finished job, 1 no plan exists or none was found, a lint found errors or a plan failed its
-gate, 2 the input cannot be used, 3 a bug.
+gate, 2 the input cannot be used, 3 a bug, 130 stopped by Ctrl-C (a search then shows and writes the best plan so far),
+141 nobody reads the answer any more.
+
+No command replaces a file without `--force`; whether results can be written is known before any work begins. Names are
+never cut, in pipes and narrow terminals either; what a terminal's encoding lacks is written in ASCII.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 import traceback
 from importlib import metadata
@@ -30,7 +36,13 @@ from api.cli import (
     solve,
     verify,
 )
+from api.cli.interrupting import INTERRUPTED, left_behind
 from api.cli.server import Server
+from api.cli.terminal import close_quietly, open_streams
+
+#: As shells say it of what SIGPIPE ended.
+_NOBODY_READS = 141
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,19 +99,59 @@ def _options(
 
 def main() -> None:
     """Run the command; errors in the input become one message and exit code 2."""
+    open_streams()
     # Libraries announce optional CUDA parts that a CPU build lacks; nobody here can act on that.
     for noisy in ("torchao", "torch.utils._pytree", "torch.onnx"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_quietly()
+        code = _NOBODY_READS
+    except OSError as error:
+        close_quietly()
+        sys.stderr.write(f"error: cannot write to standard output: {error.strerror}\n")
+        code = 2
+    if left_behind():  # a solver of others that does not stop
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         app()
+    except SystemExit as ended:
+        return _meant(ended)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except CertificateError as error:
         sys.stderr.write(f"error: a bug in bitalloc, please report it: {error}\n")
-        sys.exit(3)
+        return 3
     except BitallocError as error:
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
-        sys.exit(2)
+        return 2
     except Exception as error:
-        # Python itself would end with 1, which says that no plan exists.
-        traceback.print_exc()
-        sys.stderr.write(f"error: a bug in bitalloc, please report it: {type(error).__name__}: {error}\n")
-        sys.exit(3)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            sys.stderr.write(f"error: cannot write all of it: {error.strerror}\n")
+            return 2
+        return _crashed(error)
+    return 0
+
+
+def _meant(ended: SystemExit) -> int:
+    # Typer and rich end with 1 where a pipe is closed or a file is cut short, which says that no plan exists.
+    if isinstance(ended.__context__, BrokenPipeError):
+        close_quietly()
+        return _NOBODY_READS
+    if isinstance(ended.__context__, typer.Abort) or isinstance(ended.code, str):
+        return _crashed(ended.__context__ or ended)
+    return ended.code or 0
+
+
+def _crashed(error: BaseException) -> int:
+    # Python itself would end with 1, which says that no plan exists.
+    traceback.print_exception(error)
+    sys.stderr.write(f"error: a bug in bitalloc, please report it: {type(error).__name__}: {error}\n")
+    return 3

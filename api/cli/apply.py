@@ -13,17 +13,17 @@ from allocator import Allocation, Fault, InvalidInputError, load_profile
 from allocator.contract.errors import require, unknown
 from api.cli.calibration import OtherModel, encoder_folder
 from api.cli.coverage import say_coverage, say_not_compared
-from api.cli.parsing import require_writable
-from api.cli.plans import read_plan
+from api.cli.parsing import require_outputs
+from api.cli.plans import PLAN, PlanFile, PlanFormat, PlanNames, read_names, read_plan
 from api.cli.runtimes import runtime_of, say_ignored, say_unreadable
 from quantize import Rounding, apply, formats_of
 from quantize.backends.identity import expected_model
 from quantize.backends.onnxruntime import apply as onnxruntime
+from quantize.checkpoints.matrices import stored_matrices
 from quantize.checkpoints.safetensors import open_checkpoint
 from quantize.lint import model_of_folder
 from quantize.lint.gate import findings_of
 from quantize.rounding.moments import read_moments
-from quantize.storage.files import require_free
 
 _BACKENDS = ("onnxruntime", "compressed-tensors", "gguf")
 _OUT = {"onnxruntime": "model.onnx", "compressed-tensors": "packed", "gguf": "model.gguf"}
@@ -32,13 +32,7 @@ _ORIGINAL = {"onnxruntime": "fp32", "compressed-tensors": "checkpoint", "gguf": 
 
 def command(
     context: typer.Context,
-    plan: Annotated[
-        Path,
-        typer.Argument(
-            help="Allocation, as written by `bitalloc solve --out`, a JSON table of layer and format, or with "
-            "`--server` the id of a stored allocation."
-        ),
-    ],
+    plan: PlanFile,
     out: Annotated[
         Path | None,
         typer.Option(help="File or folder to write; model.onnx, packed/ or model.gguf when absent."),
@@ -58,6 +52,8 @@ def command(
             "int5-g32, int8-g32, mxfp4, fp16, bf16, for llama.cpp)."
         ),
     ] = "onnxruntime",
+    written_for: PlanFormat = PLAN,
+    names: PlanNames = None,
     rounding: Annotated[
         str,
         typer.Option(
@@ -109,27 +105,23 @@ def command(
     Example: `bitalloc apply plan.json --backend gguf --model path/to/llama --rounding scale_search`
 
     The torchao backend makes a module in memory rather than a file: use `quantize.apply` from Python.
-    """  # noqa: DOC501 - the docstring is the help text
-    if backend not in _BACKENDS:
-        raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
-    if runtime is not None and backend != "compressed-tensors":
-        detail = f"is for files that several runtimes read; {backend} has one"
-        raise InvalidInputError(Fault("--runtime", detail))
-    read = read_plan(plan, context.obj)
-    formats = formats_of(read)
-    chosen = Rounding(rounding)
+    """
+    _require_backend(backend, runtime)
     path = out or Path(_OUT[backend])
-    require_free(path, force=force)
+    require_outputs((("--out", path),), force=force, folder=backend == "compressed-tensors")
+    read = read_plan(
+        plan,
+        context.obj,
+        written_for=written_for,
+        layers=None if written_for == PLAN or model is None else list(stored_matrices(model)),
+        names=read_names(names),
+    )
+    formats = formats_of(read)
     if backend == "onnxruntime":
         onnxruntime.require_supported(formats)
+    options: dict[str, Any] = {"rounding": Rounding(rounding), "force": force}
     folder = encoder_folder(model)
-    if backend != "compressed-tensors":
-        require_writable(path)
-    options: dict[str, Any] = {
-        "rounding": chosen,
-        "moments": read_moments(moments) if moments else None,
-        "force": force,
-    }
+    options["moments"] = read_moments(moments) if moments else None
     loaded = load_profile(profile) if profile else None
     if backend == "compressed-tensors":
         options["runtime"] = runtime or runtime_of(loaded)
@@ -141,16 +133,27 @@ def command(
         read = read.model_copy(update={"identity": None}) if isinstance(read, Allocation) else read
         loaded = None if loaded is None else loaded.model_copy(update={"identity": None})
     before, after = _made(read, backend, folder, path, options | {"profile": loaded})
-    result = {"path": str(path), "bytes": after, f"{_ORIGINAL[backend]}_bytes": before}
-    typer.echo(
-        json.dumps(result)
-        if as_json
-        else f"{path}: {after:,} bytes, {before / after:.1f} times smaller than {_ORIGINAL[backend]}"
-    )
+    _say(backend, path, before, after, as_json=as_json)
     if not as_json:
         say_coverage(read)
     if not other_model and expected_model(read, loaded) is None:
         say_not_compared("the plan")
+
+
+def _require_backend(backend: str, runtime: str | None) -> None:
+    if backend not in _BACKENDS:
+        raise InvalidInputError(Fault("--backend", unknown(backend, _BACKENDS, "file backend")))
+    if runtime is not None and backend != "compressed-tensors":
+        detail = f"is for files that several runtimes read; {backend} has one"
+        raise InvalidInputError(Fault("--runtime", detail))
+
+
+def _say(backend: str, path: Path, before: int, after: int, *, as_json: bool) -> None:
+    original = _ORIGINAL[backend]
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), "bytes": after, f"{original}_bytes": before}))
+    else:
+        typer.echo(f"{path}: {after:,} bytes, {before / after:.1f} times smaller than {original}")
 
 
 def _made(

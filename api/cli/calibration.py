@@ -64,7 +64,6 @@ def language_folder(model: Path | None, pairs: Path | None) -> Path:
     """Check what goes with a text.
 
     Args:
-        model: Folder of the model.
         pairs: File of pairs.
 
     Returns:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from api.cli.parsing import Force, require_outputs
+from api.cli.terminal import print_json
+
 
 def command(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
@@ -14,6 +17,7 @@ def command(
         int, typer.Option(help="Docstring pairs, half to calibrate and half to evaluate.", min=40)
     ] = 500,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    force: Force = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON and nothing else.")
     ] = False,
@@ -28,8 +32,10 @@ def command(
     from api.demo import check_packages
 
     check_packages()
-    from api.demo.run import run
+    from api.cli.parsing import write
+    from api.demo.run import results, run
 
-    report = run(out, pairs=pairs, seed=seed, quiet=as_json)
+    require_outputs([("--out", path) for path in results(out)], force=force)
+    report = run(out, pairs=pairs, seed=seed, write=write, quiet=as_json)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        print_json(report.model_dump_json(indent=2))

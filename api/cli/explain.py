@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
-from allocator import Baseline, Explanation, Move, Reach, Reason, Stability, explain_request, load_profile
+from allocator import Explanation, Move, Reach, Reason, Stability, explain_request, load_profile
+from allocator.analysis.explain import wanted_layers
+from allocator.knapsack.compile import compile_problem
+from api.cli.comparing import beside_plan
+from api.cli.interrupting import INTERRUPTED, until_interrupted
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -25,8 +27,13 @@ from api.cli.options import (
     SolverName,
     TimeLimit,
     asked,
+    limited,
 )
-from api.cli.solve import number, show
+from api.cli.reach import number
+from api.cli.searching import with_reason
+from api.cli.solve import show
+from api.cli.terminal import for_people, print_json, print_table
+from api.cli.watching import LATER_S, Watch
 
 #: Layers that are listed as worth more measurement.
 _MEASURE = 10
@@ -71,21 +78,23 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
-        task = bars.add_task("resamples", total=resamples or None, visible=bool(resamples))
-        why = explain_request(
-            load_profile(profile),
-            request,
-            tuple(layer or ()),
-            resamples,
-            seed,
-            lambda done, _: bars.update(task, completed=done),
+    request = limited(request)
+    loaded, layers = load_profile(profile), tuple(layer or ())
+    wanted_layers(loaded, layers)
+    compile_problem(loaded, request)  # patterns are only timed in the main thread
+    with Watch("explain", first_s=LATER_S) as watch:
+        why, interrupted = until_interrupted(
+            lambda: explain_request(loaded, request, layers, resamples, seed, watch.counted, watch.solving)
         )
+        seconds = watch.seconds()
+    allocation = with_reason(why.allocation, request, seconds, interrupted=interrupted)
+    why = why.model_copy(update={"allocation": allocation})
     if as_json:
-        typer.echo(why.model_dump_json(indent=2))
+        print_json(why.model_dump_json(indent=2))
     else:
-        _show(why, Console(soft_wrap=True, markup=False))
+        _show(why, for_people())
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     if why.allocation.assignment is None:
         raise typer.Exit(1)
 
@@ -96,7 +105,7 @@ def _show(why: Explanation, console: Console) -> None:
         if move is not None:
             console.print(Text(f"{title}: {_moved(move, why.allocation.objective_name)}"))
     for name, baseline in why.baselines.items():
-        console.print(Text(f"{name}: {_compared(baseline)}"))
+        console.print(Text(f"{name}: {beside_plan(baseline, why.allocation.objective)}"))
     if why.left_out:
         console.print(Text(f"no time was left for: {', '.join(why.left_out)}"))
     if why.conflict is not None:
@@ -104,7 +113,7 @@ def _show(why: Explanation, console: Console) -> None:
         for name, reach in why.conflict.relaxations.items():
             console.print(Text(f"would be enough: {_relaxed(name, reach)}"))
     for reason in why.reasons:
-        console.print(_alternatives(reason, why.allocation.objective_name))
+        _show_alternatives(reason, why.allocation.objective_name, console)
     if why.stability is not None:
         console.print(_sureness(why.stability))
 
@@ -113,13 +122,6 @@ def _moved(move: Move, objective: str) -> str:
     changes = ", ".join(f"{name} to {chosen}" for name, chosen in move.changes.items())
     spends = "".join(f", {name} {amount:+,.6g}" for name, amount in move.spend.items() if amount)
     return f"{changes}: {objective} {move.objective:+.3g}{spends}"
-
-
-def _compared(baseline: Baseline) -> str:
-    if baseline.objective is None:
-        return "no plan within the limits"
-    worse = "" if baseline.worse_by is None else f", {baseline.worse_by:.1%} worse"
-    return f"{baseline.objective:.6g}{worse}"
 
 
 def _relaxed(name: str, reach: Reach) -> str:
@@ -132,18 +134,17 @@ def _relaxed(name: str, reach: Reach) -> str:
     return f"{name} of {' or '.join(ways)}"
 
 
-def _alternatives(reason: Reason, objective: str) -> Table:
+def _show_alternatives(reason: Reason, objective: str, console: Console) -> None:
     others = [name for name in reason.together if name != reason.layer]
     title = f"{reason.layer}{f' with {chr(44).join(others)}' if others else ''}"
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("format", objective, *reason.options[0].spend, "reduced cost", "best plan with it", ""):
-        table.add_column(Text(name), justify="left" if name in {"format", ""} else "right")
+    columns = ("format", objective, *reason.options[0].spend, "reduced cost", "best plan with it", "")
+    rows = []
     for option in reason.options:
         shown = [option.objective, *option.spend.values(), option.reduced_cost, option.best_with]
         cells = ["" if value is None else f"{value:,.6g}" for value in shown]
-        cells += [""] * (len(table.columns) - 2 - len(cells))
-        table.add_row(*map(Text, (option.format, *cells, option.verdict)))
-    return table
+        rows.append((option.format, *cells, *[""] * (len(columns) - 2 - len(cells)), option.verdict))
+    console.print(Text(title, "italic"))
+    print_table(console, columns, rows, right=columns[1:-1])
 
 
 def _sureness(sure: Stability) -> Text:

@@ -12,25 +12,20 @@ import typer
 
 from allocator import Allocation
 from api.cli.coverage import say_coverage
-from api.cli.plans import PLAN, read_names, read_plan
+from api.cli.parsing import require_outputs
+from api.cli.plans import PLAN, PlanFile, PlanFormat, PlanNames, read_names, read_plan
 from api.cli.runtimes import say_ignored, say_unreadable
 from quantize import exports
 from quantize.checkpoints.matrices import stored_matrices
-from quantize.lint import Model, model_of_folder
-from quantize.lint.gate import Findings, findings_of, require_readable
+from quantize.lint import model_of_folder
+from quantize.lint.gate import Findings, findings_of_export, require_readable
 
 _TARGETS = ", ".join(f"`{name}`" for name in exports.EXPORTS)
 
 
 def command(
     context: typer.Context,
-    plan: Annotated[
-        Path,
-        typer.Argument(
-            help="Allocation, as written by `bitalloc solve --out`, a JSON table of layer and format, or with "
-            "`--server` the id of a stored allocation; with `--format`, a configuration of another tool."
-        ),
-    ],
+    plan: PlanFile,
     to: Annotated[str, typer.Option(help=f"Whose format: {_TARGETS}.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
     model: Annotated[
@@ -40,16 +35,8 @@ def command(
             "make up its rows."
         ),
     ] = None,
-    written_for: Annotated[
-        str,
-        typer.Option("--format", help=f"What the plan is: `plan`, or whose configuration: {_TARGETS}."),
-    ] = PLAN,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON table of layers and the tool's names for them: nodes, tensors.", metavar="FILE"
-        ),
-    ] = None,
+    written_for: PlanFormat = PLAN,
+    names: PlanNames = None,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -73,34 +60,34 @@ def command(
     What the format cannot say is listed; see docs/exports.md. What no runtime would load is refused, with the rules
     of docs/lint.md.
     """
+    files = exports.EXPORTS.find(to).files
+    require_outputs([("--out", out / name) for name in files], force=force)
     shapes = {} if model is None else stored_matrices(model)
     if model is not None and not as_json:
         say_ignored(model)
     own = read_names(names)
-    read = read_plan(
-        plan, context.obj, written_for=written_for, layers=None if model is None else list(shapes)
-    )
+    layers = None if model is None else list(shapes)
+    read = read_plan(plan, context.obj, written_for=written_for, layers=layers)
     done = exports.export(read, to, others=list(shapes), names=own, shapes=shapes, strict=strict)
     found = _findings(read, done, model, own, runtime)
     require_readable(found, insist=force)
     if not as_json:
         say_unreadable(found)
-    paths = exports.write(done, out, force=force)
+    _say(done, exports.write(done, out, force=force), as_json=as_json)
+    if not as_json:
+        say_coverage(read)
+
+
+def _say(done: exports.Export, paths: Iterable[Path], *, as_json: bool) -> None:
     if as_json:
-        losses = [asdict(loss) for loss in done.losses]
-        result = {
-            "target": to,
-            "paths": [str(path) for path in paths],
-            "losses": losses,
-            "advice": done.advice,
-        }
+        names, losses = [str(path) for path in paths], [asdict(loss) for loss in done.losses]
+        result = {"target": done.target, "paths": names, "losses": losses, "advice": done.advice}
         typer.echo(json.dumps(result))
         return
     for path in paths:
         typer.echo(f"{path}: {done.advice}")
     for line in _summed_up(done.losses):
         typer.echo(f"lost: {line}")
-    say_coverage(read)
 
 
 def _findings(
@@ -110,12 +97,9 @@ def _findings(
     names: dict[str, str],
     runtime: str | None,
 ) -> Findings:
-    # What is linted is the file: a format that the target lacks has become another there.
     assignment = plan.assignment if isinstance(plan, Allocation) else plan
-    layers = tuple(assignment or {})
-    known = Model(dict.fromkeys(layers)) if folder is None else model_of_folder(folder)
-    read = exports.read(done.target, done.files, layers=layers, names=names).formats
-    return findings_of(read, known, done.target, runtime)
+    known = None if folder is None else model_of_folder(folder)
+    return findings_of_export(done, assignment or {}, known, names=names, runtime=runtime)
 
 
 def _summed_up(losses: Iterable[exports.Loss]) -> Iterator[str]:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from allocator import Frontier, Profile, Request, frontier, load_profile, sweep
+from allocator import Allocation, Frontier, Profile, Request, frontier, load_profile, sweep
 from allocator.contract.errors import require
+from allocator.knapsack.compile import compile_problem
 from allocator.knapsack.tables import WEIGHT_BYTES
+from api.cli.interrupting import INTERRUPTED, until_interrupted
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -27,9 +28,12 @@ from api.cli.options import (
     SolverName,
     TimeLimit,
     asked,
+    limited,
 )
-from api.cli.parsing import amount, require_writable, write
-from api.cli.solve import number
+from api.cli.parsing import Force, amount, require_outputs, write
+from api.cli.reach import number
+from api.cli.terminal import for_people, print_json, print_table
+from api.cli.watching import LATER_S, Watch
 from api.operations.frontier import described
 
 
@@ -54,12 +58,15 @@ def command(
     time_limit: TimeLimit = None,
     out: Annotated[Path | None, typer.Option(help="Write the frontier here, as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the frontier here, as PNG, SVG or PDF.")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole trade-off: exact plans over the range of a budget, the knee, and what the next step buys.
 
     Example: `bitalloc frontier out/profile.json -o embedding_distance --points 7 --plot front.png`
-    """
+
+    Ctrl-C stops a long search: points that are not proved then say so, and the command ends with 130.
+    """  # noqa: DOC501 - the docstring is the help text
     request = asked(
         budget=budget,
         objective=objective,
@@ -72,23 +79,31 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
-    for path in (out, plot):
-        if path is not None:
-            require_writable(path)
+    require_outputs((("--out", out), ("--plot", plot)), force=force)
     if plot is not None:
         require("matplotlib", "plot")
+        from bitalloc.plots.canvas import require_picture
+
+        require_picture(plot, "--plot")
     wanted = [amount(text) for text in at] if at else points
     loaded = load_profile(profile)
-    front = frontier(loaded, resource, wanted, **request.model_dump())
+    request = limited(request)
+    compile_problem(loaded, request)  # patterns are only timed in the main thread
+    with Watch("frontier", first_s=LATER_S) as watch:
+        front, interrupted = until_interrupted(
+            lambda: frontier(loaded, resource, wanted, watch.counted, **request.model_dump())
+        )
     document = described(front, loaded).model_dump_json()
     if out is not None:
         write(out, document + "\n")
     if plot is not None:
         _draw(front, loaded, request, plot)
     if as_json:
-        typer.echo(document)
+        print_json(document)
     else:
-        _show(front, Console(soft_wrap=True, markup=False))
+        _show(front, for_people())
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _draw(front: Frontier, profile: Profile, request: Request, path: Path) -> None:
@@ -108,19 +123,9 @@ def _draw(front: Frontier, profile: Profile, request: Request, path: Path) -> No
 
 def _show(front: Frontier, console: Console) -> None:
     unit = f" {front.unit}" if front.unit else ""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in (f"{front.resource}, at most", "used", front.objective_name, "status"):
-        table.add_column(Text(name), justify="left" if name == "status" else "right")
-    for answer in front.exact:
-        usage = answer.usage.get(front.resource)
-        if usage is None or answer.objective is None:
-            reach = answer.achievable.get(front.resource)
-            asked_for = number(reach.limit) if reach is not None and reach.limit is not None else ""
-            table.add_row(asked_for, "", "", Text(str(answer.status)))
-        else:
-            cells = (number(usage.limit or 0.0), number(usage.used), f"{answer.objective:.6g}")
-            table.add_row(*map(Text, (*cells, str(answer.status))))
-    console.print(table)
+    columns = (f"{front.resource}, at most", "used", front.objective_name, "status")
+    rows = [_row(answer, front.resource) for answer in front.exact]
+    print_table(console, columns, rows, right=columns[:-1])
     knee = f"{number(front.spend[front.knee])}{unit} for {front.objective[front.knee]:.6g}"
     console.print(
         Text(
@@ -128,3 +133,12 @@ def _show(front: Frontier, console: Console) -> None:
             f"{number(front.spend[-1])}{unit}; the knee, farthest from the chord, is at {knee}"
         )
     )
+
+
+def _row(answer: Allocation, resource: str) -> tuple[str, str, str, str]:
+    usage = answer.usage.get(resource)
+    if usage is None or answer.objective is None:
+        reach = answer.achievable.get(resource)
+        asked_for = number(reach.limit) if reach is not None and reach.limit is not None else ""
+        return asked_for, "", "", str(answer.status)
+    return number(usage.limit or 0.0), number(usage.used), f"{answer.objective:.6g}", str(answer.status)

@@ -8,11 +8,9 @@ from typing import Annotated
 
 import typer
 
-from allocator import Fault, InvalidInputError
-from api.cli.parsing import require_writable
+from api.cli.parsing import Force, require_outputs, write
 from api.cli.plans import read_names
 from quantize.imports import IMPORTS, import_scores
-from quantize.storage.files import replacing
 
 _SOURCES = ", ".join(f"`{name}`" for name in IMPORTS)
 
@@ -39,7 +37,7 @@ def command(
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model, for people.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Force = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")
     ] = False,
@@ -49,14 +47,11 @@ def command(
     Example: `bitalloc import scores.csv --from csv --out profile.json`
 
     A CSV file has the columns layer, format, cost, bytes; see docs/exports.md for the others.
-    """  # noqa: DOC501 - the docstring is the help text
-    if out.exists() and not force:
-        raise InvalidInputError(Fault("--out", f"{str(out)!r} exists; choose another name or use --force"))
+    """
+    require_outputs((("--out", out),), force=force)
     wanted = [text.strip() for text in formats.split(",") if text.strip()]
     profile = import_scores(source, files, formats=wanted, model=model, name=name, names=read_names(names))
-    require_writable(out)
-    with replacing(out) as partial:
-        partial.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write(out, profile.model_dump_json(indent=2) + "\n")
     summary = {
         "path": str(out),
         "layers": len(profile.layers),

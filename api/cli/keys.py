@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from allocator.contract.errors import require
+from api.cli.terminal import for_people, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys of the service.")
 
@@ -64,11 +62,15 @@ def list_() -> None:
         keys = list_keys(store)
     finally:
         store.close()
-    table = Table("id", "name", "created", "revoked", "requests per minute", "body bytes")
+    if not keys:
+        typer.echo("no keys: the service is open to this machine and to nobody else")
+        return
+    columns = ("id", "name", "created", "revoked", "requests per minute", "body bytes")
+    rows = []
     for key in keys:
         limits = (str(limit or "") for limit in (key.max_requests_per_minute, key.max_body_bytes))
-        table.add_row(key.id, escape(key.name), key.created, key.revoked or "", *limits)
-    Console().print(table if keys else "no keys: the service is open to this machine and to nobody else")
+        rows.append((key.id, key.name, key.created, key.revoked or "", *limits))
+    print_table(for_people(), columns, rows)
 
 
 @app.command()

@@ -23,7 +23,6 @@ from quantize.lint import (
     model_of_folder,
     model_of_profile,
 )
-from quantize.runtimes import capabilities_of
 
 _RUNTIMES = ", ".join(f"`{name}`" for name in RUNTIMES)
 _FORMATS = ", ".join(f"`{name}`" for name in EXPORTS)
@@ -58,7 +57,7 @@ def command(
 
     Ends with 1 where there are errors; warnings do not count. The rules are in docs/lint.md.
     """  # noqa: DOC501 - the docstring is the help text
-    capabilities_of(runtime)
+    RUNTIMES.find(runtime)
     known = _model(model, profile)
     plan = read_plan(path, context.obj) if written_for == "plan" else None
     if plan is not None:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from quantize.feedback import Measurement
 
 Count: TypeAlias = Annotated[int, typer.Option(help="Pairs, or windows of --text, to measure on.", min=2)]
-Force: TypeAlias = Annotated[
-    bool, typer.Option("--force", help="Replace what exists under the name of --out.")
-]
 _PAIRS_PER_BATCH = 16
 
 
@@ -105,7 +102,7 @@ def _encoder(
 def _language(
     folder: Path, text: Path, count: int, length: int, profile: Profile | None
 ) -> Callable[[Mapping[str, str]], float]:
-    from sensitivity.curvature.output_metrics import find_metric
+    from sensitivity.curvature.output_metrics import METRICS
     from sensitivity.models.language_model import load_language_model, logits, windows
     from sensitivity.plans.planned import distance_of_plans
 
@@ -113,4 +110,4 @@ def _language(
     model, tokenizer = load_language_model(folder)
     _require(model, profile)
     batches = windows(tokenizer, corpus, length, count)
-    return distance_of_plans(model, batches, logits, find_metric("softmax_kl").distance)
+    return distance_of_plans(model, batches, logits, METRICS["softmax_kl"].distance)

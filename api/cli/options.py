@@ -10,6 +10,9 @@ import typer
 from allocator import SOLVERS, Request, make_request
 from api.cli.parsing import amount, lists, objects, pairs
 
+#: What a search takes at most where nobody said; the answer names it where it was hit.
+DEFAULT_TIME_LIMIT_S = 300.0
+
 _SOLVERS = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SOLVERS.items())
 
 ProfileFile: TypeAlias = Annotated[Path, typer.Argument(help="Profile, as written by `bitalloc profile`.")]
@@ -50,7 +53,12 @@ Gap: TypeAlias = Annotated[
 ]
 TimeLimit: TypeAlias = Annotated[
     float | None,
-    typer.Option("--time-limit", metavar="SECONDS", help="Stop with what is found and proved by then."),
+    typer.Option(
+        "--time-limit",
+        metavar="SECONDS",
+        help=f"Stop with what is found and proved by then: {DEFAULT_TIME_LIMIT_S:g} when absent. A service "
+        "has limits of its own.",
+    ),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the answer as JSON and nothing else.")]
 
@@ -103,3 +111,17 @@ def asked(
             "time_limit_s": time_limit,
         }
     )
+
+
+def limited(request: Request) -> Request:
+    """Give a request the default time limit where nobody said one.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The request, with a limit.
+    """
+    if request.time_limit_s is not None:
+        return request
+    return request.model_copy(update={"time_limit_s": DEFAULT_TIME_LIMIT_S})

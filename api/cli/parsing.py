@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
 
 from allocator import Fault, InvalidInputError
 from quantize.storage.files import replacing
+
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
 def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
@@ -16,7 +23,6 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         Name to value. The last ``=`` separates them, for names may hold one.
@@ -44,7 +50,6 @@ def lists(option: str, given: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         Name to values.
@@ -62,7 +67,6 @@ def objects(option: str, given: Iterable[str]) -> list[dict[str, object]]:
 
     Args:
         option: Name of the option, for the message.
-        given: What was typed.
 
     Returns:
         The objects.
@@ -103,39 +107,83 @@ def amount(text: str) -> float | str:
         return text
 
 
-def write(path: Path, content: str) -> None:
+def write(path: Path, content: str, option: str = "--out") -> None:
     """Write a result: whole or not at all, under a temporary name that is renamed.
 
     Args:
         path: The file; what is no plain file, such as a pipe or ``/dev/stdout``, is written to as it is.
+        option: Name of the option, for the message.
 
     Raises:
         InvalidInputError: The file cannot be written.
     """
     try:
-        if path.exists() and not path.is_file():
+        if _is_stream(path):
             path.write_text(content, encoding="utf-8")
             return
         with replacing(path) as partial:
             partial.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise InvalidInputError(Fault("--out", f"cannot write {str(path)!r}: {error.strerror}")) from error
+        raise InvalidInputError(Fault(option, f"cannot write {str(path)!r}: {error.strerror}")) from error
 
 
-def require_writable(path: Path) -> None:
-    """Make sure that a file can be written before long work begins.
+def require_outputs(
+    outputs: Iterable[tuple[str, Path | None]],
+    *,
+    force: bool,
+    folder: bool = False,
+    journal: Path | None = None,
+) -> None:
+    """Make sure, before any work, that all files of a command can be written and that none replaces another.
 
     Args:
-        path: The file; its folder is made.
+        outputs: Name of the option and what to write; None where there is nothing to write.
+        force: Whether what exists may be replaced.
+        folder: Whether folders are to be written rather than files.
+        journal: What ``--journal`` names; it may exist, for the run goes on from it.
+
+    Raises:
+        InvalidInputError: A file exists and may not be replaced, cannot be written, or is written twice.
+    """
+    options: dict[Path, str] = {}
+    if journal is not None:
+        require_writable(journal, "--journal")
+        options[journal.absolute()] = "--journal"
+    for option, path in outputs:
+        if path is None or _is_stream(path):
+            continue
+        if os.path.isdir(path) and not folder:
+            raise InvalidInputError(Fault(option, f"cannot write {str(path)!r}: Is a directory; name a file"))
+        if os.path.lexists(path) and not force:
+            detail = f"{str(path)!r} exists; choose another name, or replace it with --force"
+            raise InvalidInputError(Fault(option, detail))
+        require_writable(path, option)
+        if path.absolute() in options:
+            detail = f"{str(path)!r} is what {options[path.absolute()]} writes; name another file"
+            raise InvalidInputError(Fault(option, detail))
+        options[path.absolute()] = option
+
+
+def require_writable(path: Path, option: str = "--out") -> None:
+    """Make sure that something can be written before long work begins; nothing is made yet.
+
+    Args:
+        path: What to write; folders on the way to it may be missing.
+        option: Name of the option, for the message.
 
     Raises:
         InvalidInputError: It cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise InvalidInputError(
-                Fault("--out", f"cannot write {str(path)!r}: not a file in a writable folder")
-            )
+        folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        # A file without a name: permissions alone do not tell of read-only file systems.
+        with tempfile.TemporaryFile(dir=folder), suppress(FileNotFoundError):
+            os.lstat(path)  # names may be too long
     except OSError as error:
-        raise InvalidInputError(Fault("--out", f"cannot write {str(path)!r}: {error.strerror}")) from error
+        raise InvalidInputError(Fault(option, f"cannot write {str(path)!r}: {error.strerror}")) from error
+
+
+def _is_stream(path: Path) -> bool:
+    # What /dev/stdout leads to may be a plain file, and is to be written to and not replaced.
+    special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    return special or path.parent == Path("/dev")

@@ -5,14 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
 
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.errors import decoded, faults_of
 from api.cli.server import HERE, Server, stored_plan
-from quantize.exports import read, read_files
+from quantize.exports import EXPORTS, read, read_files
 
 #: What ``--format`` calls a plan of ours.
 PLAN = "plan"
+
+_TOOLS = ", ".join(f"`{name}`" for name in EXPORTS)
+PlanFile: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help="Allocation, as written by `bitalloc solve --out`, a JSON table of layer and format, or with `--server` "
+        "the id of a stored allocation; with `--format`, a configuration of another tool."
+    ),
+]
+PlanFormat: TypeAlias = Annotated[
+    str, typer.Option("--format", help=f"What the plan is: `plan`, or whose configuration: {_TOOLS}.")
+]
+PlanNames: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--names",
+        help="JSON table of layers and the tool's names for them: nodes, tensors.",
+        metavar="FILE",
+    ),
+]
 
 
 def read_plan(
@@ -27,7 +50,6 @@ def read_plan(
 
     Args:
         path: JSON file, the id of a plan that the service keeps, or files of another tool.
-        server: The service.
         written_for: ``plan``, or whose configuration it is: a name in ``quantize.exports.EXPORTS``.
         layers: Layers of the model, for configurations that name them by pattern.
         names: Layer → the tool's own name for it, for configurations.
@@ -47,7 +69,6 @@ def read_allocation(path: Path, server: Server = HERE) -> Allocation:
 
     Args:
         path: JSON file, from the command or as the service sent it; or the id of a plan that the service keeps.
-        server: The service.
 
     Returns:
         The allocation.
@@ -67,6 +88,9 @@ def read_allocation(path: Path, server: Server = HERE) -> Allocation:
     except OSError as error:
         raise InvalidInputError(Fault("", f"cannot read the plan {str(path)!r}: {error.strerror}")) from error
     document = decoded(content)
+    if document is None:
+        detail = f"expected an allocation or a table of layer and format, as JSON; {str(path)!r} is no JSON"
+        raise InvalidInputError(Fault("", detail))
     stored = isinstance(document, dict) and "id" in document
     try:
         return (StoredAllocation if stored else Allocation).model_validate_json(content)

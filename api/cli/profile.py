@@ -21,9 +21,10 @@ from api.cli.calibration import (
     read_text,
 )
 from api.cli.coverage import say_coverage
-from api.cli.parsing import write
-from quantize import NEAREST, Rounding, parse_format
-from quantize.runtimes import RUNTIMES, Capabilities, capabilities_of, objections
+from api.cli.parsing import Force, require_outputs, write
+from quantize import NEAREST, Rounding
+from quantize.llama_types import format_named
+from quantize.runtimes import RUNTIMES, Capabilities, objections
 
 _ENCODER = "gauss_newton_trace,fisher,embedding_distance"
 _LANGUAGE = "gauss_newton_trace,fisher,kl"
@@ -74,6 +75,7 @@ def command(
         Path | None,
         typer.Option(help="Remember finished measurements here; the same command goes on from them."),
     ] = None,
+    force: Force = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")
     ] = False,
@@ -86,6 +88,7 @@ def command(
 
     For any other model use `sensitivity.profile_model` from Python.
     """
+    require_outputs((("--out", out),), force=force, journal=journal)
     require("torch", "models")
     from sensitivity.engines.journal import Journal
     from sensitivity.profiling.progress import Bars
@@ -116,14 +119,14 @@ def command(
 
 
 def _table(runtime: str, formats: str | None, text: Path | None) -> Capabilities:
-    table = capabilities_of(runtime)
+    table = RUNTIMES.find(runtime)
     if (text is None and table.fuses) or (text is None and table.backend == "gguf"):
         raise InvalidInputError(Fault("--for", f"{runtime} serves language models; give --text too"))
     names = [] if formats is None else [name.strip() for name in formats.split(",")]
     refused = [
         Fault("--formats", f"{name}: {item.detail}; {item.advice}")
         for name in names
-        for item in objections(table, "matrix", None, parse_format(name))
+        for item in objections(table, "matrix", None, format_named(name))
         if item.severity == "error"
     ]
     if refused:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from allocator import Fault, InvalidInputError, Profile, load_profile
 from allocator.contract.errors import unknown
 from api.cli.calibration import Length, ModelFolder, OtherModel, Pairs, TextFile
-from api.cli.measuring import Count, Force, plan_measure
+from api.cli.measuring import Count, plan_measure
 from api.cli.options import Allowed, AsJson, Budgets, Forbidden, Limits, Objectives, Pins, ProfileFile, asked
-from api.cli.parsing import require_writable, write
-from quantize.storage.files import require_free
+from api.cli.parsing import Force, require_outputs, write
+from api.cli.terminal import for_people
+
+if TYPE_CHECKING:
+    from quantize.feedback.refined import Refined
 
 
 def command(
@@ -62,9 +64,8 @@ def command(
     `quantize.feedback.refine`.
     """
     request = asked(budget=budget, objective=objective, limit=limit, pin=pin, allow=allow, forbid=forbid)
+    require_outputs((("--out", out),), force=force, journal=journal)
     loaded = load_profile(profile)
-    require_free(out, force=force)
-    require_writable(out)
     beside = None if runtime is None else _beside(runtime, loaded)
     from quantize.feedback import refine
     from sensitivity.profiling.progress import Bars
@@ -85,19 +86,23 @@ def command(
             **request.model_dump(),
         )
     write(out, found.allocation.model_dump_json(indent=2) + "\n")
-    losses = {name: found.loss_of(name) for name in ("start", "uniform", "greedy")} | {
-        "refined": found.best.loss
-    }
+    _say(found, out, as_json=as_json)
+
+
+def _say(found: Refined, out: Path, *, as_json: bool) -> None:
+    losses = {name: found.loss_of(name) for name in ("start", "uniform", "greedy")}
+    losses["refined"] = found.best.loss
+    latency_us = found.best.measurement.latency_us
     if as_json:
-        timing = {} if runtime is None else {"latency_us": found.best.measurement.latency_us}
-        summary = {"path": str(out), "losses": losses, "evaluations": len(found.trials)} | timing
-        typer.echo(json.dumps(summary | {"stopped": found.stopped}))
+        summary = {"path": str(out), "losses": losses, "evaluations": len(found.trials)}
+        timing = {} if latency_us is None else {"latency_us": latency_us}
+        typer.echo(json.dumps(summary | timing | {"stopped": found.stopped}))
         return
-    console = Console(soft_wrap=True, markup=False)
+    console = for_people()
     for name, loss in losses.items():
         console.print(Text(f"{name}: {'no such plan' if loss is None else f'{loss:.6g}'}"))
-    if found.best.measurement.latency_us is not None:
-        console.print(Text(f"latency: {found.best.measurement.latency_us:.0f} µs"))
+    if latency_us is not None:
+        console.print(Text(f"latency: {latency_us:.0f} µs"))
     console.print(Text(f"{found.stopped}; the plan is in {out}"))
 
 

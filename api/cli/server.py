@@ -35,7 +35,6 @@ def stored_plan(path: Path, server: Server) -> StoredAllocation | None:
 
     Args:
         path: What the command was given for a plan.
-        server: The service.
 
     Returns:
         The plan; None where there is no service, or this is the name of a file.

@@ -9,23 +9,21 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from allocator import (
     Allocation,
     Note,
     Profile,
-    Reach,
     Request,
-    Usage,
     export_mps,
     load_profile,
-    solve_request,
 )
 from allocator.contract.allocation import Level
 from allocator.contract.errors import require
 from allocator.contract.status import Status
+from api.cli.comparing import none_better
+from api.cli.interrupting import INTERRUPTED
 from api.cli.options import (
     Allowed,
     AsJson,
@@ -40,9 +38,14 @@ from api.cli.options import (
     SolverName,
     TimeLimit,
     asked,
+    limited,
 )
-from api.cli.parsing import write
+from api.cli.parsing import Force, require_outputs, write
+from api.cli.reach import against, number, reached
+from api.cli.searching import search
 from api.cli.server import Server
+from api.cli.terminal import for_people, print_json, print_table
+from api.cli.watching import Watch
 
 #: More layers than this are counted rather than listed.
 _LISTED = 60
@@ -66,6 +69,7 @@ def command(
         Path | None,
         typer.Option(help="Write the whole model here, as MPS, to check the answer with any solver."),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the best plan within your budgets, and prove it.
@@ -75,6 +79,9 @@ def command(
     `bitalloc --server http://127.0.0.1:8000 solve …` lets a service plan; it keeps profile and plan.
 
     Ends with 1 when no plan keeps the budgets; the message then says what each budget would have to be.
+
+    Ctrl-C stops a long search: the best plan so far is shown and written, with what is proved of it, and the command
+    ends with 130.
     """  # noqa: DOC501 - the docstring is the help text
     request = asked(
         budget=budget,
@@ -88,29 +95,36 @@ def command(
         gap=gap,
         time_limit=time_limit,
     )
+    require_outputs((("--out", out), ("--mps", mps)), force=force)
     loaded = load_profile(profile)
     if mps is not None:
-        write(mps, export_mps(loaded, **request.model_dump()).text)
-    allocation = _planned(context.obj, loaded, request)
+        write(mps, export_mps(loaded, **request.model_dump()).text, "--mps")
+    if context.obj.url is None:
+        allocation, interrupted = search(loaded, limited(request))
+    else:
+        allocation, interrupted = _asked_of(context.obj, loaded, request), False
     document = allocation.model_dump_json(indent=2)
     if out is not None:
         write(out, document + "\n")
     if as_json:
-        typer.echo(document)
+        print_json(document)
     else:
-        show(allocation, Console(soft_wrap=True, markup=False))
+        show(allocation, for_people())
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     if allocation.assignment is None:
         raise typer.Exit(1)
 
 
-def _planned(server: Server, profile: Profile, request: Request) -> Allocation:
-    if server.url is None:
-        return solve_request(profile, request)
+def _asked_of(server: Server, profile: Profile, request: Request) -> Allocation:
     require("httpx2", "client")
     from bitalloc.client import Client
 
     asked = {name: getattr(request, name) for name in request.model_fields_set}
-    with Client(server.url, api_key=server.api_key) as client:
+    with (
+        Watch(f"waiting for {server.url}", plain=False),
+        Client(server.url or "", api_key=server.api_key) as client,
+    ):
         answer = client.allocate(profile, **asked)
     return Allocation.model_validate(answer.model_dump(exclude={"id"}))
 
@@ -125,17 +139,17 @@ def show(allocation: Allocation, console: Console) -> None:
     console.print(Text(str(allocation.status), "bold").append(f"  {allocation.advice}", ""))
     if allocation.assignment is None:
         for name, reach in allocation.achievable.items():
-            console.print(Text(_reach(name, reach, alone=len(allocation.achievable) == 1)))
+            console.print(Text(reached(name, reach, alone=len(allocation.achievable) == 1)))
         show_notes(allocation.notes, console)
         return
-    gap = "" if allocation.gap is None else f", at most {allocation.gap:.2%} from the optimum"
+    proved = none_better(allocation.objective, allocation.bound)
     took = f"{allocation.solver.name}, {allocation.solver.seconds * 1e3:.1f} ms"
-    console.print(Text(f"{allocation.objective_name} = {allocation.objective:.6g}{gap} ({took})"))
+    console.print(Text(f"{allocation.objective_name} = {allocation.objective:.6g}{proved} ({took})"))
     for name, usage in allocation.usage.items():
         price = (
             f"; one more {usage.unit or 'unit'} buys {usage.shadow_price:.3g}" if usage.shadow_price else ""
         )
-        console.print(Text(f"{name}: {_against(usage, number(usage.used), 'of', 'at least')}{price}"))
+        console.print(Text(f"{name}: {against(usage, number(usage.used), 'of', 'at least')}{price}"))
     levels = {level.name: level for level in allocation.levels}
     for name, value in allocation.then.items():
         console.print(Text(f"then {name} = {value:.6g}{_unproved(levels.get(name))}"))
@@ -144,7 +158,7 @@ def show(allocation: Allocation, console: Console) -> None:
     if allocation.fusions:
         console.print(Text(f"fused: {', '.join(allocation.fusions)}"))
     show_notes(allocation.notes, console)
-    console.print(_layers(allocation.assignment))
+    _show_layers(allocation.assignment, console)
 
 
 def show_notes(notes: Iterable[Note], console: Console) -> None:
@@ -157,69 +171,16 @@ def show_notes(notes: Iterable[Note], console: Console) -> None:
         console.print(Text(str(note), "yellow" if note.severity == "warning" else ""))
 
 
-def number(amount: float) -> str:
-    """Write an amount for people.
-
-    Returns:
-        Whole numbers in full, others with six digits, thousands separated.
-
-    Example:
-        >>> number(9212472.0), number(3.2468417)
-        ('9,212,472', '3.24684')
-    """
-    return f"{amount:,.0f}" if float(amount).is_integer() else f"{amount:,.6g}"
-
-
-def _in_unit(amount: float, unit: str) -> str:
-    return f"{number(amount)} {unit}".rstrip()
-
-
 def _unproved(level: Level | None) -> str:
     if level is None or level.status is Status.OPTIMAL:
         return ""
-    return ", not proved" + ("" if level.gap is None else f", at most {level.gap:.2%} from the best")
+    return ", not proved" + none_better(level.objective, level.bound)
 
 
-def _against(asked: Usage | Reach, used: str, most: str, least: str) -> str:
-    parts = [used]
-    if asked.at_least is not None:
-        parts += [least, _in_unit(asked.at_least, asked.unit)]
-    if asked.limit is not None:
-        parts += [most if asked.at_least is None else "and at most", _in_unit(asked.limit, asked.unit)]
-    return " ".join(parts)
-
-
-def _reach(name: str, reach: Reach, *, alone: bool) -> str:
-    text = f"{name}: {_against(reach, 'asked for', '', 'at least')}".replace("  ", " ")
-    text += f", plans reach {number(reach.least)} to {_in_unit(reach.most, reach.unit)}"
-    if reach.least_with_others is not None and reach.most_with_others is not None and not alone:
-        span = f"{number(reach.least_with_others)} to {_in_unit(reach.most_with_others, reach.unit)}"
-        text += f"; with all else kept: {span}"
-        text += " at the widest, for time ran out" if reach.bounds else ""
-    near = [reach.nearest_below, reach.nearest_above]
-    if _within(reach) and (known := [number(amount) for amount in near if amount is not None]):
-        text += f"; the nearest that can be reached: {' and '.join(known)}"
-    return text
-
-
-def _within(reach: Reach) -> bool:
-    # Whether the span holds what was asked for, so that it explains nothing.
-    low, high = reach.least_with_others, reach.most_with_others
-    if low is None or high is None:
-        return False
-    return (reach.limit is None or low <= reach.limit) and (reach.at_least is None or high >= reach.at_least)
-
-
-def _layers(assignment: Mapping[str, str]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+def _show_layers(assignment: Mapping[str, str], console: Console) -> None:
     if len(assignment) <= _LISTED:
-        table.add_column("layer")
-        table.add_column("format")
-        rows = list(assignment.items())
-    else:
-        table.add_column("format")
-        table.add_column("layers", justify="right")
-        rows = [(name, str(count)) for name, count in Counter(assignment.values()).most_common()]
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+        print_table(console, ("layer", "format"), assignment.items())
+        return
+    counts = Counter(assignment.values()).most_common()
+    rows = [(name, str(count)) for name, count in counts]
+    print_table(console, ("format", "layers"), rows, right=("layers",))

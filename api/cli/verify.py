@@ -9,15 +9,16 @@ import typer
 
 from allocator import Fault, InvalidInputError, load_profile
 from api.cli.calibration import Length, ModelFolder, OtherModel, Pairs, TextFile
-from api.cli.measuring import Count, Force, plan_measure
+from api.cli.measuring import Count, plan_measure
 from api.cli.options import AsJson
-from api.cli.parsing import require_writable, write
-from api.cli.plans import read_allocation
-from quantize.storage.files import require_free
+from api.cli.parsing import Force, require_outputs, write
+from api.cli.plans import PlanFile, read_plan
+from api.cli.terminal import print_json
 
 
 def command(
-    plan: Annotated[Path, typer.Argument(help="Allocation, as written by `bitalloc solve` or `refine`.")],
+    context: typer.Context,
+    plan: PlanFile,
     profile: Annotated[Path, typer.Option(help="The profile that it was planned for.")],
     objective: Annotated[str, typer.Option("--objective", "-o", help="Table that baselines are planned by.")],
     model: ModelFolder = None,
@@ -35,7 +36,7 @@ def command(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a plan beside uniform, greedy and full precision at equal bytes.
+    """Measure a plan beside the best uniform and greedy plan in its own budget, and full precision.
 
     Example: `bitalloc verify plan.json --profile profile.json -o embedding_distance --model ./my-encoder`
 
@@ -47,11 +48,9 @@ def command(
         raise InvalidInputError(
             Fault("--out", f"{str(out)!r} is the name of the JSON beside the page; use .md")
         )
-    loaded, allocation = load_profile(profile), read_allocation(plan)
     if out is not None:
-        for path in (out, out.with_suffix(".json")):
-            require_free(path, force=force)
-            require_writable(path)
+        require_outputs((("--out", out), ("--out", out.with_suffix(".json"))), force=force)
+    loaded, allocation = load_profile(profile), read_plan(plan, context.obj)
     from quantize.feedback import as_markdown, verify
 
     options: dict[str, Any] = {"profile": loaded, "other_model": other_model}
@@ -61,6 +60,9 @@ def command(
     if out is not None:
         write(out, page)
         write(out.with_suffix(".json"), document)
-    typer.echo(document if as_json else page, nl=False)
+    if as_json:
+        print_json(document.rstrip("\n"))
+    else:
+        typer.echo(page, nl=False)
     if not report.passed:
         raise typer.Exit(1)

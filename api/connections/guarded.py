@@ -15,8 +15,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.connections.crowd import Crowd
-from api.connections.refusal import CROWDED, NO_HTTP, Refusal, too_large, too_slow
+from api.connections.limit import ConnectionLimit
+from api.connections.refusal import NO_HTTP, TOO_MANY, Refusal, too_large, too_slow
 
 _LOG = logging.getLogger(__name__)
 #: Who was refused may read why for so long; what is still sent meanwhile is thrown away.
@@ -27,50 +27,57 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
     Args:
-        crowd: All connections of the server.
+        limit: All connections of the server.
         max_header_bytes: Of address and headers together, and of anything else that is no body.
         header_timeout_s: From the first to the last byte of a head; also between bytes that a client does not read.
         **rest: What uvicorn gives to each of its connections.
     """
 
-    def __init__(self, *, crowd: Crowd, max_header_bytes: int, header_timeout_s: float, **rest: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(
+        self,
+        *,
+        limit: ConnectionLimit,
+        max_header_bytes: int,
+        header_timeout_s: float,
+        **rest: Any,  # noqa: ANN401 - uvicorn's own
+    ) -> None:
         super().__init__(**rest)
-        self._crowd = crowd
+        self._limit = limit
         self._max_header_bytes = max_header_bytes
         self._header_timeout_s = header_timeout_s
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._refused = False
-        self._told = False
+        self._counted = False
         self._arrived = True  # the message before is here to its end
         self._idle_bytes = 0  # bytes since there was a whole head or a piece of a body
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a place, or tell why there is none."""
-        if not self._crowd.enter(self):
+        """Begin, or tell why that is not possible."""
+        if not self._limit.admit(self):
             self.transport = transport
-            self._refused = self._told = True
-            self._crowd.refused += 1
-            if not self._crowd.may_tell():
+            self._refused = self._counted = True
+            self._limit.refused += 1
+            if not self._limit.may_answer():
                 transport.abort()
                 return
-            self._end(CROWDED)
+            self._end(TOO_MANY)
             return
         super().connection_made(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
-        self._crowd.refused -= self._told
-        self._crowd.leave(self)
+        """End."""
+        self._limit.refused -= self._counted
+        self._limit.leave(self)
         self._cancel()
         if self._stall is not None:
             self._stall.cancel()
         super().connection_lost(exc)
 
-    def give_way(self) -> None:
-        """End, for somebody else needs the place and nothing was asked for here."""
+    def evict(self) -> None:
+        """End, for there are too many connections and nothing was asked for here."""
         self._refuse(None)
 
     def data_received(self, data: bytes) -> None:
@@ -114,7 +121,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(too_large(self._max_header_bytes))
             return
         self._cancel()
-        self._crowd.asks(self)
+        self._limit.note_request(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -130,13 +137,13 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._refused:
             super().on_message_complete()
             if self.cycle.response_complete:
-                self._crowd.falls_silent(self)
+                self._limit.note_idle(self)
 
     def on_response_complete(self) -> None:
         """Wait for the next request; the rest of this one has to be here as fast as a head."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.pipeline:
-            self._crowd.falls_silent(self)
+            self._limit.note_idle(self)
             if not self._arrived:
                 self._expect_head()
 
@@ -169,7 +176,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _expect_head(self) -> None:
         if self._deadline is None:
             if not self._answering:
-                self._crowd.falls_silent(self)
+                self._limit.note_idle(self)
             self._deadline = self.loop.call_later(self._header_timeout_s, self._overdue)
 
     def _overdue(self) -> None:
@@ -193,7 +200,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._cancel()
         if self._answering:
-            self.transport.abort()  # in the middle of another answer there is no place for this one
+            self.transport.abort()  # this answer cannot come in the middle of another
         elif why is None:
             self.transport.close()
         else:

@@ -51,7 +51,7 @@ class Refusal:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-CROWDED = Refusal(
+TOO_MANY = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too-many-connections",
     "as many connections are open as the service takes, and all of them are at work; try again",

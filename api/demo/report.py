@@ -104,11 +104,7 @@ def _finding(budget: float, uniform: Row, ours: Row) -> str:
 
 
 def as_table(report: Report) -> Table:
-    """Lay the rows out for a terminal.
-
-    Returns:
-        The table: budget × method.
-    """
+    """Return the rows as a table for a terminal: budget × method."""
     title = f"{report.model}, measured on the evaluation pairs (MB: all stored weights)"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("bits", "method", "runtime"):
@@ -139,11 +135,7 @@ _COLUMNS = "bits | method | runtime | used | weight bytes | file bytes | distanc
 
 
 def as_markdown(report: Report) -> str:
-    """Write the report as a page.
-
-    Returns:
-        Markdown.
-    """
+    """Return the report as a page of Markdown."""
     lines = [f"# {report.model}", "", f"| {_COLUMNS} |", "|---:|---|---|" + "---:|" * 7]
     for row in report.rows:
         cells = (
@@ -165,11 +157,7 @@ def as_markdown(report: Report) -> str:
 
 
 def original(report: Report) -> str:
-    """Describe the model that was quantized.
-
-    Returns:
-        One sentence.
-    """
+    """Return a sentence about the model that was quantized."""
     return (
         f"The original: recall@1 {report.original_recall_at_1:.3f}, MRR {report.original_mrr:.3f}; as an fp32 ONNX "
         f"file {report.fp32_file_bytes / 1e6:.2f} MB and {report.fp32_latency_ms:.2f} ms per query. Latencies are "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from allocator import Allocation, Profile, total
-from api.cli.parsing import write
 from api.demo.figure import draw_frontier
 from api.demo.latency import compare
 from api.demo.report import Report, Row, as_markdown, as_table, findings, original
@@ -33,17 +32,19 @@ PACKED = ("int2-g64", "int4-g64", "int8-g64")
 BUDGETS_BITS = (2.5, 3.25, 4.25, 6.0)
 OBJECTIVE = "embedding_distance"
 METHODS = {"uniform": "uniform", "greedy": "greedy", "bitalloc": "exact"}
+Write = Callable[[Path, str], None]
 _MAX_TOKENS = 48
+_TABLE_WIDTH = 100
 _QUERY = "Return the path of the file that was written."
 
 
-def run(out: Path, *, pairs: int, seed: int, quiet: bool = False) -> Report:
+def run(out: Path, *, pairs: int, seed: int, write: Write, quiet: bool = False) -> Report:
     """Run the demo and write its results.
 
     Args:
         out: Folder for the profile, the plans, the ONNX file, the report and the picture.
         pairs: Docstring pairs, half to calibrate and half to evaluate.
-        seed: Seed of everything random.
+        write: Writes a text to a file.
         quiet: Show nothing.
 
     Returns:
@@ -64,7 +65,7 @@ def run(out: Path, *, pairs: int, seed: int, quiet: bool = False) -> Report:
         )
         write(out / "profile.json", profile.model_dump_json(indent=1) + "\n")
     with clock.stage("plan over HTTP"):
-        plans, packed = _plans(profile, out)
+        plans, packed = _plans(profile, out, write)
     with clock.stage("quantize with torchao and measure"), Bars(console, quiet=quiet) as bars:
         rows = _measure_torchao(profile, encoder, tokenizer, task, plans, bars)
     with clock.stage("quantize with ONNX Runtime and measure"), Bars(console, quiet=quiet) as bars:
@@ -82,8 +83,25 @@ def run(out: Path, *, pairs: int, seed: int, quiet: bool = False) -> Report:
         seconds=clock.seconds,
         findings=findings(rows),
     )
-    _show(report, profile, out, console)
+    _show(report, profile, out, write, console)
     return report
+
+
+def results(out: Path) -> list[Path]:
+    """The files that the demo writes.
+
+    Args:
+        out: Folder for them.
+
+    Returns:
+        Their paths.
+    """
+    methods = (*METHODS, "onnxruntime")
+    plans = [f"plans/{bits:g}-bits-{method}.json" for bits in BUDGETS_BITS for method in methods]
+    models = ["model-fp32.onnx", *(f"model-{bits:g}-bits.onnx" for bits in BUDGETS_BITS)]
+    return [
+        out / name for name in ("profile.json", *plans, *models, "report.json", "report.md", "frontier.png")
+    ]
 
 
 class _Clock:
@@ -102,7 +120,7 @@ class _Clock:
 
 
 def _plans(
-    profile: Profile, out: Path
+    profile: Profile, out: Path, write: Write
 ) -> tuple[dict[tuple[float, str], Allocation], dict[float, Allocation]]:
     plans: dict[tuple[float, str], Allocation] = {}
     packed: dict[float, Allocation] = {}
@@ -204,10 +222,11 @@ def _row(
     )
 
 
-def _show(report: Report, profile: Profile, out: Path, console: Console) -> None:
+def _show(report: Report, profile: Profile, out: Path, write: Write, console: Console) -> None:
     write(out / "report.json", report.model_dump_json(indent=2) + "\n")
     write(out / "report.md", as_markdown(report))
     draw_frontier(report, profile, out / "frontier.png")
+    console.width = max(console.width, _TABLE_WIDTH)  # numbers are never cut
     console.print(as_table(report))
     console.print(f"• {original(report)}", highlight=False)
     for sentence in report.findings:

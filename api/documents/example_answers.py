@@ -17,8 +17,8 @@ import httpx2
 
 from allocator import load_profile
 from api.openapi import examples
-from api.openapi.answers import ANSWERS, Answers
-from api.operations import OPERATIONS, load_operation
+from api.openapi.document import ANSWERS, Answers
+from api.operations import OPERATIONS
 from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
 from api.server import running_server
 
@@ -63,8 +63,7 @@ def asked(url: str) -> Answers:
 
 def _bodies() -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "/v1/allocations", examples.ALLOCATIONS
-    for name in OPERATIONS:
-        operation = load_operation(name)
+    for operation in OPERATIONS.values():
         yield f"/v1{operation.path}", operation.examples
 
 

@@ -13,24 +13,24 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from allocator import BitallocError
-from api.jobs.answers import keep_ending, keep_failure
+from api.errors import PASSING
+from api.ids import made_at
 from api.jobs.leases import Leases
-from api.jobs.profiles import OwnedProfiles
 from api.jobs.queue import Queue
-from api.jobs.retention import keep_tidy
-from api.jobs.runs import Run
-from api.keys.quotas import require_room_for_a_job
+from api.jobs.runs import Run, keep_ending, keep_failure
+from api.jobs.stored import OwnedProfiles
+from api.keys.quotas import require_job_quota
 from api.settings import Settings
-from api.store import PASSING, Store, new_id
-from api.store.ids import made_at
-from api.store.jobs import CANCELLED, QUEUED, RUNNING, ClaimedJob, StoredJob, add_job, end_job, tell
-from api.store.lanes import in_writing
-from api.workers import Task
+from api.store import Store, new_id
+from api.store.database import run_in_write_thread
+from api.store.jobs import CANCELLED, QUEUED, RUNNING, ClaimedJob, StoredJob, add_job, add_progress, end_job
+from api.store.retention import keep_tidy
 from api.workers.pool import Pool
+from api.workers.task import Task
 
 _LOG = logging.getLogger(__name__)
 #: How often progress is kept, and how soon a job ends that was cancelled at another service.
-_NEWS_S = 0.5
+_PROGRESS_S = 0.5
 _RETRY_S = 1.0
 #: How long a service that ends waits for a database that does not answer.
 _CLOSING_S = 5.0
@@ -44,7 +44,6 @@ class Jobs:
 
     Args:
         settings: Limits, leases, number of jobs.
-        store: The database.
         pool: The workers.
         profiles: Hands stored profiles to workers.
     """
@@ -71,7 +70,6 @@ class Jobs:
         """Begin a solve.
 
         Args:
-            owner: Whose it is.
             body: The body of its request.
             identifier: Id of the answer; a new one when absent.
 
@@ -80,17 +78,15 @@ class Jobs:
         """
         run = Run(identifier or new_id(), owner, body)
         limit_s = self._settings.max_time_limit_s
-        options = {"id": run.id, "max_time_limit_s": limit_s, "all_news": identifier is not None}
+        options = {"id": run.id, "max_time_limit_s": limit_s, "all_progress": identifier is not None}
         task = Task("allocate", owner, body, options, self._profiles.of(owner))
-        doing = self._pool.run(task, limit_s + self._settings.overrun_s, run.hear)
-        run.attach(asyncio.ensure_future(doing))
+        run.start(self._pool.run(task, limit_s + self._settings.overrun_s, run.note))
         return run
 
     async def check(self, owner: str, body: bytes) -> None:
         """Refuse a request that is plainly wrong, before it becomes a job.
 
         Args:
-            owner: Whose it is.
             body: The body of the request.
         """
         task = Task("check", owner, body, {}, self._profiles.of(owner))
@@ -103,7 +99,7 @@ class Jobs:
             run: The solve, which goes on; where there are too many jobs already, it begins anew when it is its turn.
             accept: Called in the transaction that keeps the job.
         """
-        if not self._has_room():
+        if not self._has_capacity():
             await run.end()
             await self.submit(run.owner, run.body, run.id, accept)
             return
@@ -120,9 +116,7 @@ class Jobs:
         """Queue a job.
 
         Args:
-            owner: Whose it is.
             body: The body of its request.
-            identifier: Its id.
             accept: Called in the transaction that keeps the job.
         """
         await self._keep(Run(identifier, owner, body), QUEUED, accept)
@@ -131,9 +125,6 @@ class Jobs:
     async def cancel(self, identifier: str) -> bool:
         """Cancel a job; where its solver runs here, it is gone afterwards, elsewhere within a second.
 
-        Args:
-            identifier: Its id.
-
         Returns:
             False where it had ended already.
         """
@@ -141,7 +132,7 @@ class Jobs:
         def ended(store: Store) -> bool:
             return store.freeing(lambda connection: end_job(connection, identifier, CANCELLED)) is not None
 
-        if not await in_writing(ended, self._store):
+        if not await run_in_write_thread(ended, self._store):
             return False
         if (run := self._here.get(identifier)) is not None:
             await run.end()
@@ -154,20 +145,20 @@ class Jobs:
 
         def keep(store: Store) -> None:
             with store.writing() as connection:
-                require_room_for_a_job(connection, job.owner, self._settings.max_jobs_per_key)
+                require_job_quota(connection, job.owner, self._settings.max_jobs_per_key)
                 add_job(connection, job, request)
                 accept(connection, job)
 
-        await in_writing(keep, self._store)
+        await run_in_write_thread(keep, self._store)
 
-    def _has_room(self) -> bool:
+    def _has_capacity(self) -> bool:
         # A job that is just being taken is not counted: a request that becomes one meanwhile makes it one too many,
         # which is better than to throw away what either has found.
         return len(self._here) < self._settings.jobs and not self._closing
 
     def _may_claim(self) -> bool:
         return (
-            self._has_room() and self._pool.ready
+            self._has_capacity() and self._pool.ready
         )  # without workers, a job runs nowhere and others may have some
 
     async def _run_claimed(self, job: ClaimedJob) -> None:
@@ -192,29 +183,31 @@ class Jobs:
     async def _followed(self, run: Run) -> None:
         try:
             while not run.future.done():
-                await asyncio.wait({run.future}, timeout=_NEWS_S)
-                progress = run.take_progress()
+                await asyncio.wait({run.future}, timeout=_PROGRESS_S)
+                progress, run.progress = run.progress, []
                 try:
-                    mine = await in_writing(tell, self._store, run.id, self.replica, progress)
+                    mine = await run_in_write_thread(
+                        add_progress, self._store, run.id, self.replica, progress
+                    )
                 except PASSING:
-                    run.put_back(progress)
+                    run.progress[:0] = progress
                     continue
                 if not mine:  # cancelled, or taken over by a service that thought this one dead
                     await run.end()
             if not run.future.cancelled():
-                await self._patiently(keep_ending, run)
+                await self._keep_with_retries(keep_ending, run)
         except Exception:
             _LOG.exception("job %s cannot be kept", run.id)
             await run.end()
-            await self._patiently(keep_failure, run)
+            await self._keep_with_retries(keep_failure, run)
         finally:
             self._forget(run)
 
-    async def _patiently(self, keep: Callable[[Store, Run, str], None], run: Run) -> None:
+    async def _keep_with_retries(self, keep: Callable[[Store, Run, str], None], run: Run) -> None:
         # What a job has found must not be lost because the database is away for a while.
         while True:
             try:
-                return await in_writing(keep, self._store, run, self.replica)
+                return await run_in_write_thread(keep, self._store, run, self.replica)
             except PASSING:
                 if self._closing:
                     return None  # another service finds it again

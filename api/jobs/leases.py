@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 
 from starlette.concurrency import run_in_threadpool
 
-from api.store import PASSING, Store
-from api.store.lanes import in_writing
+from api.errors import PASSING
+from api.store import Store
+from api.store.database import run_in_write_thread
 from api.store.replicas import beat, declare_gone, leave, signs_of_life
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +65,6 @@ class Leases:
     """This service's sign of life, and its eye on the others.
 
     Args:
-        store: The database.
         replica: Id of this service.
         lease_s: A service that has been silent for so long is gone.
         queued: Told that jobs of a service that is gone are in the queue again.
@@ -78,7 +78,7 @@ class Leases:
 
     async def begin(self) -> None:
         """Give the first sign of life."""
-        await in_writing(beat, self._store, self._replica)
+        await run_in_write_thread(beat, self._store, self._replica)
 
     async def keep(self) -> None:
         """Go on giving signs of life, and take over from those who stopped."""
@@ -86,10 +86,10 @@ class Leases:
         while True:
             await asyncio.sleep(self._lease_s / 4)
             try:
-                await in_writing(beat, self._store, self._replica)
+                await run_in_write_thread(beat, self._store, self._replica)
                 signs = await run_in_threadpool(signs_of_life, self._store)
                 silent = watch.silent(signs, time.monotonic())
-                if await in_writing(declare_gone, self._store, silent):
+                if await run_in_write_thread(declare_gone, self._store, silent):
                     self._queued()
             except PASSING:
                 watch.restart()
@@ -99,4 +99,4 @@ class Leases:
 
     async def end(self) -> None:
         """Tell the others that this service is gone, and leave its jobs to them."""
-        await in_writing(leave, self._store, self._replica)
+        await run_in_write_thread(leave, self._store, self._replica)

@@ -1,4 +1,4 @@
-"""The queue is the table of jobs: each service takes the next one with one conditional update when it has room."""
+"""The queue is the table of jobs: each service takes the next one with one conditional update when it has capacity."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from api.store import PASSING, Store
+from api.errors import PASSING
+from api.store import Store
+from api.store.database import run_in_write_thread
 from api.store.jobs import ClaimedJob, claim_job
-from api.store.lanes import in_writing
 
 _LOG = logging.getLogger(__name__)
 #: How often to look for jobs that other services queued; one's own are taken at once.
@@ -17,12 +18,11 @@ _POLL_S = 0.5
 
 
 class Queue:
-    """Takes jobs while there is room for them.
+    """Takes jobs while there is capacity.
 
     Args:
-        store: The database.
         replica: Id of this service.
-        has_room: Whether one more job may run here.
+        has_capacity: Whether one more job may run here.
         run: Begins one.
     """
 
@@ -30,19 +30,19 @@ class Queue:
         self,
         store: Store,
         replica: str,
-        has_room: Callable[[], bool],
+        has_capacity: Callable[[], bool],
         run: Callable[[ClaimedJob], Awaitable[None]],
     ) -> None:
         self._store = store
         self._replica = replica
-        self._has_room = has_room
+        self._has_capacity = has_capacity
         self._run = run
         self._changed = asyncio.Event()
         self._closed = False
         self.works = True
 
     def look(self) -> None:
-        """Look again at once: there is a job, or room."""
+        """Look again at once: there is a job, or capacity."""
         self._changed.set()
 
     async def serve(self) -> None:
@@ -52,7 +52,7 @@ class Queue:
                 async with asyncio.timeout(_POLL_S):
                     await self._changed.wait()
             self._changed.clear()
-            while self._has_room() and await self._took_one():
+            while self._has_capacity() and await self._took_one():
                 pass
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Queue:
 
     async def _took_one(self) -> bool:
         try:
-            job = await in_writing(claim_job, self._store, self._replica)
+            job = await run_in_write_thread(claim_job, self._store, self._replica)
             if job is not None:
                 await self._run(job)
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Table, delete, func, select, update
 
 from allocator import Fault, InvalidInputError
-from api.keys.owners import NOBODY
+from api.keys.cache import NOBODY
 from api.keys.table import find_key
 from api.store import Store
 from api.store.tables import allocations, idempotency, jobs, profiles
@@ -15,9 +15,6 @@ _COUNTED: tuple[Table, ...] = (profiles, allocations, jobs)
 
 def of_nobody(store: Store) -> dict[str, int]:
     """Count what was stored without a key.
-
-    Args:
-        store: The database.
 
     Returns:
         Table to number of rows; tables without any are left out.
@@ -36,7 +33,6 @@ def adopt(store: Store, identifier: str) -> dict[str, int]:
     """Give a key what was stored without one; profiles that it has already stay as they are.
 
     Args:
-        store: The database.
         identifier: Id of the key.
 
     Returns:

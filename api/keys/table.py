@@ -18,8 +18,6 @@ def create_key(
     """Make a key.
 
     Args:
-        store: The database.
-        name: What to call it.
         max_requests_per_minute: Its own limit, for each replica.
         max_body_bytes: Its own limit on bodies.
 
@@ -36,10 +34,6 @@ def create_key(
 def find_key(store: Store, identifier: str) -> Key | None:
     """Look a key up.
 
-    Args:
-        store: The database.
-        identifier: Its id.
-
     Returns:
         The key, revoked or not.
     """
@@ -51,9 +45,6 @@ def find_key(store: Store, identifier: str) -> Key | None:
 def has_keys(store: Store) -> bool:
     """Tell whether there ever was a key.
 
-    Args:
-        store: The database.
-
     Returns:
         Whether requests need one; revoked keys count, for the last revocation must not open the service to everybody.
     """
@@ -63,9 +54,6 @@ def has_keys(store: Store) -> bool:
 
 def list_keys(store: Store) -> tuple[Key, ...]:
     """List all keys.
-
-    Args:
-        store: The database.
 
     Returns:
         The keys in the order in which they were made.
@@ -77,10 +65,6 @@ def list_keys(store: Store) -> tuple[Key, ...]:
 
 def revoke_key(store: Store, identifier: str) -> Key:
     """Refuse a key from now on; what it made stays in the database.
-
-    Args:
-        store: The database.
-        identifier: Its id.
 
     Returns:
         The key.

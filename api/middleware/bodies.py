@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.middleware.gzip_bodies import Gunzip
-from api.problems.problem import ProblemError, problem_response
+from api.problems.failures import response_to
+from api.problems.problem import ProblemError
 
 
 class Limits(Protocol):
@@ -34,7 +35,6 @@ class Bodies:
     """ASGI middleware.
 
     Args:
-        app: The application behind it.
         limits: Bytes of one body and of all that are here at a time, and seconds for an upload.
     """
 
@@ -53,7 +53,7 @@ class Bodies:
             try:
                 body = await self._read(scope, receive, headers, held)
             except ProblemError as error:
-                await problem_response(error)(scope, receive, send)
+                await response_to(error)(scope, receive, send)
                 return
             except ClientDisconnect:
                 return

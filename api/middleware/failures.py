@@ -7,18 +7,14 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems.failures import FAILURES, failure_response
-from api.problems.problem import problem
+from api.problems.failures import PROBLEMS, response_to
+from api.problems.problem import ProblemError
 
 _LOG = logging.getLogger(__name__)
 
 
 class Failures:
-    """ASGI middleware.
-
-    Args:
-        app: The application behind it.
-    """
+    """ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -38,12 +34,12 @@ class Failures:
         try:
             await self.app(scope, receive, watched)
         except Exception as error:
-            if type(error) in FAILURES and not begun:  # of a middleware: the database is away, say
-                await failure_response(error)(scope, receive, send)
+            if isinstance(error, tuple(PROBLEMS)) and not begun:  # of a middleware: the database is away, say
+                await response_to(error)(scope, receive, send)
                 return
             _LOG.error("unexpected error in %s %s", scope["method"], scope["path"], exc_info=error)
             if begun:
                 raise  # the server cuts the answer off, which is how the client learns that it is not whole
             detail = "the service failed; the operator's log has the reason under this request_id"
-            answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail)
-            await answer(scope, receive, send)
+            unexpected = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail)
+            await response_to(unexpected)(scope, receive, send)

@@ -1,25 +1,68 @@
-"""Let in who may come in, before anything of the request is read."""
+"""Let in who may come in, and as often as they may, before anything of the request is read."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.keys.book import KeyBook
+from api.keys.cache import NOBODY, KeyCache
 from api.keys.key import Key
-from api.keys.owners import NOBODY
-from api.keys.rates import Rates
-from api.problems.problem import ProblemError, problem_response
+from api.problems.failures import response_to
+from api.problems.problem import ProblemError
+
+_MINUTE_S = 60.0
+_MOST_KEYS = 4096
+
+
+class Rates:
+    """Buckets of keys: each holds a minute's requests, is full at first, and fills within a minute.
+
+    Args:
+        clock: Tells seconds, and never goes back.
+
+    Example:
+        >>> rates = Rates(clock=lambda: 7.0)
+        >>> [rates.wait_s("key", most_per_minute=2) for _ in range(3)]
+        [0, 0, 30]
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def wait_s(self, key: str, most_per_minute: int) -> int:
+        """Count a request, if it may come now.
+
+        Args:
+            most_per_minute: Its limit.
+
+        Returns:
+            0 where it may; else after how many seconds one may.
+        """
+        now = self._clock()
+        full_at = max(self._full_at.get(key, now), now) + _MINUTE_S / most_per_minute
+        early_s = full_at - now - _MINUTE_S
+        if early_s > 1e-9:
+            return max(1, math.ceil(early_s - 1e-9))
+        self._full_at[key] = full_at
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > _MOST_KEYS:
+            self._full_at.popitem(last=False)
+        return 0
 
 
 class Keys:
     """ASGI middleware: every route under ``/v1`` needs a key where there are keys.
 
     Args:
-        app: The application behind it; its ``state.keys`` is a :class:`~api.keys.book.KeyBook`.
+        app: The application behind it; its ``state.keys`` is a :class:`~api.keys.cache.KeyCache`.
         max_requests_per_minute: For keys without a limit of their own.
     """
 
@@ -34,16 +77,16 @@ class Keys:
             try:
                 await self._admit(scope)
             except ProblemError as error:
-                await problem_response(error)(scope, receive, send)
+                await response_to(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        book: KeyBook = scope["app"].state.keys
+        book: KeyCache = scope["app"].state.keys
         state = scope.setdefault("state", {})
         headers = Headers(scope=scope)
         if not await book.needed():
-            _refuse_strangers(headers.get("host", ""))
+            _refuse_other_hosts(headers.get("host", ""))
             state["owner"] = NOBODY
             return
         sent = _sent(headers)
@@ -102,7 +145,7 @@ def _sent(headers: Headers) -> str:
     return text.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _refuse_strangers(host: str) -> None:
+def _refuse_other_hosts(host: str) -> None:
     # A page elsewhere can point its own name at 127.0.0.1 and have a browser here ask us (DNS rebinding).
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     if not is_loopback(name):

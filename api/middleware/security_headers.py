@@ -21,11 +21,7 @@ _HEADERS: Mapping[str, str] = {
 
 
 class SecurityHeaders:
-    """ASGI middleware; an answer that sets one of the headers itself keeps it.
-
-    Args:
-        app: The application behind it.
-    """
+    """ASGI middleware; an answer that sets one of the headers itself keeps it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -8,10 +8,9 @@ from starlette.middleware.cors import CORSMiddleware
 from api.middleware.bodies import Bodies
 from api.middleware.failures import Failures
 from api.middleware.keys import Keys
-from api.middleware.observe import Observe
-from api.middleware.request_id import HEADER, RequestId
 from api.middleware.security_headers import SecurityHeaders
 from api.observability.metrics import Metrics
+from api.observability.requests import HEADER, Observe
 from api.settings import Settings
 
 _SENT = (
@@ -30,7 +29,6 @@ def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Put the middlewares around an application.
 
     Args:
-        app: The application.
         metrics: Where requests are counted.
     """
     # Added last means outermost: read this list from the bottom.
@@ -47,4 +45,3 @@ def install(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observe, metrics=metrics)
-    app.add_middleware(RequestId)

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-from api.middleware.request_id import current_request_id
+from api.observability.requests import current_request_id
 
 
 class JsonLines(logging.Formatter):
@@ -45,7 +45,6 @@ def log_to(stream: TextIO = sys.stderr, level: str = "info") -> None:
     """Send this process's log to a stream as JSON lines.
 
     Args:
-        stream: Where to.
         level: Least level that is written.
     """
     handler = logging.StreamHandler(stream)

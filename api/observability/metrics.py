@@ -75,7 +75,6 @@ class Metrics:
         """Count a request.
 
         Args:
-            method: HTTP method.
             route: Template of the route.
             status: HTTP status; 0 where the client went away first.
             taken_s: Seconds it took.

@@ -1,8 +1,11 @@
-"""The OpenAPI document where FastAPI cannot see it: bodies that workers parse, and error answers."""
+"""The OpenAPI document where FastAPI cannot see it: bodies that workers parse, errors, keys, streams, examples."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,13 +14,67 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from allocator import Profile
-from api.openapi.answers import describe_answers
 from api.openapi.descriptions import spread
-from api.openapi.keys import describe_keys
-from api.openapi.streams import describe_streams
-from api.operations import OPERATIONS, load_operation
+from api.operations import OPERATIONS
+from api.problems.problem import answers
 from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import AllocationRequest
+
+ANSWERS = Path(__file__).with_name("example_answers.json")
+#: Method and path → status and media type → name → summary and value.
+Answers = dict[str, dict[str, dict[str, Any]]]
+
+
+def describe_answers(document: dict[str, Any]) -> None:
+    """Put the answers into the document."""
+    answers: Answers = json.loads(ANSWERS.read_text("utf-8"))
+    for route, statuses in answers.items():
+        method, path = route.split()
+        for status, examples in statuses.items():
+            code, kind = status.split()
+            content = document["paths"][path][method.lower()]["responses"][code]["content"]
+            content[kind]["examples"] = examples
+
+
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key of `bitalloc keys create`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+}
+# Without keys the service is open to its own machine, which the empty requirement says.
+_EITHER: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
+_ANY = answers(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_WITH_BODY = answers(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+def describe_keys(document: dict[str, Any]) -> None:
+    """Say which operations need a key, and what else the middlewares may answer."""
+    document["components"]["securitySchemes"] = _SCHEMES
+    for path, methods in document["paths"].items():
+        for operation in methods.values() if path.startswith("/v1/") else ():
+            operation["security"] = _EITHER
+            for status, answer in (_ANY | (_WITH_BODY if "requestBody" in operation else {})).items():
+                operation["responses"].setdefault(str(status), answer)
+
+
+_EVENTS = "text/event-stream"
+
+
+def describe_streams(document: dict[str, Any]) -> None:
+    """Describe streams of events in the words of OpenAPI 3.1, as a text.
+
+    FastAPI describes each event under ``itemSchema``, which is of OpenAPI 3.2; in a document of 3.1, which is what most
+    generators of clients read, validators refuse it.
+    """
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {}).get(_EVENTS, {})
+                if content.pop("itemSchema", None) is not None:
+                    content["schema"] = {
+                        "type": "string",
+                        "description": "Server-sent events, one after the other.",
+                    }
+
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -48,11 +105,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def describe(app: FastAPI) -> None:
-    """Put the models that FastAPI cannot see into the OpenAPI document.
-
-    Args:
-        app: The application.
-    """
+    """Put the models that FastAPI cannot see into the OpenAPI document."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -75,4 +128,4 @@ def describe(app: FastAPI) -> None:
 def _unseen() -> Iterator[type[BaseModel]]:
     # Models that routes take as raw bytes, and that of every error answer.
     yield from (ProblemDetails, AllocationRequest, Profile)
-    yield from (load_operation(name).request for name in OPERATIONS)
+    yield from (operation.request for operation in OPERATIONS.values())

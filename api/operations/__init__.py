@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from allocator.contract.registry import Registry
 from api.operations.operation import Operation
 
 #: Name → module with an ``OPERATION``.
-OPERATIONS: dict[str, str] = {
-    "frontier": "api.operations.frontier",
-    "explanation": "api.operations.explanation",
-    "comparison": "api.operations.comparison",
-    "export": "api.operations.export",
-    "lint": "api.operations.lint",
-}
-
-
-def load_operation(name: str) -> Operation:
-    """Load an operation.
-
-    Args:
-        name: Key of :data:`OPERATIONS`.
-
-    Returns:
-        The operation.
-
-    Example:
-        >>> load_operation("lint").path
-        '/lint'
-    """
-    operation: Operation = import_module(OPERATIONS[name]).OPERATION
-    return operation
+OPERATIONS = Registry[Operation](
+    "operation",
+    {
+        "frontier": "api.operations.frontier",
+        "explanation": "api.operations.explanation",
+        "comparison": "api.operations.comparison",
+        "export": "api.operations.export",
+        "lint": "api.operations.lint",
+    },
+    attribute="OPERATION",
+)

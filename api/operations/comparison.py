@@ -13,9 +13,7 @@ from allocator.answer.certificate import totals
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
-from api.operations.operation import Operation
-from api.operations.stored import Stored
-from api.operations.time_limit import sharing
+from api.operations.operation import Operation, Stored, sharing
 from bitalloc.operations import Compared, ComparisonAnswer, Side
 from bitalloc.wire import ProfileRequest
 

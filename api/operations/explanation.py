@@ -12,8 +12,7 @@ from allocator.contract.patterns import matching
 from allocator.contract.schema import Name
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import TINY_PROFILE, UNSURE_PROFILE
-from api.operations.operation import Operation
-from api.operations.time_limit import sharing
+from api.operations.operation import Operation, sharing
 from bitalloc.wire import ProfileRequest
 
 #: The plan, the simple rules, the reasons or the conflict, the resamples: each within the request's limit.

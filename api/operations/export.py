@@ -13,11 +13,12 @@ from allocator.contract.schema import Name, Strict
 from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
-from api.operations.operation import Listing, Operation
-from api.operations.stored import PlannedAllocation, with_stored_plan
+from api.operations.known_model import KnownModel
+from api.operations.operation import Listing, Operation, PlannedAllocation, with_stored_plan
 from bitalloc.operations import ExportAnswer
 from bitalloc.wire import AllocationId
-from quantize.exports import EXPORTS, export, load_target
+from quantize.exports import EXPORTS, export
+from quantize.lint.gate import findings_of_export, require_readable
 
 
 def _kind(value: object) -> str:
@@ -44,6 +45,10 @@ class ExportRequest(Strict):
         others: Layers outside the plan, which the files should say to leave alone.
         names: Layer name to the tool's own name for it, where its rule does not give it.
         strict: Whether a loss is an error.
+        model: Names, shapes and ties of the layers: those outside the plan are left alone, and groups have to make up a
+            row.
+        runtime: The one runtime that has to load the files; any of those that read them when absent.
+        force: Whether files that no runtime would load are written all the same.
     """
 
     plan: PlanDocument | None = None
@@ -52,6 +57,9 @@ class ExportRequest(Strict):
     others: tuple[Name, ...] = ()
     names: dict[Name, Name] = {}
     strict: Annotated[bool, Field(strict=True)] = False
+    model: KnownModel | None = None
+    runtime: Name | None = None
+    force: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -110,37 +118,47 @@ def exported(request: ExportRequest) -> ExportAnswer:
         request: Plan and target; with the stored allocation as its plan where it named one.
 
     Returns:
-        The files and what they cannot say.
+        The files, what they cannot say, and what runtimes would trip over.
     """
     place = place_of(request.plan, request.allocation_id)
+    shapes = {} if request.model is None else request.model.shapes
     with pointing_into_body({"assignment": place, "target": "/target"}):
         done = export(
             request.plan or {},
             request.target,
-            others=request.others,
+            others=(*request.others, *shapes),
             names=request.names,
+            shapes=shapes,
             strict=request.strict,
         )
+        found = findings_of_export(
+            done,
+            _layers(request.plan),
+            None if request.model is None else request.model.for_lint(),
+            names=request.names,
+            runtime=request.runtime,
+        )
+        require_readable(found, insist=request.force)
     return ExportAnswer(
         target=done.target,
         files=dict(done.files),
         losses=done.losses,
         advice=done.advice,
+        findings=found,
         version=installed_version("bitalloc"),
     )
 
 
-def export_targets() -> ExportTargets:
-    """List what plans can be exported for.
+def _layers(plan: Mapping[str, str] | Allocation | None) -> Mapping[str, str]:
+    return (plan.assignment if isinstance(plan, Allocation) else plan) or {}
 
-    Returns:
-        The targets, in the order of the registry.
-    """
-    found = ((name, load_target(name)) for name in EXPORTS)
+
+def export_targets() -> ExportTargets:
+    """Return what plans can be exported for, in the order of the registry."""
     return ExportTargets(
         targets=tuple(
             ExportTarget(name=name, formats=target.mask.describe(), advice=target.advice)
-            for name, target in found
+            for name, target in EXPORTS.items()
         )
     )
 
@@ -165,7 +183,8 @@ OPERATION = Operation(
         "\n"
         "A format that the tool cannot express becomes the nearest one it can, or the layer is left as it is; "
         "each such layer\n"
-        "is among the `losses`, which `strict` makes an error."
+        "is among the `losses`, which `strict` makes an error. What no runtime would load is refused, as by "
+        "`POST /v1/lint`; `force` insists."
     ),
     request=ExportRequest,
     answer=ExportAnswer,

@@ -14,8 +14,7 @@ from allocator.knapsack.tables import WEIGHT_BYTES
 from allocator.solvers import Deadline
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import TINY_PROFILE
-from api.operations.operation import Operation
-from api.operations.time_limit import sharing
+from api.operations.operation import Operation, sharing
 from bitalloc.operations import FrontierAnswer, Reached
 from bitalloc.wire import ProfileRequest
 

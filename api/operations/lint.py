@@ -12,24 +12,11 @@ from allocator.contract.versions import installed_version
 from api.operations.body import pointing_into_body
 from api.operations.example_profile import LLAMA_PLAN
 from api.operations.export import PlanDocument, place_of
-from api.operations.operation import Listing, Operation
-from api.operations.stored import with_stored_plan
+from api.operations.known_model import KnownModel
+from api.operations.operation import Listing, Operation, with_stored_plan
 from bitalloc.operations import LintAnswer
 from bitalloc.wire import AllocationId
-from quantize.lint import RUNTIMES, Model, lint_files, lint_plan
-from quantize.runtimes import capabilities_of
-
-
-class LintedModel(Strict):
-    """What is known of the model.
-
-    Attributes:
-        shapes: Layer name to the shape of its weight, or null where it is not known.
-        tied: Groups of layers that share one weight.
-    """
-
-    shapes: dict[Name, Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=8)] | None]
-    tied: tuple[tuple[Name, ...], ...] = ()
+from quantize.lint import RUNTIMES, lint_files, lint_plan
 
 
 class LintRequest(Strict):
@@ -50,7 +37,7 @@ class LintRequest(Strict):
     allocation_id: AllocationId | None = None
     files: Annotated[dict[Name, str], Field(min_length=1, max_length=16)] | None = None
     format: Name | None = None
-    model: LintedModel | None = None
+    model: KnownModel | None = None
     names: dict[Name, Name] = {}
 
     @model_validator(mode="after")
@@ -98,7 +85,7 @@ def linted(request: LintRequest) -> LintAnswer:
     Returns:
         The findings.
     """
-    model = None if request.model is None else Model(request.model.shapes, request.model.tied)
+    model = None if request.model is None else request.model.for_lint()
     if request.plan is not None:
         with pointing_into_body({"assignment": place_of(request.plan, request.allocation_id)}):
             found = lint_plan(request.plan, request.runtime, model)
@@ -110,7 +97,7 @@ def linted(request: LintRequest) -> LintAnswer:
             )
     return LintAnswer(
         runtime=request.runtime,
-        tested=capabilities_of(request.runtime).tested,
+        tested=RUNTIMES[request.runtime].tested,
         loads=not any(finding.severity == "error" for finding in found),
         findings=found,
         version=installed_version("bitalloc"),
@@ -118,16 +105,11 @@ def linted(request: LintRequest) -> LintAnswer:
 
 
 def lint_runtimes() -> LintRuntimes:
-    """List what plans can be checked against.
-
-    Returns:
-        The runtimes, in the order of the registry.
-    """
-    found = ((name, capabilities_of(name)) for name in RUNTIMES)
+    """Return what plans can be checked against, in the order of the registry."""
     return LintRuntimes(
         runtimes=tuple(
             LintRuntime(name=name, reads=tuple(sorted(runtime.reads)), tested=runtime.tested)
-            for name, runtime in found
+            for name, runtime in RUNTIMES.items()
         )
     )
 

@@ -5,11 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from api.operations.stored import Stored
+from allocator import Allocation, Request
+
+
+class PlannedAllocation(Allocation):
+    """An allocation as the service gave it, or as the library or the command wrote it.
+
+    Attributes:
+        id: Where the service keeps it.
+    """
+
+    id: str | None = None
+
+
+#: Given the id of an allocation: the allocation. Raises where the caller has no such allocation.
+Stored = Callable[[str], PlannedAllocation]
+M = TypeVar("M", bound=BaseModel)
+
+
+def with_stored_plan(asked: M, stored: Stored) -> M:
+    """Put the stored allocation where a request names one instead of a plan; its id stays, for faults to point at.
+
+    Args:
+        asked: The request, which has the fields ``plan`` and ``allocation_id``.
+        stored: Looks an allocation up.
+
+    Returns:
+        The request with a plan.
+    """
+    identifier: str | None = getattr(asked, "allocation_id", None)
+    return asked if identifier is None else asked.model_copy(update={"plan": stored(identifier)})
+
+
+def sharing(request: Request, parts: int) -> Request:
+    """Give each of several solves its share of the time.
+
+    Args:
+        request: The request, whose limit is for all of them.
+        parts: How many solves.
+
+    Returns:
+        The request for one of them.
+
+    Example:
+        >>> sharing(Request(time_limit_s=6.0), 4).time_limit_s
+        1.5
+    """
+    if request.time_limit_s is None:
+        return request
+    return request.model_copy(update={"time_limit_s": request.time_limit_s / parts})
 
 
 @dataclass(frozen=True)

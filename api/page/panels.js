@@ -117,7 +117,7 @@ export function blocks({ front, profile, plan, order, colours }) {
 /** Next change and simple rules, from an explanation. */
 export function reasons(why) {
   const best = why.allocation.objective;
-  const times = (rule) => (best > 0 && rule.objective > best ? `${plain(rule.objective / best, 3)} ×` : rule.worse_by ? `${percent(rule.worse_by)} worse` : "as good");
+  const times = (rule) => (!rule.difference ? "as good" : rule.worse_by > 0 && rule.objective > best ? `${plain(rule.objective / best, 3)} ×` : `${plain(Math.abs(rule.difference), 3)} ${rule.difference > 0 ? "worse" : "better"}`);
   const worse = (rule) => (rule.objective === null ? "no plan in this budget" : `${plain(rule.objective, 4)} · ${times(rule)}`);
   $("baselines").replaceChildren(...Object.entries(why.baselines).map(([name, rule]) => element("li", {}, element("span", {}, name), element("b", {}, worse(rule)))));
   const next = why.next_upgrade;

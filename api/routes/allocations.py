@@ -11,22 +11,21 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from api.jobs.answers import stored_rows
-from api.jobs.view import job_details
-from api.keys.owners import Owner
+from api.ids import made_at
+from api.jobs.runs import stored_rows
+from api.keys.cache import Owner
 from api.openapi.document import body_of
 from api.openapi.examples import ALLOCATIONS
 from api.problems.problem import ProblemError, answers
-from api.routes.bodies import json_body
 from api.routes.idempotent import Key, Settle, once
+from api.routes.jobs import job_details
 from api.routes.prefer import Preferred, Wait
-from api.routes.resources import Resources, Shared
+from api.routes.resources import Resources, Shared, json_body
 from api.store import Store, new_id
 from api.store.allocations import add_allocations, allocation_answer, list_allocations
-from api.store.ids import made_at
+from api.store.database import run_in_write_thread
 from api.store.jobs import StoredJob
-from api.store.lanes import in_writing
-from api.workers import Done
+from api.workers.task import Done
 from bitalloc.wire import (
     AllocationBatch,
     AllocationEntry,
@@ -92,7 +91,7 @@ async def _planned(body: bytes, owner: str, shared: Resources, wait: Wait, settl
         if run.future.done():
             where = {"location": f"/v1/allocations/{run.id}"} | wait.headers
             response = Response(run.future.result().parts[0], media_type=JSON, headers=where)
-            await in_writing(_keep, shared.store, owner, run.future.result(), response, settle)
+            await run_in_write_thread(_keep, shared.store, owner, run.future.result(), response, settle)
             return response
         await shared.jobs.keep_going(run, accept)
     return accepted[0]

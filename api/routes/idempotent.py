@@ -13,11 +13,12 @@ from fastapi import Header, Request, Response
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
+from api.errors import PASSING
 from api.problems.problem import ProblemError
 from api.routes.resources import Resources
-from api.store import PASSING, Store
+from api.store import Store
+from api.store.database import run_in_write_thread
 from api.store.idempotency import Claim, answer_key, claim_key, release_key, take_over_key
-from api.store.lanes import in_writing
 from api.store.replicas import is_alive
 
 Key = Annotated[
@@ -46,8 +47,6 @@ async def once(
     Args:
         request: The request, whose body has been read.
         key: Its key; without one it is simply answered.
-        owner: Whose it is.
-        shared: The resources.
         answer: Does the work; calls what it is given in the transaction that keeps the result.
 
     Returns:
@@ -59,7 +58,7 @@ async def once(
     asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).hexdigest()
     replica = shared.jobs.replica
     keep_s = shared.settings.keep_idempotency_s
-    before = await in_writing(claim_key, shared.store, owner, key, asked, replica, keep_s)
+    before = await run_in_write_thread(claim_key, shared.store, owner, key, asked, replica, keep_s)
     if before is not None:
         taken = await _taken(before, asked, key, owner, shared)
         if taken is not None:
@@ -80,7 +79,7 @@ async def once(
         with contextlib.suppress(
             *PASSING
         ):  # the client is told why its request failed, not why its key could not go
-            await in_writing(release_key, shared.store, owner, key)
+            await run_in_write_thread(release_key, shared.store, owner, key)
         raise
 
 
@@ -95,8 +94,6 @@ async def once_computed(
 
     Args:
         key: Its key; without one it is simply answered.
-        owner: Whose it is.
-        shared: The resources.
         compute: Does the work; where it dies before its answer is kept, it is done again.
 
     Returns:
@@ -106,7 +103,7 @@ async def once_computed(
     async def answer(settle: Settle) -> Response:
         response = await compute()
         if key is not None:
-            await in_writing(keep, shared.store, settle, response)
+            await run_in_write_thread(keep, shared.store, settle, response)
         return response
 
     def keep(store: Store, settle: Settle, response: Response) -> None:
@@ -125,7 +122,7 @@ async def _taken(before: Claim, asked: str, key: str, owner: str, shared: Resour
         return Response(body, before.status, dict(before.headers) | {"idempotency-replayed": "true"})
     if not await run_in_threadpool(is_alive, shared.store, before.replica):
         replica = shared.jobs.replica
-        if await in_writing(take_over_key, shared.store, owner, key, before.replica, replica):
+        if await run_in_write_thread(take_over_key, shared.store, owner, key, before.replica, replica):
             return None
     detail = f"the first request with the Idempotency-Key {key!r} is still in flight; ask again later"
     raise ProblemError(HTTPStatus.CONFLICT, "idempotency-key-in-flight", detail, headers={"retry-after": "1"})

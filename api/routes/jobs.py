@@ -6,19 +6,39 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.jobs.view import job_details
-from api.keys.book import KeyBook
-from api.keys.owners import Owner
+from api.ids import made_at, numbered
+from api.keys.cache import KeyCache, Owner
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
-from api.store.jobs import StoredJob, find_job, list_jobs, told_since
+from api.store.jobs import StoredJob, find_job, list_jobs, progress_since
+from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import JobDetails, JobPage, JobProgress
+
+
+def job_details(job: StoredJob) -> JobDetails:
+    """Show a job.
+
+    Returns:
+        As it is shown.
+    """
+    progress: Any = job.progress
+    return JobDetails(
+        id=job.id,
+        state=job.state,
+        created_at=made_at(job.id),
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        progress=None if progress is None else JobProgress.model_validate(progress),
+        allocations=tuple(f"/v1/allocations/{each}" for each in numbered(job.id, job.plans)),
+        problem=None if job.problem is None else ProblemDetails.model_validate(job.problem),
+    )
+
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 _ERRORS = answers(
@@ -98,14 +118,14 @@ async def events(
     `reconnect`: the stream has lived long enough, or the key may not be good any more; connect again with
     `Last-Event-ID`, as browsers do by themselves.
     """  # noqa: DOC402 - the docstring is the description in the OpenAPI document
-    keys: KeyBook = request.app.state.keys
+    keys: KeyCache = request.app.state.keys
     until, number = time.monotonic() + shared.settings.stream_s, last_event_id
     while True:
         if time.monotonic() > until or not await keys.is_good(owner):
             yield ServerSentEvent(event="reconnect", id=str(number), data={}, retry=1000)
             return
         now = await run_in_threadpool(find_job, shared.store, found.id)
-        for number, facts in await run_in_threadpool(told_since, shared.store, found.id, number):  # noqa: B020
+        for number, facts in await run_in_threadpool(progress_since, shared.store, found.id, number):  # noqa: B020
             yield ServerSentEvent(event="incumbent", id=str(number), data=JobProgress.model_validate(facts))
         if now is None or now.ended:
             yield ServerSentEvent(event="end", id=str(number), data=job_details(now or found))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib import metadata
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
 from allocator.contract.schema import Strict
 from api.observability.metrics import CONTENT_TYPE, Metrics
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
-from api.store.lanes import in_a_thread_of_its_own
 
 router = APIRouter(tags=["operation"])
 _NOT_READY = answers(
@@ -54,7 +54,8 @@ class Readiness(Strict):
 @router.get("/readyz", summary="Can the service work?", responses=_NOT_READY)
 async def ready(shared: Shared) -> Readiness:
     """Answer 200 when the store takes writes, jobs can be queued and there are workers, busy or not."""  # noqa: DOC201, DOC501
-    await in_a_thread_of_its_own(shared.store.check)
+    # In a thread of its own, for it has to answer even when all others are taken.
+    await to_thread.run_sync(shared.store.check, limiter=CapacityLimiter(1))
     if not shared.pool.ready:
         detail = "no worker is up; they start again by themselves"
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-workers", detail, headers={"Retry-After": "2"})

@@ -33,11 +33,7 @@ async def page() -> FileResponse:
 
 
 def mount(app: FastAPI) -> None:
-    """Serve the files of the page.
-
-    Args:
-        app: The application.
-    """
+    """Serve the files of the page."""
     app.mount("/page", _PageFiles(directory=_FOLDER, follow_symlink=True))
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from api.jobs.allocations import allocations_for
-from api.keys.owners import Owner
+from api.jobs.stored import allocations_for
+from api.keys.cache import Owner
 from api.openapi.document import body_of
-from api.operations import OPERATIONS, load_operation
+from api.operations import OPERATIONS
 from api.operations.operation import ERRORS, Listing, Operation
 from api.problems.problem import answers
-from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
-from api.routes.resources import Resources, Shared
-from api.workers import Task
+from api.routes.resources import Resources, Shared, json_body
+from api.workers.task import Task
 
 
 def planning_router() -> APIRouter:
@@ -23,8 +22,7 @@ def planning_router() -> APIRouter:
         The router.
     """
     router = APIRouter(prefix="/v1")
-    for name in OPERATIONS:
-        operation = load_operation(name)
+    for name, operation in OPERATIONS.items():
         if operation.listing is not None:
             _add_listing(router, operation, operation.listing)
         _add_operation(router, name, operation)

@@ -10,17 +10,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from allocator import Profile
-from api.keys.owners import Owner
+from api.ids import made_at
+from api.keys.cache import Owner
 from api.openapi.document import body_of
 from api.openapi.examples import PROFILES
 from api.problems.problem import ProblemError, answers
-from api.routes.bodies import json_body
 from api.routes.idempotent import Key, once_computed
-from api.routes.resources import Resources, Shared
-from api.store.ids import made_at
-from api.store.lanes import in_writing
+from api.routes.resources import Resources, Shared, json_body
+from api.store.database import run_in_write_thread
 from api.store.profiles import StoredProfile, delete_profile, list_profiles, profile_body, put_profile
-from api.workers import Task
+from api.workers.task import Task
 from bitalloc.wire import ProfileEntry, ProfilePage
 
 router = APIRouter(prefix="/v1", tags=["profiles"])
@@ -99,7 +98,7 @@ async def profile(sha256: Digest, request: Request, owner: Owner, shared: Shared
 @router.delete("/profiles/{id}", summary="Forget a profile", status_code=204, responses=_ERRORS)
 async def delete(sha256: Digest, owner: Owner, shared: Shared) -> None:
     """Forget a profile; what was planned with it stays."""  # noqa: DOC501 - shown in the OpenAPI document
-    gone = await in_writing(delete_profile, shared.store, owner, sha256)
+    gone = await run_in_write_thread(delete_profile, shared.store, owner, sha256)
     shared.profiles.forget(owner, sha256)
     if not gone:
         raise _missing(sha256)
@@ -109,7 +108,7 @@ async def _store(body: bytes, sha256: str | None, owner: str, shared: Resources)
     await shared.quota.check(owner, len(body))
     done = await shared.pool.run(Task("profile", owner, body, {"sha256": sha256}), _LIMIT_S)
     facts = done.facts
-    stored, new = await in_writing(
+    stored, new = await run_in_write_thread(
         put_profile,
         shared.store,
         owner,

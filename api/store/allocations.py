@@ -17,7 +17,7 @@ class StoredAllocation:
     """One answer without its body.
 
     Attributes:
-        id: Made by :func:`~api.store.ids.new_id`.
+        id: Made by :func:`~api.ids.new_id`.
         profile_sha256: The profile it is about.
         status: The solver's status.
         version: Version of bitalloc that computed it.
@@ -50,18 +50,12 @@ def add_allocations(connection: Connection, owner: str, rows: list[NewAllocation
 
     Args:
         connection: In a transaction.
-        owner: Whose they are.
-        rows: The answers.
     """
     connection.execute(insert(allocations), [vars(row) | {"owner": owner} for row in rows])
 
 
 def allocation_answer(store: Store, owner: str, identifier: str) -> bytes | None:
     """Read an answer.
-
-    Args:
-        store: The database.
-        identifier: Its id.
 
     Returns:
         The answer, gzipped JSON; None where the owner has no such allocation.
@@ -77,8 +71,6 @@ def list_allocations(
     """List answers, newest first.
 
     Args:
-        store: The database.
-        limit: How many at most.
         cursor: Where the page before ended; None for the first.
         profile_sha256: Only those about this profile.
 

@@ -7,15 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from allocator import Fault, InvalidInputError
+from api.errors import StoreDamagedError, StoreFullError, StoreUnavailableError
 from api.settings import Settings
-from api.store.errors import StoreDamagedError, StoreFullError, StoreUnavailableError, told
 from api.store.migrate import migrate
 from api.store.reserve import Reserve
 from api.store.sqlite import WRITE_WAIT_S, WRITES, sqlite_engine, write_and_take_back
@@ -25,6 +27,12 @@ _CHECK_S = 1.0
 #: Threads that write at a time; those that wait for one of them must not take the threads of those who read.
 _WRITERS = 4
 _EXPECTED = "expected postgresql+psycopg://user:password@host/name or sqlite:///path/of/a/file"
+#: A writer that had to wait for so long is told to come back.
+_WRITER_WAIT_S = 10.0
+_FULL = ("disk is full", "no space left", "disk full", "could not extend")
+_DAMAGED = ("malformed", "not a database", "file is encrypted", "invalid page in block", "disk image")
+_READ_ONLY = ("readonly", "read-only")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -34,8 +42,8 @@ class Store:
 
     Attributes:
         engine: Its connections.
-        reserve: Room set aside for deletions; None where the disk is another machine's.
-        writers: Turns of those who write; :func:`api.store.lanes.in_writing` waits for one.
+        reserve: Disk space set aside for deletions; None where the disk is another machine's.
+        writers: Capacity for writers; :func:`api.store.database.run_in_write_thread` waits for it.
     """
 
     engine: Engine
@@ -50,7 +58,7 @@ class Store:
         Yields:
             The connection.
         """
-        with told(), self.engine.connect() as connection:
+        with translated_errors(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -64,36 +72,40 @@ class Store:
             The connection.
         """
         options = {WRITES: wait_s}
-        with told(), self._turn(wait_s), self.engine.execution_options(**options).begin() as connection:
+        with (
+            translated_errors(),
+            self._one_at_a_time(wait_s),
+            self.engine.execution_options(**options).begin() as connection,
+        ):
             yield connection
 
     def freeing(self, work: Callable[[Connection], T]) -> T:
-        """Write what makes room, on a full disk too.
+        """Write what frees space, on a full disk too.
 
         Args:
-            work: Deletes, in a transaction; called again where there was no room for it.
+            work: Deletes, in a transaction; called again where there was no space for it.
 
         Returns:
             What it returns.
 
         Raises:
-            StoreFullError: There is no room even for that.
+            StoreFullError: There is no space even for that.
         """
         try:
             with self.writing() as connection:
                 return work(connection)
         except StoreFullError:
-            if self.reserve is None or not self.reserve.let_go():
+            if self.reserve is None or not self.reserve.release():
                 raise
             with self.writing() as connection:
                 return work(connection)
 
     def check(self) -> None:
-        """Make sure, soon, that the database takes writes and has room for more.
+        """Make sure, soon, that the database takes writes and has space for more.
 
         Raises:
             StoreUnavailableError: It does not answer.
-            StoreFullError: It has no room left.
+            StoreFullError: It has no space left.
         """
         if self.engine.dialect.name != "sqlite":
             with self.writing(_CHECK_S) as connection:
@@ -110,7 +122,7 @@ class Store:
         self.engine.dispose()
 
     @contextmanager
-    def _turn(self, wait_s: float) -> Iterator[None]:
+    def _one_at_a_time(self, wait_s: float) -> Iterator[None]:
         # SQLite has one writer; waiting here is fair and quick, waiting in SQLite sleeps.
         if self.engine.dialect.name != "sqlite":
             yield
@@ -133,7 +145,7 @@ def open_store(settings: Settings) -> Store:
         InvalidInputError: The database URL cannot be used, or the data folder cannot be made or written.
         StoreDamagedError: The database cannot be read; says what to do.
         StoreUnavailableError: The database does not answer.
-        StoreFullError: The database has no room left.
+        StoreFullError: The database has no space left.
     """
     url, setting = _place(settings)
     if url.get_backend_name() == "sqlite":
@@ -179,3 +191,63 @@ def _server(url: URL) -> Engine:
         pool_timeout=5,
         connect_args={"connect_timeout": 5},
     )
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Say in one way that the database is full, damaged or gone.
+
+    Raises:
+        StoreFullError: It has no space left.
+        StoreDamagedError: It cannot be read.
+        StoreUnavailableError: It does not answer, or takes no writes.
+        DBAPIError: Anything else, such as a row that is there already.
+        SQLAlchemyError: A mistake in the program.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        said = str(error.orig).lower()
+        if any(words in said for words in _FULL):
+            raise StoreFullError("the database has no room left") from error
+        if any(words in said for words in _DAMAGED):
+            raise StoreDamagedError("the database is damaged") from error
+        if any(words in said for words in _READ_ONLY):
+            raise StoreUnavailableError("the database takes no writes: it is read-only") from error
+        if "locked" in said:
+            raise StoreUnavailableError("the database is locked by another program") from error
+        gone = error.connection_invalidated or any(
+            words in type(error).__name__ for words in ("OperationalError", "InterfaceError")
+        )
+        if gone:
+            raise StoreUnavailableError("the database does not answer") from error
+        raise
+    except SQLAlchemyError as error:
+        if "QueuePool limit" in str(error):
+            raise StoreUnavailableError("the database does not answer") from error
+        raise
+
+
+async def run_in_write_thread(
+    function: Callable[Concatenate[Store, P], T], store: Store, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call a function that writes, off the event loop and out of the way of those who read.
+
+    Functions of the store block. Reads may take any thread. Writers of SQLite wait for each other, and for other
+    programs: if they waited in threads, there would soon be none left to read with.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        StoreUnavailableError: It had to wait for too long.
+    """
+    try:
+        async with asyncio.timeout(_WRITER_WAIT_S):
+            await store.writers.acquire()
+    except TimeoutError as error:
+        raise StoreUnavailableError("the database does not get done with what it has to write") from error
+    try:
+        return await to_thread.run_sync(partial(function, store, *args, **kwargs), limiter=CapacityLimiter(1))
+    finally:
+        store.writers.release()

@@ -44,10 +44,7 @@ def claim_key(
     """Use a key for the first time.
 
     Args:
-        store: The database.
-        owner: Whose request it is.
         asked_sha256: Hash of the request.
-        replica: This service.
         keep_s: How long a key is remembered after its answer.
 
     Returns:
@@ -73,10 +70,7 @@ def take_over_key(store: Store, owner: str, key: str, before: str, replica: str)
     """Go on with a key whose service died before it answered.
 
     Args:
-        store: The database.
-        owner: Whose request it is.
         before: The service that had it.
-        replica: This service.
 
     Returns:
         Whether it is ours now; false where somebody was quicker.
@@ -93,7 +87,6 @@ def answer_key(
 
     Args:
         connection: In a transaction.
-        owner: Whose request it is.
         status: Status of the answer.
         headers: Headers of the answer.
         answer: Body of the answer, gzipped.
@@ -103,12 +96,7 @@ def answer_key(
 
 
 def release_key(store: Store, owner: str, key: str) -> None:
-    """Forget a key whose request failed, so that it can be tried again.
-
-    Args:
-        store: The database.
-        owner: Whose request it was.
-    """
+    """Forget a key whose request failed, so that it can be tried again."""
     released = delete(idempotency).where(*_mine(owner, key), idempotency.c.status.is_(None))
     store.freeing(lambda connection: connection.execute(released))
 

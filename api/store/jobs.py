@@ -23,11 +23,11 @@ class StoredJob:
     """A job without its request.
 
     Attributes:
-        id: Made by :func:`~api.store.ids.new_id`; also the id of its first allocation.
+        id: Made by :func:`~api.ids.new_id`; also the id of its first allocation.
         owner: Whose it is.
         state: ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``.
         replica: The service that runs it, or took it in.
-        progress: What it told last.
+        progress: What it reported last.
         problem: Why it failed: the members of a problem document.
         plans: How many allocations it makes; 0 until it is known.
         started_at: When a worker began, in seconds since 1970.
@@ -68,8 +68,6 @@ def find_job(store: Store, identifier: str, owner: str | None = None) -> StoredJ
     """Look a job up.
 
     Args:
-        store: The database.
-        identifier: Its id.
         owner: Only if it is this owner's; None for anybody's.
 
     Returns:
@@ -87,8 +85,6 @@ def list_jobs(store: Store, owner: str, limit: int, cursor: str | None) -> Page[
     """List jobs, newest first.
 
     Args:
-        store: The database.
-        limit: How many at most.
         cursor: Where the page before ended; None for the first.
 
     Returns:
@@ -99,9 +95,6 @@ def list_jobs(store: Store, owner: str, limit: int, cursor: str | None) -> Page[
 
 def job_counts(store: Store) -> dict[str, int]:
     """Count the jobs that have not ended.
-
-    Args:
-        store: The database.
 
     Returns:
         State to count.
@@ -132,7 +125,6 @@ def claim_job(store: Store, replica: str) -> ClaimedJob | None:
     First the jobs of whoever has the fewest running, of those the oldest.
 
     Args:
-        store: The database.
         replica: Who takes it; nobody who was declared gone may.
 
     Returns:
@@ -170,7 +162,6 @@ def end_job(
 
     Args:
         connection: In a transaction.
-        identifier: Its id.
         state: How it ended.
         replica: Only if it is still this one's; None whoever runs it.
         problem: Why it failed.
@@ -205,12 +196,10 @@ def requeue_orphans(connection: Connection) -> int:
     return connection.execute(update(jobs).where(*orphaned).values(state=QUEUED)).rowcount
 
 
-def tell(store: Store, identifier: str, replica: str, facts: Sequence[Mapping[str, Any]]) -> bool:
-    """Keep what a job told.
+def add_progress(store: Store, identifier: str, replica: str, facts: Sequence[Mapping[str, Any]]) -> bool:
+    """Keep the progress of a job.
 
     Args:
-        store: The database.
-        identifier: Its id.
         replica: Who runs it.
         facts: The progress, oldest first; may be empty.
 
@@ -233,12 +222,10 @@ def tell(store: Store, identifier: str, replica: str, facts: Sequence[Mapping[st
         return True
 
 
-def told_since(store: Store, identifier: str, number: int) -> list[tuple[int, dict[str, Any]]]:
-    """Read what a job told.
+def progress_since(store: Store, identifier: str, number: int) -> list[tuple[int, dict[str, Any]]]:
+    """Read the progress of a job.
 
     Args:
-        store: The database.
-        identifier: Its id.
         number: Of the last one that is known already.
 
     Returns:

@@ -23,11 +23,7 @@ def migrate(connection: Connection) -> None:
 
 
 def newest() -> str:
-    """Tell the newest migration.
-
-    Returns:
-        Its revision, which its file begins with.
-    """
+    """Return the revision of the newest migration, which its file begins with."""
     folder = resources.files("api.store.migrations") / "versions"
     names = (file.name for file in folder.iterdir() if file.name[:1].isdigit())
     return max(names).partition("_")[0]

@@ -37,9 +37,8 @@ def page_of(
     """Read a page.
 
     Args:
-        store: The database.
         query: Of all rows; has the column ``order``.
-        order: Column with unique values of :func:`~api.store.ids.new_id`.
+        order: Column with unique values of :func:`~api.ids.new_id`.
         limit: How many rows at most.
         cursor: The last value of the page before.
         read: Makes an entry of a row.

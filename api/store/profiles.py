@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from api.ids import new_id
 from api.store.database import Store
-from api.store.ids import new_id
 from api.store.pages import Page, page_of
 from api.store.tables import profiles
 
@@ -21,7 +21,7 @@ class StoredProfile:
 
     Attributes:
         sha256: Its digest.
-        added: When it was added, as :func:`~api.store.ids.new_id`.
+        added: When it was added, as :func:`~api.ids.new_id`.
         summary: What it holds, for lists.
         size_bytes: Length of its canonical JSON.
     """
@@ -41,9 +41,6 @@ def put_profile(
     """Keep a profile; one that is already there stays as it is.
 
     Args:
-        store: The database.
-        owner: Whose it is.
-        sha256: Its digest.
         summary: What it holds, for lists.
         size_bytes: Length of its canonical JSON.
         body: The canonical JSON, gzipped.
@@ -68,10 +65,6 @@ def put_profile(
 def has_profile(store: Store, owner: str, sha256: str) -> bool:
     """Whether an owner has a profile.
 
-    Args:
-        store: The database.
-        sha256: The digest.
-
     Returns:
         True if so.
     """
@@ -82,10 +75,6 @@ def has_profile(store: Store, owner: str, sha256: str) -> bool:
 def profile_body(store: Store, owner: str, sha256: str) -> bytes | None:
     """Read a profile.
 
-    Args:
-        store: The database.
-        sha256: The digest.
-
     Returns:
         The canonical JSON, gzipped; None where the owner has no such profile.
     """
@@ -95,10 +84,6 @@ def profile_body(store: Store, owner: str, sha256: str) -> bytes | None:
 
 def delete_profile(store: Store, owner: str, sha256: str) -> bool:
     """Forget a profile; what was planned with it stays.
-
-    Args:
-        store: The database.
-        sha256: The digest.
 
     Returns:
         Whether there was one.
@@ -111,8 +96,6 @@ def list_profiles(store: Store, owner: str, limit: int, cursor: str | None) -> P
     """List profiles, newest first.
 
     Args:
-        store: The database.
-        limit: How many at most.
         cursor: Where the page before ended; None for the first.
 
     Returns:

@@ -13,12 +13,7 @@ from api.store.tables import replicas
 
 
 def beat(store: Store, replica: str) -> None:
-    """Say that a service lives.
-
-    Args:
-        store: The database.
-        replica: The service.
-    """
+    """Say that a service lives."""
     with store.writing() as connection:
         now = time.time()
         mine = update(replicas).where(replicas.c.id == replica).values(seen_at=now)
@@ -29,9 +24,6 @@ def beat(store: Store, replica: str) -> None:
 def signs_of_life(store: Store) -> dict[str, float]:
     """Read who lives.
 
-    Args:
-        store: The database.
-
     Returns:
         Service to its last sign. It says that there was a new one, not when: clocks differ, and are set.
     """
@@ -41,10 +33,6 @@ def signs_of_life(store: Store) -> dict[str, float]:
 
 def is_alive(store: Store, replica: str) -> bool:
     """Whether a service has not been declared gone.
-
-    Args:
-        store: The database.
-        replica: The service.
 
     Returns:
         True if so.
@@ -57,7 +45,6 @@ def declare_gone(store: Store, silent: Mapping[str, float]) -> int:
     """Declare services gone, and put what they ran back into the queue.
 
     Args:
-        store: The database.
         silent: Service to the last sign that was seen of it; one that gave another meanwhile lives.
 
     Returns:
@@ -71,12 +58,7 @@ def declare_gone(store: Store, silent: Mapping[str, float]) -> int:
 
 
 def leave(store: Store, replica: str) -> None:
-    """Say that a service ends, and put what it ran back into the queue.
-
-    Args:
-        store: The database.
-        replica: The service.
-    """
+    """Say that a service ends, and put what it ran back into the queue."""
     with store.writing() as connection:
         connection.execute(delete(replicas).where(replicas.c.id == replica))
         requeue_orphans(connection)

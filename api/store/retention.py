@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, select, tuple_
 
-from api.store.database import Store
+from api.settings import Settings
+from api.store.database import Store, run_in_write_thread
 from api.store.tables import allocations, idempotency, job_events, jobs, replicas
 
 #: Rows in one transaction; others get their turn between two of them.
@@ -14,10 +20,9 @@ _TIME = 16
 
 
 def forget_jobs(store: Store, before: float) -> int:
-    """Forget jobs that ended long ago, with what they told.
+    """Forget jobs that ended long ago, with their progress.
 
     Args:
-        store: The database.
         before: Those that ended before this, in seconds since 1970; what is queued or running has not ended.
 
     Returns:
@@ -30,7 +35,6 @@ def forget_allocations(store: Store, before: float) -> int:
     """Forget answers that were asked for long ago, but none of a job that is still known.
 
     Args:
-        store: The database.
         before: Those asked for before this, in seconds since 1970.
 
     Returns:
@@ -45,7 +49,6 @@ def forget_keys(store: Store, before: float) -> int:
     """Forget idempotency keys that were used long ago, but none whose request a service still works on.
 
     Args:
-        store: The database.
         before: Those used before this, in seconds since 1970.
 
     Returns:
@@ -68,3 +71,43 @@ def _forget(store: Store, table: Table, old: ColumnElement[bool]) -> int:
         return len(rows)
 
     return store.freeing(gone)
+
+
+_LOG = logging.getLogger(__name__)
+#: How often to look at most and at least; between them, a quarter of the shortest time that something is kept.
+_OFTEN_S, _SELDOM_S = 0.5, 3600.0
+
+
+async def keep_tidy(settings: Settings, store: Store) -> None:
+    """Forget what is old, again and again; every replica may, without getting into another's way.
+
+    Args:
+        settings: How long what is kept.
+    """
+    kept_s = {
+        "jobs": (settings.keep_jobs_s, forget_jobs),
+        "idempotency keys": (settings.keep_idempotency_s, forget_keys),
+    }
+    if settings.keep_allocations_s is not None:
+        kept_s["allocations"] = settings.keep_allocations_s, forget_allocations
+    pause_s = min(max(min(seconds for seconds, _ in kept_s.values()) / 4, _OFTEN_S), _SELDOM_S)
+    while True:
+        for what, (seconds, forget) in kept_s.items():
+            try:
+                count = await _all(forget, store, time.time() - seconds)
+            except Exception as error:  # the database may be away
+                _LOG.warning("old %s cannot be forgotten now: %s", what, error)
+            else:
+                if count:
+                    _LOG.info("forgot %d old %s", count, what)
+        await asyncio.sleep(pause_s)
+
+
+async def _all(forget: Callable[[Store, float], int], store: Store, before: float) -> int:
+    # Batch by batch, so that a service that is told to end need not wait for all of them.
+    total = 0
+    while True:
+        count = await run_in_write_thread(forget, store, before)
+        total += count
+        if count < BATCH:
+            return total

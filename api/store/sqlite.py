@@ -1,8 +1,10 @@
-"""SQLite: one file, one writer, readers that never wait for it."""
+"""SQLite: one file, its user's alone; one writer, readers that never wait for it."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,11 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from allocator import Fault, InvalidInputError
-from api.store.files import private_file, private_folder
 
 #: Longest waits for a lock of another program, in seconds: of writers, and of readers, who hardly ever need one.
 WRITE_WAIT_S, READ_WAIT_S = 5.0, 2.0
 _RETRY_S = 0.02
-#: Execution option of a connection that is to write: how long it waits for its turn.
+#: Execution option of a connection that is to write: how long it waits for other writers.
 WRITES = "bitalloc_write_wait_s"
 #: What a check writes, and takes back: as much as a plan or two.
 _PROBE_BYTES = 2**18
@@ -56,8 +57,8 @@ def sqlite_engine(url: URL, setting: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
         wait_s = connection.get_execution_options().get(WRITES)
-        patience_s = READ_WAIT_S if wait_s is None else wait_s
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_s * 1e3:.0f}")
+        timeout_s = READ_WAIT_S if wait_s is None else wait_s
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout_s * 1e3:.0f}")
         connection.exec_driver_sql("BEGIN" if wait_s is None else "BEGIN IMMEDIATE")
 
     return engine
@@ -67,7 +68,7 @@ _DRIVERS = ("sqlite", "sqlite+pysqlite")
 
 
 def write_and_take_back(connection: Connection) -> None:
-    """Write as a plan would, so that the database says whether it has room; the transaction is to be rolled back.
+    """Write as a plan would, so that the database says whether it has space; the transaction is to be rolled back.
 
     Args:
         connection: In a transaction that writes.
@@ -76,7 +77,7 @@ def write_and_take_back(connection: Connection) -> None:
     pages = connection.exec_driver_sql("PRAGMA cache_size").scalar()
     connection.exec_driver_sql("PRAGMA cache_size = 10")
     try:
-        connection.exec_driver_sql(f"CREATE TABLE probe AS SELECT zeroblob({_PROBE_BYTES}) AS room")
+        connection.exec_driver_sql(f"CREATE TABLE probe AS SELECT zeroblob({_PROBE_BYTES}) AS filler")
     finally:
         connection.exec_driver_sql(f"PRAGMA cache_size = {pages}")
 
@@ -94,3 +95,62 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(_RETRY_S)
         else:
             return
+
+
+_FOLDER, _FILE = 0o700, 0o600
+
+
+def private_folder(folder: Path, setting: str) -> None:
+    """Make a folder that only its user may enter; one that is there for other things too stays as it is.
+
+    Args:
+        setting: Variable that named it.
+
+    Raises:
+        InvalidInputError: It cannot be made, or nothing can be written into it.
+    """
+    try:
+        folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        detail = f"the data folder cannot be made: {error}; name another one"
+        raise InvalidInputError(Fault(setting, detail)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        detail = f"the data folder {folder} cannot be written by this user; name another one or change its permissions"
+        raise InvalidInputError(Fault(setting, detail))
+    if _is_ours(folder):
+        folder.chmod(_FOLDER)
+
+
+def private_file(path: Path, setting: str) -> None:
+    """Make a file that only its user may read, or take it from the others.
+
+    SQLite gives the files that it makes beside it the same permissions.
+
+    Args:
+        setting: Variable that named its place.
+
+    Raises:
+        InvalidInputError: It cannot be opened for writing.
+    """
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _FILE)
+    except OSError as error:
+        detail = f"the database {path} cannot be opened for writing: {error.strerror}"
+        raise InvalidInputError(Fault(setting, detail)) from error
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != _FILE:
+            os.fchmod(descriptor, _FILE)
+            for beside in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+                if beside.exists():
+                    beside.chmod(_FILE)
+    finally:
+        os.close(descriptor)
+
+
+def _is_ours(folder: Path) -> bool:
+    # A folder of an earlier release, made with wider permissions; never somebody's home or /tmp.
+    names = [entry.name for entry in folder.iterdir()]
+    known = all(name.startswith(("bitalloc.db", "queue.db", "reserve")) for name in names)
+    status = folder.stat()
+    return bool(names) and known and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != _FOLDER

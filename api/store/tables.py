@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy sees them; ``migrations/`` makes them.
 
-Every row has an owner: the API key that made it, or the text of :data:`api.keys.owners.NOBODY` where there are no keys.
+Every row has an owner: the API key that made it, or the text of :data:`api.keys.cache.NOBODY` where there are no keys.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ jobs = Table(
     Column("ended_at", Double),
 )
 
-#: What a job told on its way, for event streams.
+#: The progress of a job, for event streams.
 job_events = Table(
     "job_events",
     METADATA,

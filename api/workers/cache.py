@@ -11,7 +11,7 @@ from typing import Any
 from allocator import Allocation, Profile, Request, load_profile
 from allocator.answer.solve import SolveProgress
 from allocator.tradeoff.sweep import Planner, planner
-from api.workers.json_limits import JsonLimits
+from api.workers.json_body import JsonLimits
 
 #: Table entries of all profiles kept, some 200 MB of Python objects.
 _MOST_ENTRIES = 4_000_000
@@ -41,9 +41,6 @@ class ProfileCache:
     def find(self, sha256: str) -> Profile | None:
         """Look a profile up.
 
-        Args:
-            sha256: Its digest.
-
         Returns:
             The profile, if it is here.
         """
@@ -53,11 +50,7 @@ class ProfileCache:
         return self._profiles[sha256].profile
 
     def keep(self, sha256: str, profile: Profile) -> None:
-        """Put a profile here.
-
-        Args:
-            sha256: Its digest.
-        """
+        """Put a profile here."""
         tables = len(profile.costs) + len(profile.resources) + 1
         entries = tables * len(profile.layers) * len(profile.formats)
         self._profiles[sha256] = _Kept(profile, entries, OrderedDict())
@@ -68,7 +61,6 @@ class ProfileCache:
         """Plan with a profile that is here; what such requests share is done once.
 
         Args:
-            sha256: Its digest.
             tell: Told of better plans and bounds.
 
         Returns:
@@ -111,9 +103,6 @@ class TaskContext:
 
     def profile(self, sha256: str) -> Profile:
         """Get a stored profile; the service is asked each time whether the caller may use it.
-
-        Args:
-            sha256: Its digest.
 
         Returns:
             The profile.

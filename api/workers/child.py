@@ -9,20 +9,15 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, fields
+from typing import Any
 
-from allocator import Fault, InvalidInputError, MissingPackageError
+from api.errors import WorkerCrashedError, WorkerOverrunError
 from api.settings import Settings
-from api.workers.errors import (
-    InvalidJsonError,
-    WorkerCrashedError,
-    WorkerFailedError,
-    WorkerMemoryError,
-    WorkerOverrunError,
-)
+from api.workers.failure import error_of
 from api.workers.frames import framed, receive
-from api.workers.task import Done, Heard, Task
+from api.workers.json_body import JsonLimits
+from api.workers.task import Done, OnProgress, Task
 
 #: Bytes that the reader holds before the worker has to wait.
 _BUFFER_BYTES = 2**20
@@ -43,12 +38,12 @@ class Child:
         """Whether it still runs."""
         return self.process.returncode is None
 
-    async def work(self, task: Task, limit_s: float, heard: Heard | None = None) -> Done:
+    async def work(self, task: Task, limit_s: float, on_progress: OnProgress | None = None) -> Done:
         """Let it do a task; after any exception but those about the input it is dead or has to be killed.
 
         Args:
             limit_s: Seconds that the task may take.
-            heard: Told what the task reports on its way.
+            on_progress: Told what the task reports on its way.
 
         Returns:
             What came back.
@@ -59,14 +54,14 @@ class Child:
         """
         try:
             async with asyncio.timeout(limit_s):
-                return await self._converse(task, heard)
+                return await self._converse(task, on_progress)
         except TimeoutError as error:
             raise WorkerOverrunError(f"{task.name} took longer than {limit_s:g} s and was killed") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             code = await self.process.wait()
             raise WorkerCrashedError(f"the worker ended with {code} in the middle of {task.name}") from error
 
-    async def _converse(self, task: Task, heard: Heard | None) -> Done:
+    async def _converse(self, task: Task, on_progress: OnProgress | None) -> Done:
         assert self.process.stdout is not None
         await self._send({"task": task.name, "options": task.options}, task.body)
         refusal: Exception | None = None
@@ -74,9 +69,9 @@ class Child:
             head, parts = await receive(self.process.stdout)
             if "done" in head:
                 return Done(head["done"], tuple(parts))
-            if "told" in head:
-                if heard is not None:
-                    heard(head["told"])
+            if "progress" in head:
+                if on_progress is not None:
+                    on_progress(head["progress"])
             elif "failed" not in head:
                 try:
                     await self._send({}, await _stored(task, head))
@@ -84,7 +79,7 @@ class Child:
                     refusal = error
                     await self._send({"refused": True})
             else:
-                _fail(task, head, refusal)
+                raise refusal if head["failed"] == "refused" and refusal is not None else error_of(head)
 
     async def _send(self, head: Mapping[str, Any], body: bytes = b"") -> None:
         assert self.process.stdin is not None
@@ -114,7 +109,7 @@ async def start_child(settings: Settings) -> Child:
         {
             "memory_bytes": settings.worker_memory_bytes,
             "plugins": settings.plugins,
-            "limits": asdict(settings.json_limits),
+            "limits": {field.name: getattr(settings, field.name) for field in fields(JsonLimits)},
         }
     )
     process = await asyncio.create_subprocess_exec(
@@ -143,18 +138,3 @@ async def _stored(task: Task, head: Mapping[str, Any]) -> bytes:
     if "allocation" in head:
         return await task.allocations(head["allocation"])
     return await task.profiles(head["profile"], head["known"])
-
-
-def _fail(task: Task, head: Mapping[str, Any], refusal: Exception | None) -> NoReturn:
-    kind = head["failed"]
-    if kind == "refused" and refusal is not None:
-        raise refusal
-    if kind == "input":
-        raise InvalidInputError(*(Fault(*fault) for fault in head["faults"]))
-    if kind == "package":
-        raise MissingPackageError(head["detail"])
-    if kind == "json":
-        raise InvalidJsonError(head["detail"])
-    if kind == "memory":
-        raise WorkerMemoryError(f"{task.name} needed more memory than a worker may take")
-    raise WorkerFailedError(head["detail"])

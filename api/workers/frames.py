@@ -33,9 +33,6 @@ def framed(head: Mapping[str, Any], parts: Sequence[bytes] = ()) -> bytes:
 async def receive(stream: asyncio.StreamReader) -> Frame:
     """Read a message without blocking the loop.
 
-    Args:
-        stream: Where from.
-
     Returns:
         Its head and parts.
 
@@ -49,9 +46,6 @@ async def receive(stream: asyncio.StreamReader) -> Frame:
 
 def read(stream: BinaryIO) -> Frame | None:
     """Read a message, waiting for it.
-
-    Args:
-        stream: Where from.
 
     Returns:
         Its head and parts; None at the end of the stream.

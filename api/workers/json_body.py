@@ -1,15 +1,70 @@
-"""Request bodies into plain Python, within limits, by the JSON parser of pydantic."""
+"""Bodies of requests into models, within limits, by the JSON parser of pydantic; faults point into the body."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 import jiter
+from pydantic import BaseModel, ValidationError
 
 from allocator import Fault, InvalidInputError
-from api.workers.errors import InvalidJsonError
-from api.workers.json_limits import JsonLimits
+from allocator.contract.errors import faults_of
+from api.errors import InvalidJsonError
+
+
+@dataclass(frozen=True)
+class JsonLimits:
+    """What a body may hold; :class:`api.settings.Settings` has the same fields.
+
+    Attributes:
+        max_json_depth: Levels of nesting.
+        max_json_values: Numbers, texts, arrays, objects and keys.
+        max_layers: Rows of a profile.
+        max_formats: Columns of a profile.
+        max_rules: Entries of ``pin``, ``allow``, ``forbid``, ``limits``, ``budgets`` and ``batch``, each.
+    """
+
+    max_json_depth: int = 64
+    max_json_values: int = 5_000_000
+    max_layers: int = 100_000
+    max_formats: int = 256
+    max_rules: int = 1_000
+
+
+_NO_OBJECT = Fault("", "expected a JSON object with the fields of the request")
+_TOO_MUCH = Fault("", "this body takes more memory than a worker may use; send a smaller one")
+M = TypeVar("M", bound=BaseModel)
+#: Faults that are told at most, and one more that says that there are others.
+_MOST_FAULTS = 101
+
+
+def parsed(model: type[M], body: bytes, limits: JsonLimits) -> M:
+    """Parse and validate a body.
+
+    Returns:
+        The model.
+
+    Raises:
+        InvalidJsonError: It is not JSON, or nested too deep.
+        InvalidInputError: It is not such a model, or too large; names the offending fields.
+    """
+    if not body.strip():
+        raise InvalidInputError(_NO_OBJECT)
+    try:
+        document = decoded(body, limits)
+        return model.model_validate(document)
+    except MemoryError as error:
+        raise InvalidInputError(_TOO_MUCH) from error
+    except ValidationError as error:
+        require_shallow(document, limits)
+        entries = error.errors(include_url=False)
+        if not entries[0]["loc"] and entries[0]["type"] == "model_type":
+            raise InvalidInputError(_NO_OBJECT) from error
+        raise InvalidInputError(*faults_of(entries[:_MOST_FAULTS], document)) from error
+
 
 _TWICE = re.compile(r'Detected duplicate key "(.*)" at line \d+ column \d+', re.DOTALL)
 _TOO_DEEP = "recursion limit exceeded"
@@ -54,17 +109,13 @@ def decoded(body: bytes, limits: JsonLimits) -> object:
 def require_shallow(document: object, limits: JsonLimits) -> None:
     """Refuse a document that is nested too deep; for one that fits no model, as none is deep.
 
-    Args:
-        document: What was parsed.
-        limits: What it may hold.
-
     Raises:
         InvalidJsonError: It is nested too deep.
 
     Example:
         >>> require_shallow([[1]], JsonLimits(max_json_depth=1))
         Traceback (most recent call last):
-        api.workers.errors.InvalidJsonError: JSON is nested deeper than 1 levels; a profile needs six
+        api.errors.InvalidJsonError: JSON is nested deeper than 1 levels; a profile needs six
     """
     level = [document] if isinstance(document, dict | list) else []
     for _ in range(limits.max_json_depth):

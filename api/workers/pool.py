@@ -10,20 +10,25 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from allocator import InvalidInputError, MissingPackageError
-from api.keys.owners import NOBODY
+from api.errors import (
+    PASSING,
+    InvalidJsonError,
+    WorkerCrashedError,
+    WorkerFailedError,
+    WorkerMemoryError,
+)
+from api.keys.cache import NOBODY
 from api.problems.problem import ProblemError
 from api.settings import Settings
-from api.store import StoreFullError, StoreUnavailableError
 from api.workers.child import Child, start_child
-from api.workers.errors import InvalidJsonError, WorkerCrashedError, WorkerFailedError, WorkerMemoryError
-from api.workers.line import Line, LineFullError, Turn
-from api.workers.task import Done, Heard, Task
+from api.workers.scheduler import QueuedTask, QueueFullError, TaskQueue
+from api.workers.task import Done, OnProgress, Task
 
 _LOG = logging.getLogger(__name__)
 #: After one of these the worker is as good as before.
 _HARMLESS = (
     *(InvalidInputError, MissingPackageError, InvalidJsonError, WorkerFailedError, WorkerMemoryError),
-    *(ProblemError, StoreUnavailableError, StoreFullError),  # a profile could not be handed out
+    *(ProblemError, *PASSING),  # a profile could not be handed out
 )
 _RETRY_S = 1.0
 
@@ -41,20 +46,20 @@ class Pool:
         self.size = self._usual_size = settings.workers or (os.cpu_count() or 1) + 1
         self._settings = settings
         self._finished = finished
-        self._line = Line(settings.max_waiting_per_key)
-        self._waiting: dict[Turn, asyncio.Future[Child]] = {}
+        self._queue = TaskQueue(settings.max_waiting_per_key)
+        self._waiting: dict[QueuedTask, asyncio.Future[Child]] = {}
         self._idle: list[Child] = []  # the last one used has its profiles at hand
         self._living: set[Child] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def run(self, task: Task, limit_s: float, heard: Heard | None = None) -> Done:
+    async def run(self, task: Task, limit_s: float, on_progress: OnProgress | None = None) -> Done:
         """Do a task as soon as a worker is free.
 
         Args:
             limit_s: Seconds that it may take once it has begun; then it is killed with everything that it started.
-            heard: Told what the task reports on its way.
+            on_progress: Told what the task reports on its way.
 
         Returns:
             What came back.
@@ -69,11 +74,11 @@ class Pool:
             WorkerCrashedError: The worker ended.
             WorkerFailedError: The task failed in a way that nobody foresaw.
         """
-        turn = self._joined(task)
+        entry = self._queued(task)
         try:
-            child = await self._free(turn)
+            child = await self._free(entry)
             try:
-                done = await child.work(task, limit_s, heard)
+                done = await child.work(task, limit_s, on_progress)
             except _HARMLESS:
                 self._rest(child)
                 raise
@@ -83,7 +88,7 @@ class Pool:
                 raise
             self._rest(child)
         finally:
-            self._line.leave(turn)
+            self._queue.finish(entry)
             self._dispatch()
         self._finished(done)
         return done
@@ -124,10 +129,10 @@ class Pool:
         else:
             self._idle.append(child)
 
-    def _joined(self, task: Task) -> Turn:
+    def _queued(self, task: Task) -> QueuedTask:
         try:
-            return self._line.join(task, is_limited=task.owner != NOBODY)
-        except LineFullError:
+            return self._queue.put(task, is_limited=task.owner != NOBODY)
+        except QueueFullError:
             limit = self._settings.max_waiting_per_key
             detail = (
                 f"{limit} requests of this key wait for a worker already; send the next when one is answered"
@@ -136,14 +141,14 @@ class Pool:
                 HTTPStatus.TOO_MANY_REQUESTS, "too-many-waiting", detail, headers={"Retry-After": "2"}
             ) from None
 
-    async def _free(self, turn: Turn) -> Child:
+    async def _free(self, entry: QueuedTask) -> Child:
         given = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = given
+        self._waiting[entry] = given
         self._dispatch()
         try:
             child: Child = await given
         except asyncio.CancelledError:
-            self._waiting.pop(turn, None)
+            self._waiting.pop(entry, None)
             if given.done() and not given.cancelled():
                 self._rest(given.result())
             raise
@@ -154,10 +159,10 @@ class Pool:
             if not self._idle[-1].alive:  # it died while it had nothing to do
                 self._in_background(self._replace(self._idle.pop()))
                 continue
-            turn = self._line.next(*self._shares())
-            if turn is None:
+            entry = self._queue.take(*self._shares())
+            if entry is None:
                 return
-            given = self._waiting.pop(turn)
+            given = self._waiting.pop(entry)
             if not given.done():  # else it was cancelled a moment ago
                 given.set_result(self._idle.pop())
 

@@ -16,7 +16,7 @@ async def _none(*asked: object) -> bytes:
 Profiles = Callable[[str, bool], Awaitable[bytes]]
 #: Given the id of an allocation: its answer, gzipped JSON. Raises where it is not the caller's to use.
 Allocations = Callable[[str], Awaitable[bytes]]
-Heard = Callable[[Mapping[str, Any]], None]
+OnProgress = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)

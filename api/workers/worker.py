@@ -16,23 +16,17 @@ import select
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
-from allocator import InvalidInputError, MissingPackageError
 from api.workers.cache import ProfileCache, TaskContext
-from api.workers.errors import InvalidJsonError
+from api.workers.failure import RefusedError, failure
 from api.workers.frames import framed, read
-from api.workers.json_limits import JsonLimits
-from api.workers.tasks import find_task
+from api.workers.json_body import JsonLimits
+from api.workers.tasks import TASKS
 from api.workers.writer import EVERY_MS, ReplyWriter
 
 _PR_SET_PDEATHSIG = 1
-
-
-class _RefusedError(Exception):
-    """The service would not hand out what it has stored; it knows why."""
 
 
 def main() -> None:
@@ -60,7 +54,7 @@ def _serve(tasks: BinaryIO, replies: ReplyWriter, limits: JsonLimits) -> None:
             _end()
         head, parts = reply
         if head.get("refused"):
-            raise _RefusedError
+            raise RefusedError
         return parts[0]
 
     while (message := read(tasks)) is not None:
@@ -74,7 +68,7 @@ def _serve(tasks: BinaryIO, replies: ReplyWriter, limits: JsonLimits) -> None:
             fetch=lambda sha256, known: ask({"profile": sha256, "known": known}),
             fetch_allocation=lambda identifier: ask({"allocation": identifier}),
         )
-        answer = _answer(find_task(head["task"]), context)
+        answer = _answer(TASKS[head["task"]], context)
         if head["options"].get("all_progress"):  # somebody follows a job, however short
             replies.pass_on()
         replies.answer(answer)
@@ -86,19 +80,8 @@ def _answer(
     try:
         facts, parts = task(context)
         return framed({"done": facts}, parts)
-    except InvalidInputError as error:
-        faults = [[fault.pointer, fault.detail] for fault in error.faults]
-        return framed({"failed": "input", "faults": faults})
-    except MissingPackageError as error:
-        return framed({"failed": "package", "detail": str(error)})
-    except _RefusedError:
-        return framed({"failed": "refused"})
-    except MemoryError:
-        return framed({"failed": "memory"})
-    except InvalidJsonError as error:
-        return framed({"failed": "json", "detail": str(error)})
-    except Exception:  # whatever a solver raises is for the operator's log
-        return framed({"failed": "unexpected", "detail": traceback.format_exc()})
+    except Exception as error:
+        return framed(failure(error))
 
 
 def _die_with_the_service(replies: ReplyWriter) -> None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from api.workers.frames import framed
 
-#: News are passed on so often. Most plans are ready before, and telling of them would take longer than some.
+#: Progress is passed on so often. Most plans are ready before, and telling of them would take longer than some.
 EVERY_MS = 100
 #: A solver that tells more often than this between two times loses the oldest.
 _MOST_PROGRESS = 1000
@@ -17,9 +17,6 @@ _MOST_PROGRESS = 1000
 
 class ReplyWriter:
     """The channel to the service, for the thread that works and the one that passes progress on.
-
-    Args:
-        channel: Where to write.
 
     Example:
         >>> import io
@@ -29,7 +26,7 @@ class ReplyWriter:
         b''
         >>> replies.pass_on()
         >>> replies.channel.getvalue()[4:]
-        b'[{"told": {"gap": 0.1}}, []]'
+        b'[{"progress": {"gap": 0.1}}, []]'
     """
 
     def __init__(self, channel: BinaryIO) -> None:
@@ -59,16 +56,12 @@ class ReplyWriter:
             self.channel.flush()
 
     def tell(self, facts: Mapping[str, Any]) -> None:
-        """Note progress.
-
-        Args:
-            facts: The progress.
-        """
+        """Note progress."""
         self._progress.append(facts)
 
     def pass_on(self) -> None:
         """Write the progress since the last time."""
         with self._lock:
             while self._progress:
-                self.channel.write(framed({"told": self._progress.popleft()}))
+                self.channel.write(framed({"progress": self._progress.popleft()}))
             self.channel.flush()

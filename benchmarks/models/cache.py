@@ -50,7 +50,6 @@ def train_once(name: str, model: nn.Module, train: partial[None]) -> None:
     settings) and the version of torch. The model is in evaluation mode afterwards.
 
     Args:
-        name: Name of the model.
         model: The model, initialised; changed in place.
         train: A function of the model, with everything else bound by keyword.
 

@@ -46,7 +46,6 @@ def logits(model: nn.Module, batch: Labelled) -> Tensor:
     """What a classifier says about a batch.
 
     Args:
-        model: The classifier.
         batch: Images and labels.
 
     Returns:
@@ -83,14 +82,7 @@ def split_digits() -> tuple[Labelled, Labelled]:
 
 
 def accuracy(trained: Trained) -> float:
-    """Share of held-out samples that a classifier gets right.
-
-    Args:
-        trained: The classifier.
-
-    Returns:
-        A number from 0 to 1.
-    """
+    """Return the share of held-out samples that a classifier gets right, from 0 to 1."""
     with torch.inference_mode():
         right = [trained.logits(trained.model, batch).argmax(1) == batch[1] for batch in trained.held_out]
     return torch.cat(right).double().mean().item()

@@ -38,11 +38,7 @@ class Classifier(nn.Module):
 
 
 def load() -> Trained:
-    """Train the transformer in seconds, or read it from the cache.
-
-    Returns:
-        The transformer.
-    """
+    """Return the transformer, trained in seconds or read from the cache."""
     config = ViTConfig(
         image_size=8,
         patch_size=2,

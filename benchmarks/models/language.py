@@ -23,7 +23,6 @@ def train_on_text(name: str, model: nn.Module, text: Text, *, steps: int) -> Tra
     """Train a causal language model of transformers, once.
 
     Args:
-        name: Name of the model.
         model: The model, initialised; gives ``.loss`` when it gets labels.
         text: What it is trained on.
         steps: Number of steps of 16 sequences of 128 tokens.
@@ -50,14 +49,7 @@ def train_on_text(name: str, model: nn.Module, text: Text, *, steps: int) -> Tra
 
 
 def perplexity(trained: Trained) -> float:
-    """How many tokens a language model hesitates between, on held-out text.
-
-    Args:
-        trained: The language model.
-
-    Returns:
-        exp of the mean loss.
-    """
+    """Return exp of the mean loss on held-out text: how many tokens a language model hesitates between."""
     with torch.inference_mode():
         losses = torch.cat([trained.loss(trained.model, batch) for batch in trained.held_out])
     return math.exp(losses.double().mean().item())

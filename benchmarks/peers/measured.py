@@ -167,7 +167,6 @@ def rivals(
     Args:
         profile: Our table.
         formats: The only formats that plans may use.
-        theirs: The peer's plan.
         scores: The peer's own costs by layer and format, or nothing.
         measure: What ``refine`` measures plans with.
         evaluations: Plans that it may measure; 0 leaves it out.
@@ -195,7 +194,6 @@ def with_scores(profile: Profile, scores: Mapping[str, Mapping[str, float]]) -> 
     """Add a peer's scores to a profile.
 
     Args:
-        profile: The tables.
         scores: Costs by layer and format; formats that it did not score are not to be chosen.
 
     Returns:
@@ -211,7 +209,6 @@ def rows(name: str, question: Question, answer: Answer, subject: Subject, evalua
     """Measure a peer's answer beside ours.
 
     Args:
-        name: Of the peer.
         question: What was asked.
         answer: The peer's plans.
         subject: The model.

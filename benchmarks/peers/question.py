@@ -66,11 +66,7 @@ def reply(distribution: str, answer: Callable[[Question], Answer]) -> None:
 
 
 def write_question(question: Question, path: Path) -> None:
-    """Write a question for a peer.
-
-    Args:
-        path: File to write.
-    """
+    """Write a question for a peer."""
     path.write_text(json.dumps(asdict(question)))
 
 

@@ -150,11 +150,7 @@ def large(service: Running) -> None:
 
 
 def memory(service: Running, count: int) -> None:
-    """Resident memory while requests by id go by.
-
-    Args:
-        count: Requests.
-    """
+    """Resident memory while requests by id go by."""
     requests = by_id(service.url, made_up(225, 8))
     steps = 5
     for step in range(steps + 1):

@@ -37,26 +37,12 @@ class Measured:
         return len(self.latencies_s) / self.seconds
 
     def percentile_ms(self, percent: float) -> float:
-        """Compute a percentile of the latencies.
-
-        Args:
-            percent: Which.
-
-        Returns:
-            Milliseconds.
-        """
+        """Return a percentile of the latencies in milliseconds."""
         return float(np.percentile(self.latencies_s, percent)) * 1e3
 
 
 def joined(parts: Sequence[Measured]) -> Measured:
-    """Put measurements of one kind together.
-
-    Args:
-        parts: The measurements.
-
-    Returns:
-        One of all.
-    """
+    """Return measurements of one kind as one."""
     statuses: Counter[int] = Counter()
     for part in parts:
         statuses.update(part.statuses)

@@ -43,11 +43,7 @@ class Running:
         return sum(int(_read(pid, "statm")[1]) * _PAGE_BYTES for pid in self._pids())
 
     def cpu_s(self) -> float:
-        """Add up the processor time of the process and of those that it started.
-
-        Returns:
-            Seconds so far.
-        """
+        """Return the processor seconds of the process and of those that it started, so far."""
         # Fields 14 and 15 of stat; the name before them has no blanks here.
         return sum(sum(map(int, _read(pid, "stat")[13:15])) for pid in self._pids()) / _TICKS
 

@@ -101,11 +101,7 @@ class AsyncClient:
         return await self._run(flows.frontier(profile, resource, points, fields))
 
     async def allocation(self, identifier: str) -> StoredAllocation:
-        """Get a plan again that the service keeps.
-
-        Returns:
-            The plan.
-        """
+        """Return a plan that the service keeps."""
         return await self._run(flows.plan(f"/v1/allocations/{identifier}"))
 
     async def export(self, plan: PlanSource, target: str, **fields: Unpack[ExportFields]) -> ExportAnswer:
@@ -149,11 +145,7 @@ class AsyncClient:
         return await self._run(plans.compare(profile, first, second, fields))
 
     async def upload(self, profile: ProfileSource) -> ProfileEntry:
-        """Store a profile.
-
-        Returns:
-            What is stored.
-        """
+        """Return the entry under which the service has stored a profile."""
         return await self._run(flows.upload(profile))
 
     async def submit(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> JobDetails:
@@ -165,11 +157,7 @@ class AsyncClient:
         return await self._run(flows.submit(profile, fields))
 
     async def job(self, identifier: str) -> JobDetails:
-        """Look at a job.
-
-        Returns:
-            The job.
-        """
+        """Return a job as it is now."""
         return await self._run(flows.job(identifier))
 
     async def cancel(self, identifier: str) -> JobDetails:

@@ -99,11 +99,7 @@ class Client:
         return self._run(flows.frontier(profile, resource, points, fields))
 
     def allocation(self, identifier: str) -> StoredAllocation:
-        """Get a plan again that the service keeps.
-
-        Returns:
-            The plan.
-        """
+        """Return a plan that the service keeps."""
         return self._run(flows.plan(f"/v1/allocations/{identifier}"))
 
     def export(self, plan: PlanSource, target: str, **fields: Unpack[ExportFields]) -> ExportAnswer:
@@ -147,11 +143,7 @@ class Client:
         return self._run(plans.compare(profile, first, second, fields))
 
     def upload(self, profile: ProfileSource) -> ProfileEntry:
-        """Store a profile.
-
-        Returns:
-            What is stored.
-        """
+        """Return the entry under which the service has stored a profile."""
         return self._run(flows.upload(profile))
 
     def submit(self, profile: ProfileSource, **fields: Unpack[RequestFields]) -> JobDetails:
@@ -163,11 +155,7 @@ class Client:
         return self._run(flows.submit(profile, fields))
 
     def job(self, identifier: str) -> JobDetails:
-        """Look at a job.
-
-        Returns:
-            The job.
-        """
+        """Return a job as it is now."""
         return self._run(flows.job(identifier))
 
     def cancel(self, identifier: str) -> JobDetails:

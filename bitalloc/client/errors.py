@@ -34,7 +34,6 @@ def understood(response: httpx2.Response, model: type[M]) -> M:
     """Read a successful answer.
 
     Args:
-        response: The answer.
         model: What it has to be.
 
     Returns:
@@ -55,9 +54,6 @@ def understood(response: httpx2.Response, model: type[M]) -> M:
 def refuse(response: httpx2.Response) -> NoReturn:
     """Raise what an error answer says.
 
-    Args:
-        response: The answer.
-
     Raises:
         ServiceError: It is not about the input.
     """
@@ -69,9 +65,6 @@ def refuse(response: httpx2.Response) -> NoReturn:
 
 def raise_problem(details: ProblemDetails) -> NoReturn:
     """Raise what a problem document says.
-
-    Args:
-        details: The document.
 
     Raises:
         InvalidInputError: The request cannot be used; names every offending field.
@@ -90,7 +83,6 @@ def lacks(response: httpx2.Response, what: str) -> bool:
     """Whether a service answers that it does not have what a request named.
 
     Args:
-        response: The answer.
         what: ``profile`` or ``allocation``.
 
     Returns:
@@ -102,9 +94,6 @@ def lacks(response: httpx2.Response, what: str) -> bool:
 
 def problem_in(response: httpx2.Response) -> ProblemDetails | None:
     """Read an error answer.
-
-    Args:
-        response: The answer.
 
     Returns:
         What it says; None where it is not in the usual form, or about another status.

@@ -97,7 +97,6 @@ def allocate_batch(
     """Plan a model for several budgets, and wait for the plans.
 
     Args:
-        batch: The budgets.
         fields: What else is asked of it.
 
     Yields:
@@ -155,7 +154,6 @@ def job(identifier: str, method: str = "GET") -> Flow[JobDetails]:
     """Look at a job, or cancel it.
 
     Args:
-        identifier: Its id.
         method: ``GET`` or ``DELETE``.
 
     Yields:
@@ -190,7 +188,6 @@ def posted(
     """Ask something about a profile.
 
     Args:
-        source: The profile.
         asked: What, as JSON.
         headers: Headers of the request.
         path: Of whom.

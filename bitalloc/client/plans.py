@@ -27,6 +27,9 @@ class ExportFields(TypedDict, total=False):
     others: Sequence[str]
     names: Mapping[str, str]
     strict: bool
+    model: Mapping[str, object]
+    runtime: str
+    force: bool
 
 
 class LintFields(TypedDict, total=False):
@@ -42,8 +45,7 @@ def export(plan: PlanSource, target: str, fields: ExportFields) -> Flow[ExportAn
     """Write a plan in a tool's own format.
 
     Args:
-        target: Whose format.
-        fields: ``others``, ``names``, ``strict``.
+        fields: ``others``, ``names``, ``strict``, ``model``, ``runtime``, ``force``.
 
     Yields:
         Calls.
@@ -60,7 +62,6 @@ def lint(plan: PlanSource | None, runtime: str, fields: LintFields) -> Flow[Lint
 
     Args:
         plan: The plan; None where ``fields`` has files.
-        runtime: Who is to load it.
         fields: ``model``, or ``files``, ``format`` and ``names``.
 
     Yields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allocator.contract.errors import require
+from allocator.contract.errors import Fault, InvalidInputError, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Style = Mapping[str, Any]
+
+#: Endings of pictures.
+_PICTURES = (".png", ".svg", ".pdf")
 
 #: M. Okabe and K. Ito, "Color Universal Design", 2008, without its yellow, which white paper swallows.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
@@ -83,10 +87,35 @@ def save(axes: Axes, path: Path) -> None:
 
     Args:
         path: File to write; its ending says what: PNG, SVG or PDF.
+
+    Raises:
+        InvalidInputError: It has another ending.
     """
+    require_picture(path)
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.savefig(path, dpi=150)
+    drawn = io.BytesIO()  # a picture that cannot be drawn leaves no half a file
+    figure.savefig(drawn, dpi=150, format=path.suffix[1:].lower())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(drawn.getvalue())
+
+
+def require_picture(path: Path, field: str = "/path") -> None:
+    """Make sure that a picture can be drawn under a name, before the work that it shows.
+
+    Args:
+        path: File to write.
+        field: Where the name was given, for the message.
+
+    Raises:
+        InvalidInputError: Its ending is none of a picture.
+
+    Example:
+        >>> require_picture(Path("front.svg"))
+    """
+    if path.suffix.lower() not in _PICTURES:
+        endings = ", ".join(_PICTURES)
+        raise InvalidInputError(Fault(field, f"expected a name that ends in {endings}, got {str(path)!r}"))
 
 
 def styled(names: Iterable[str]) -> dict[str, Style]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any
 
 from allocator import Allocation as Allocation
-from allocator import Fault, InvalidInputError
 from allocator.contract.allocation import PlanSource
-from allocator.contract.errors import unknown
+from allocator.contract.registry import Registry
 from quantize.backends.identity import require_planned_model
 from quantize.plan import formats_of
 
-BACKENDS = {
-    "torchao": "quantize.backends.torchao.apply",
-    "onnxruntime": "quantize.backends.onnxruntime.apply",
-    "compressed-tensors": "quantize.backends.compressed_tensors.apply",
-    "gguf": "quantize.backends.gguf.apply",
-}
+BACKENDS = Registry[Callable[..., Any]](
+    "backend",
+    {
+        "torchao": "quantize.backends.torchao.apply",
+        "onnxruntime": "quantize.backends.onnxruntime.apply",
+        "compressed-tensors": "quantize.backends.compressed_tensors.apply",
+        "gguf": "quantize.backends.gguf.apply",
+    },
+    attribute="apply",
+)
 
 
 def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  # noqa: ANN401
@@ -41,8 +44,7 @@ def apply(model: Any, plan: PlanSource, backend: str, **options: Any) -> Any:  #
             another one than was profiled.
         MissingPackageError: The backend's package is not installed.
     """
-    if backend not in BACKENDS:
-        raise InvalidInputError(Fault("/backend", unknown(backend, BACKENDS, "backend")))
+    run = BACKENDS.find(backend)
     formats = formats_of(plan)
     require_planned_model(backend, model, plan, formats, options.get("profile"))
-    return import_module(BACKENDS[backend]).apply(model, formats, **options)
+    return run(model, formats, **options)

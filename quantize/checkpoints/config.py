@@ -42,7 +42,6 @@ def require_original(config: dict[str, Any], folder: Path) -> None:
     """Refuse a checkpoint that is quantized already: its codes are no weights.
 
     Args:
-        config: Its configuration.
         folder: Its folder, for the message.
 
     Raises:

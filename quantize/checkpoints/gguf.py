@@ -20,9 +20,6 @@ Info = tuple[str, tuple[int, ...], int, int]
 def read_gguf(content: bytes) -> dict[str, NDArray[np.float32]]:
     """Read the 32-bit tensors of a file.
 
-    Args:
-        content: The file.
-
     Returns:
         Name → tensor, with the slowest dimension first.
 

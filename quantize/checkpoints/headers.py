@@ -60,7 +60,6 @@ def read_header(file: Path, where: str = "/model") -> dict[str, Stored]:
 
     Args:
         file: A safetensors file.
-        where: Pointer for faults.
 
     Returns:
         Name → tensor.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import ModelIdentity
+from quantize.checkpoints.config import read_config
 from quantize.checkpoints.safetensors import load_weight, stored_weights
 from quantize.identity import identity_of_weights
 
@@ -23,7 +23,6 @@ def identity_of_folder(folder: Path, layers: Iterable[str]) -> ModelIdentity | N
 
     Args:
         folder: Folder with ``*.safetensors``.
-        layers: Names of the layers.
 
     Returns:
         The identity; None where the checkpoint lacks one of the layers.
@@ -40,7 +39,6 @@ def weights_of_folder(folder: str | Path, layers: Iterable[str]) -> Found:
 
     Args:
         folder: Folder with ``*.safetensors``.
-        layers: Names of the layers.
 
     Returns:
         Architecture and weights; None where the checkpoint lacks one of the layers.
@@ -53,8 +51,5 @@ def weights_of_folder(folder: str | Path, layers: Iterable[str]) -> Found:
 
 
 def _architecture(folder: Path) -> str:
-    try:
-        said = json.loads((folder / "config.json").read_bytes())["architectures"]
-        return str(said[0])
-    except (OSError, ValueError, LookupError, TypeError):
-        return folder.name
+    said = read_config(folder, required=False).get("architectures")
+    return str(said[0]) if isinstance(said, list) and said else folder.name

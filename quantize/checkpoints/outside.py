@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from allocator import Outside
+from allocator import Outside, ResourceTable
+from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize.checkpoints.safetensors import stored_tensors
 
 #: Why the experts of a mixture are not planned where nobody asked for them or could have.
@@ -52,11 +53,26 @@ def outside_of_folder(
     return tuple(found)
 
 
+def with_outside(
+    resources: Mapping[str, ResourceTable], outside: Sequence[Outside]
+) -> dict[str, ResourceTable]:
+    """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
+
+    Returns:
+        The same tables; the constant of ``weight_bytes`` has the bytes as well.
+    """
+    tables = dict(resources)
+    if WEIGHT_BYTES in tables:
+        table = tables[WEIGHT_BYTES]
+        constant = table.constant + sum(item.stored_bytes for item in outside)
+        tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
+    return tables
+
+
 def guessed(name: str, shape: Sequence[int], otherwise: str) -> str:
     """Say why a tensor is not planned, by its name and shape.
 
     Args:
-        name: Name of the tensor.
         otherwise: What to say of a weight.
 
     Returns:
@@ -87,7 +103,10 @@ def _covered(stored: Sequence[str], planned: Iterable[Sequence[str]]) -> tuple[s
     covered: set[str] = set()
     copies: set[str] = set()
     for names in planned:
-        found = [match for name in names if (match := find(f"{name}.weight")) is not None]
+        # All experts of a block may be one parameter, which is no module's weight.
+        found = [
+            match for name in names if (match := find(f"{name}.weight") or find(name, whole=True)) is not None
+        ]
         covered.update(found[:1])
         copies.update(found[1:])
     return covered, copies - covered
@@ -110,9 +129,9 @@ class _Finder:
                 self._by_tail.setdefault(tail, []).append(name)
                 _, dot, tail = tail.partition(".")
 
-    def __call__(self, name: str) -> str | None:
-        if name in self._stored:
-            return name
+    def __call__(self, name: str, *, whole: bool = False) -> str | None:
+        if name in self._stored or whole:
+            return name if name in self._stored else None
         longer = self._by_tail.get(name, [])
         if len(longer) == 1:
             return longer[0]

@@ -65,7 +65,6 @@ def open_checkpoint(folder: Path, where: str = "/model") -> Checkpoint:
     Args:
         folder: Folder with an index and the shards that it names, or with ``model.safetensors``; or one file. A folder
             with neither is read as a whole where no two of its files hold the same tensor.
-        where: Pointer for faults.
 
     Returns:
         The checkpoint.
@@ -135,7 +134,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file.
 
     Args:
-        path: File to write.
         tensors: Name → tensor.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -153,9 +151,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def load_weight(tensor: Stored) -> NDArray[np.float32]:
     """Read a weight.
-
-    Args:
-        tensor: Where it is.
 
     Returns:
         The weight in single precision.

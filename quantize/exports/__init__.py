@@ -6,12 +6,12 @@ To add one: write ``quantize/exports/<name>.py`` with a ``TARGET`` and list it h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from pathlib import Path
 
 from allocator import Allocation, Fault, InvalidInputError
 from allocator.contract.allocation import PlanSource
-from allocator.contract.errors import pointer, unknown
+from allocator.contract.errors import pointer
+from allocator.contract.registry import Registry
 from allocator.contract.remarks import Loss
 from quantize.exports.fit import fit as fitted
 from quantize.exports.reading import rules_of
@@ -28,47 +28,32 @@ __all__ = [
     "Loss",
     "Reading",
     "export",
-    "load_target",
     "read",
     "read_files",
     "write",
     "Allocation",
 ]
 
-EXPORTS = {
-    "torchao": "quantize.exports.torchao",
-    "compressed-tensors": "quantize.exports.compressed_tensors",
-    "llm-compressor": "quantize.exports.llm_compressor",
-    "gptqmodel": "quantize.exports.gptqmodel",
-    "auto-round": "quantize.exports.auto_round",
-    "llama.cpp": "quantize.exports.llama_cpp",
-    "mlx": "quantize.exports.mlx",
-    "onnxruntime": "quantize.exports.onnxruntime",
-    "olive": "quantize.exports.olive",
-    "nncf": "quantize.exports.nncf",
-    "modelopt": "quantize.exports.modelopt",
-    "quanto": "quantize.exports.quanto",
-    "quark": "quantize.exports.quark",
-    "litert": "quantize.exports.litert",
-}
-
-
-def load_target(name: str) -> ExportTarget:
-    """Look a target up by name.
-
-    Args:
-        name: A name in :data:`EXPORTS`.
-
-    Returns:
-        The target.
-
-    Raises:
-        InvalidInputError: The name is unknown.
-    """
-    if name not in EXPORTS:
-        raise InvalidInputError(Fault("/target", unknown(name, EXPORTS, "target")))
-    target: ExportTarget = import_module(EXPORTS[name]).TARGET
-    return target
+EXPORTS = Registry[ExportTarget](
+    "target",
+    {
+        "torchao": "quantize.exports.torchao",
+        "compressed-tensors": "quantize.exports.compressed_tensors",
+        "llm-compressor": "quantize.exports.llm_compressor",
+        "gptqmodel": "quantize.exports.gptqmodel",
+        "auto-round": "quantize.exports.auto_round",
+        "llama.cpp": "quantize.exports.llama_cpp",
+        "mlx": "quantize.exports.mlx",
+        "onnxruntime": "quantize.exports.onnxruntime",
+        "olive": "quantize.exports.olive",
+        "nncf": "quantize.exports.nncf",
+        "modelopt": "quantize.exports.modelopt",
+        "quanto": "quantize.exports.quanto",
+        "quark": "quantize.exports.quark",
+        "litert": "quantize.exports.litert",
+    },
+    attribute="TARGET",
+)
 
 
 def export(
@@ -106,7 +91,7 @@ def export(
         >>> print(export({"up": "int4-g64", "down": "fp16"}, "quanto").losses[0])
         up: int4-g64 becomes uint4-g128: ...
     """
-    into = load_target(target)
+    into = EXPORTS.find(target)
     sheet, losses = fitted(_formats(plan, into), into, tuple(others), dict(names or {}), shapes or {})
     if strict and losses:
         raise InvalidInputError(*(Fault(pointer(("assignment", loss.layer)), str(loss)) for loss in losses))
@@ -141,7 +126,7 @@ def read(
         >>> read("quanto", export({"up": "int8", "down": "fp16"}, "quanto").files).assignment
         {'up': 'int8', 'down': 'fp16'}
     """
-    of = load_target(target)
+    of = EXPORTS.find(target)
     rules = rules_of(of, files)
     given = dict(names or {})
     found = resolve(rules, layers, lambda layer: given.get(layer) or of.own_name(layer))
@@ -151,7 +136,12 @@ def read(
         (name if layers is not None else back.get(name) or of.layer_name(name)): target_format or left
         for name, target_format in found.formats.items()
     }
-    return Reading(target, formats, found.unused, rules.notes)
+    unruled = tuple(
+        name
+        for name in found.unruled
+        if of.unnamed and not of.refuses(given.get(name) or of.own_name(name) or "")
+    )
+    return Reading(target, formats, found.unused, rules.notes, unruled)
 
 
 def read_files(target: str, path: Path) -> dict[str, str]:

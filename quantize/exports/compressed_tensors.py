@@ -16,10 +16,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, width, written
 from quantize.exports.names import anchored
+from quantize.exports.presets import preset
 from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact, expression
+from quantize.exports.section import section_of
 from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
@@ -33,6 +36,11 @@ _STORED = {
 }
 #: Inputs rounded to 8 bits as they come.
 _DYNAMIC = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+#: What else a file may say of weights.
+_BESIDE = {
+    "transform_config": "weights are rotated first, which a plan does not hold",
+    "sparsity_config": "weights are sparse as well, which a plan does not hold",
+}
 #: Class names as targets: the file does not say which layers are of a class, so names have to.
 _CLASSES = {"Linear": rf"^(?!.*{EMBEDDINGS.pattern})", "Embedding": EMBEDDINGS.pattern}
 
@@ -59,9 +67,6 @@ def _render(sheet: Sheet) -> dict[str, str]:
 def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
     """One group of settings per format.
 
-    Args:
-        sheet: The plan.
-
     Returns:
         Groups with their layers, in the order in which formats appear in the plan.
     """
@@ -80,9 +85,6 @@ def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
 
 def ignored(sheet: Sheet) -> list[str]:
     """Layers that stay as they are.
-
-    Args:
-        sheet: The plan.
 
     Returns:
         Patterns, one per layer.
@@ -105,16 +107,18 @@ def read_groups(document: Mapping[str, Any], *where: str) -> Rules:
     targets: dict[str, StorageFormat | None] = {}
     groups = table(document.get("config_groups"), *where, "config_groups")
     for name, content in groups.items():
-        group = table(content, *where, "config_groups", name)
-        fmt = _format(group.get("weights"), *where, "config_groups", name, "weights")
+        group = _group(name, content, *where, "config_groups", name)
+        fmt, note = _format(group.get("weights"), *where, "config_groups", name, "weights")
         inputs = table(group.get("input_activations") or {}, *where, name, "input_activations")
         if fmt == integer(8, None, symmetric=True) and inputs | _DYNAMIC == inputs:
             fmt = parse_format(DYNAMIC)
         elif inputs:
             notes.append(f"{name} quantizes activations as well, which a plan of weights does not hold")
+        notes += [f"{name} {note}"] if note else []
         targets |= dict.fromkeys(texts(group.get("targets"), *where, name, "targets"), fmt)
     if document.get("kv_cache_scheme"):
         notes.append("the KV cache is quantized as well, which a plan of weights does not hold")
+    notes += [text for key, text in _BESIDE.items() if document.get(key)]
     return Rules((*ignore, *_by_precedence(targets, *where)), notes=tuple(notes))
 
 
@@ -128,8 +132,15 @@ def _by_precedence(targets: Mapping[str, StorageFormat | None], *where: str) -> 
 
 def _parse(files: Mapping[str, str]) -> Rules:
     document, name = read_json(files)
-    config = table(document, name)
-    return read_groups(table(config.get("quantization_config", config), name, "quantization_config"), name)
+    config, _ = section_of(document, name, "compressed-tensors")
+    return read_groups(config, name)
+
+
+def _group(name: str, content: object, *where: str) -> dict[str, Any]:
+    # A scheme by name has a list of layers instead of settings: {"W4A16": ["Linear"]}.
+    if isinstance(content, list):
+        return {**preset(name, *where), "targets": content}
+    return table(content, *where)
 
 
 def _rule(text: str, fmt: StorageFormat | None, *where: str) -> Rule:
@@ -152,18 +163,32 @@ def _weights(fmt: StorageFormat) -> dict[str, Any]:
     } | power_of_two
 
 
-def _format(weights: object, *where: str) -> StorageFormat | None:
+def _format(weights: object, *where: str) -> tuple[StorageFormat | None, str]:
     if weights is None:
-        return None
+        return None, ""
     settings = table(weights, *where)
     bits = width(settings, "num_bits", *where, default=8)
     group = whole(settings, "group_size", *where, default=-1)
+    strategy = str(settings.get("strategy"))
+    if strategy in {"group", "tensor_group"} and group <= 0:
+        detail = f"expected a group_size above 0 with the strategy {strategy!r}, got {group}"
+        raise InvalidInputError(Fault(pointer((*where, "group_size")), detail))
+    coarse = {"tensor": "has one scale per tensor", "block": "has one scale per block of rows and columns"}
+    note = coarse.get(strategy, "")
     if settings.get("type", "int") == "float":
-        for name in ("fp8-e4m3", "mxfp8", "mxfp4"):
-            if settings | _weights(parse_format(name)) == settings:
-                return parse_format(name)
-        return StorageFormat(f"fp{bits}", bits, floating=True, group_size=group if group > 0 else None)
-    return integer(bits, group, symmetric=settings.get("symmetric", True) is not False)
+        return _floating(settings, bits, group if group > 0 else None), note
+    fmt = integer(bits, group, symmetric=settings.get("symmetric", True) is not False)
+    return fmt, f"{note}, read as one per row" if note else ""
+
+
+def _floating(settings: Mapping[str, Any], bits: int, group: int | None) -> StorageFormat:
+    usual = {"symmetric": True, "dynamic": False, "scale_dtype": None}
+    given = {**usual, **settings, "group_size": group}
+    for name in ("fp8-e4m3", "mxfp8", "mxfp4"):
+        if given | _weights(parse_format(name)) == given:
+            return parse_format(name)
+    name = "nvfp4" if settings.get("strategy") == "tensor_group" and (bits, group) == (4, 16) else f"fp{bits}"
+    return StorageFormat(name, bits, floating=True, group_size=group)
 
 
 # One symmetric bit is −s or +s: the package has no zero point of a half, and rounds every weight to zero.
@@ -172,6 +197,7 @@ TARGET = ExportTarget(
     mask=MASK,
     render=_render,
     parse=_parse,
+    files=("quantization_config.json",),
     whole_blocks=whole_groups,
     advice="goes into config.json beside weights packed by compressed-tensors",
 )

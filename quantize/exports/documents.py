@@ -12,21 +12,20 @@ from allocator.contract.errors import pointer, require
 from allocator.contract.processor_time import ProcessorTimeError, processor_time
 from quantize.formats import StorageFormat, parse_format
 
-_CONFIGURATIONS = ("hf_quant_config.json", "quantize_config.json", "quantization_config.json", "config.json")
+_CONFIGURATIONS = (
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quantization_config.json",
+    "quant_config.json",
+    "config.json",
+)
 Place = tuple[str | int, ...]
 #: Processor time for reading one file.
 _MOST_S = 2.0
 
 
 def written(document: object) -> str:
-    """JSON as people read it.
-
-    Args:
-        document: What to write.
-
-    Returns:
-        The text.
-    """
+    """Return JSON as people read it."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -88,7 +87,6 @@ def table(value: object, *where: str | int) -> dict[str, Any]:
     """Expect a table.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -106,7 +104,6 @@ def entries(value: object, *where: str | int) -> list[Any]:
     """Expect a list.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -124,7 +121,6 @@ def texts(value: object, *where: str | int) -> list[str]:
     """Expect a list of texts; nothing counts as an empty one.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -144,7 +140,6 @@ def whole(settings: Mapping[str, Any], key: str, *where: str | int, default: int
 
     Args:
         settings: Where it stands.
-        key: Its name.
         *where: Path to the settings.
         default: What an absent number means; without one it has to be there.
 
@@ -166,7 +161,6 @@ def width(settings: Mapping[str, Any], key: str, *where: str | int, default: int
 
     Args:
         settings: Where it stands.
-        key: Its name.
         *where: Path to the settings.
         default: What an absent number means; without one it has to be there.
 
@@ -209,7 +203,6 @@ def named_float(
 
     Args:
         names: Our name → the tool's, which may stand for several.
-        own: The tool's name.
         bits: Bits of a code.
         group_size: Group size; None, 0 or -1 for whole rows.
 

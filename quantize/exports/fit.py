@@ -132,7 +132,7 @@ def _place(
         without, reason = _place(parse_format(wanted.name.removesuffix("-dynamic")), target, native, row)
         return without, reason or "it says nothing of inputs that are rounded as they come"
     known = wanted.name in target.formats or wanted.name in mask.named or target.takes(wanted)
-    if known or (not wanted.floating and wanted.block_size is None and mask.has(wanted)):
+    if known or (wanted.integer and mask.has(wanted)):
         misfit = _misfit(wanted, target, row)
         if misfit is None:
             return wanted, ""
@@ -140,7 +140,10 @@ def _place(
     if wanted.floating:
         mine = f"it leaves layers in the checkpoint's own precision, taken to be {native}"
         return None, "" if wanted.name == native else mine
-    nearest = _fitting(wanted, target, row)
+    foreign = wanted.codec is not None and wanted.block_size is None
+    nearest = None if foreign else _fitting(wanted, target, row)
+    if foreign:
+        return None, f"it has {mask.describe()}, and no {wanted.name}; the layer is left as it is"
     if nearest is None:
         return None, f"it has {mask.describe()}; the layer is left as it is"
     return nearest, f"it has {mask.describe()}"

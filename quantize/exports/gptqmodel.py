@@ -4,8 +4,9 @@ Layers that vLLM and SGLang fuse (q, k, v; gate, up) share one rule that also ma
 look the rule up by ``…qkv_proj``, and a rule for ``…q_proj`` alone would be passed over in silence. Experts of a block,
 which they stack, share a rule that matches the block.
 
-Checkpoints are read as well: parts of names that ``modules_to_not_convert`` leaves alone (AWQ, whose ``zero_point``
-says that codes have one), and the only parts that ``modules_in_block_to_quantize`` lets be quantized.
+Checkpoints are read as well, with AutoAWQ's names for settings (``w_bit``, ``q_group_size``): parts of names that
+``modules_to_not_convert`` leaves alone (AWQ, whose ``zero_point`` says that codes have one), and the only parts that
+``modules_in_block_to_quantize`` lets be quantized.
 
 Source: GPTQModel 7.7, ``quantization/config.py`` (first rule that matches from the start wins; ``-:`` leaves alone);
 vLLM, ``quantization/utils/gptq_utils.py``, ``quantization/awq.py`` and ``quantization/gptq.py``.
@@ -31,10 +32,13 @@ from quantize.exports.documents import (
 )
 from quantize.exports.names import anchored, escaped
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, expression
+from quantize.exports.section import section_of
 from quantize.exports.target import ROW, ExportTarget, Mask, Sheet, sized, whole_groups
 from quantize.formats import StorageFormat
 from quantize.fused import expert_blocks, fused_groups
 
+#: AutoAWQ's names for settings.
+_AWQ = {"w_bit": "bits", "q_group_size": "group_size"}
 _SIZES = (ROW, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -85,8 +89,8 @@ def _settings(fmt: StorageFormat) -> dict[str, Any]:
 
 def _parse(files: Mapping[str, str]) -> Rules:
     document, name = read_json(files)
-    config = table(document, name)
-    config = table(config.get("quantization_config", config), name, "quantization_config")
+    config, _ = section_of(document, name, "gptqmodel")
+    config = {_AWQ.get(key, key): value for key, value in config.items()}
     default = _format(config, None, name)
     dynamic = table(config.get("dynamic") or {}, name, "dynamic")
     rules = [_rule(text, value, default, name) for text, value in dynamic.items()]
@@ -131,6 +135,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=sized((2, 3, 4, 8), *_SIZES), asymmetric=sized((2, 3, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,
+    files=("quantize_config.json",),
     whole_blocks=whole_groups,
     refuses=_refuses,
     advice="layers outside the plan get the most common format unless `others` names them",

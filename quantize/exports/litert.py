@@ -106,6 +106,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("recipe.json",),
     whole_blocks=whole_groups,
     advice="Quantizer('model.tflite', json.load(file)).quantize()",
 )

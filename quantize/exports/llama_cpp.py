@@ -2,8 +2,8 @@ r"""llama.cpp: ``--tensor-type-file`` for ``llama-quantize``.
 
 One ``pattern=type`` per line; the first pattern found in a tensor's name decides. The base type on the command line has
 to be a quantized one, else the file is passed over; it is also what tensors outside the file get. Formats with one fp16
-scale (and minimum) per 32 weights have exact twins; K-quants round their scales as well and are formats of their own,
-which a plan may name (``q4_k``).
+scale per 32 weights have exact twins; types with minima and K-quants are formats of their own, which a plan may name
+(``q4_1``, ``q4_k``).
 
 Source: llama.cpp, ``src/llama-quant.cpp:llama_tensor_get_type`` and ``tools/quantize/quantize.cpp``; block sizes from
 ``gguf.GGML_QUANT_SIZES`` (gguf 0.19).
@@ -20,16 +20,14 @@ from quantize.exports.llama_names import is_elsewhere, is_router, is_stack, own_
 from quantize.exports.rules import Rule, Rules, expression
 from quantize.exports.target import ExportTarget, Mask, Sheet, sized
 from quantize.formats import StorageFormat, parse_format
-from quantize.llama_types import OWN, TWINS, format_named, type_name, type_named
+from quantize.ggml.types import TYPES as TYPES_OF_GGML
+from quantize.llama_types import OWN, TWINS, format_named, is_recipe, type_name, type_named
 
 __all__ = ["FALLBACK", "OWN", "TARGET", "TYPES", "base_type", "falls_back", "own_name", "whole_blocks"]
 
 TYPES = TWINS
 #: What ``llama-quantize`` takes instead of a type whose blocks of 256 do not make up a row.
-FALLBACK = {
-    "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0", "q2_k": "q4_0", "q3_k": "q4_0", "tq1_0": "q4_0", "tq2_0": "q4_0",
-    **{name: "iq4_nl" for name, fmt in OWN.items() if name.startswith("iq") and fmt.block_size == 256},
-}  # fmt: skip
+FALLBACK = {name: kind.fallback for name, kind in TYPES_OF_GGML.items() if kind.fallback is not None}
 _SUFFIXES = (".txt", ".recipe")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
 #: Several tokens on a line, as ik_llama.cpp's --custom-q has them.
@@ -38,9 +36,6 @@ _COMMA = re.compile(r"(=\w+),")
 
 def whole_blocks(fmt: StorageFormat) -> int | None:
     """Weights that a row has to be whole blocks of.
-
-    Args:
-        fmt: A format.
 
     Returns:
         The block; None for plain floats.
@@ -52,7 +47,6 @@ def falls_back(fmt: StorageFormat, row: int) -> StorageFormat | None:
     """What ``llama-quantize`` makes of a type whose blocks do not make up a row.
 
     Args:
-        fmt: The format.
         row: Weights in a row.
 
     Returns:
@@ -78,9 +72,6 @@ def _render(sheet: Sheet) -> dict[str, str]:
 def base_type(formats: Mapping[str, StorageFormat]) -> str:
     """The type to name on the command line: the most common one that is quantized.
 
-    Args:
-        formats: Formats of the plan.
-
     Returns:
         Name of the type, as ``llama-quantize`` spells it.
     """
@@ -95,7 +86,7 @@ def _parse(files: Mapping[str, str]) -> Rules:
     rules: list[Rule] = []
     comments: list[int] = []
     unknown: dict[str, list[int]] = {}
-    for number, line in enumerate(files[name].splitlines(), start=1):
+    for number, line in enumerate(files[name].removeprefix("\ufeff").splitlines(), start=1):
         text = _COMMENT.sub("", line)
         comments += [number] if text != line else []
         for token in _COMMA.sub(r"\1 ", text).split():
@@ -128,6 +119,9 @@ def _refuses(tensor: str) -> str | None:
 def _unknown(name: str, kind: str, lines: list[int]) -> Fault:
     more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
     known = ", ".join([*TYPES, *OWN])
+    if is_recipe(kind):
+        detail = f"{kind!r} is a recipe for a whole model, not a type of one tensor; known: {known}"
+        return Fault(f"/{name}", f"line {lines[0]}{more}: {detail}")
     detail = f"line {lines[0]}{more}: unknown type {kind!r}; known: {known}, and the types of ik_llama.cpp"
     return Fault(f"/{name}", detail)
 
@@ -135,11 +129,11 @@ def _unknown(name: str, kind: str, lines: list[int]) -> Fault:
 TARGET = ExportTarget(
     mask=Mask(
         symmetric=sized((4, 5, 8), 32),
-        asymmetric=sized((4, 5), 32),
         named=frozenset({"fp16", "bf16", "fp32"}),
     ),
     render=_render,
     parse=_parse,
+    files=("tensor-types.txt",),
     own_name=own_name,
     refuses=_refuses,
     absent=is_elsewhere,
@@ -150,7 +144,7 @@ TARGET = ExportTarget(
     layer_name=lambda tensor: tensor.removesuffix(".weight"),
     formats=OWN,
     takes=lambda fmt: fmt.block_size is not None,
-    stand_ins=("q2_k", "q3_k", "q6_k"),
+    stand_ins=("q2_k", "q3_k", "q4_1", "q5_1", "q6_k"),
     advice="llama-quantize --tensor-type-file tensor-types.txt in.gguf out.gguf Q4_0 (any quantized type: it is the "
     "base for tensors that the file does not name; not F16, which passes the file over)",
 )

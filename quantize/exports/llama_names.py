@@ -132,9 +132,6 @@ def is_elsewhere(layer: str) -> str | None:
 def is_stack(tensor: str) -> bool:
     """Whether a tensor holds all experts of a block.
 
-    Args:
-        tensor: Its name.
-
     Returns:
         True where several layers are one tensor.
 
@@ -146,22 +143,32 @@ def is_stack(tensor: str) -> bool:
 
 
 def is_router(tensor: str) -> bool:
-    """Whether a tensor chooses experts, which ``llama-quantize`` always leaves as it is.
+    """Return whether a tensor chooses experts, which ``llama-quantize`` always leaves as it is."""
+    return _ROUTER.fullmatch(tensor) is not None
+
+
+def split_names(tensor: str) -> tuple[str, ...]:
+    """Names of the tensors that the conversion may make of one.
 
     Args:
         tensor: Its name.
 
     Returns:
-        True for routers.
+        The others; none for most tensors.
+
+    Example:
+        >>> split_names("blk.0.ffn_gate_up_exps.weight")
+        ('blk.0.ffn_gate_exps.weight', 'blk.0.ffn_up_exps.weight')
     """
-    return _ROUTER.fullmatch(tensor) is not None
+    head, _, middle = tensor.removesuffix(".weight").rpartition(".")
+    before, inner = _SPLIT.get(middle, "").partition("(?:")[::2]
+    parts, after = inner.partition(")")[::2]
+    names = [f"{head}.{before}{part}{after}.weight" for part in parts.split("|") if part]
+    return tuple(name for name in names if name != tensor)
 
 
 def pattern_of(tensor: str) -> str:
     r"""The expression for a tensor, or for those that it may be split into.
-
-    Args:
-        tensor: Its name.
 
     Returns:
         An anchored expression.

@@ -26,6 +26,7 @@ from quantize.exports.documents import (
     written,
 )
 from quantize.exports.rules import Rules, exact
+from quantize.exports.section import section_of
 from quantize.exports.target import ExportTarget, Mask, Sheet, sized, whole_groups
 from quantize.formats import StorageFormat
 
@@ -91,7 +92,10 @@ def _settings(fmt: StorageFormat) -> dict[str, Any]:
 def _parse(files: Mapping[str, str]) -> Rules:
     document, name = read_json(files)
     config = table(document, name)
-    config = table(config.get("quantization", config), name, "quantization")
+    if "quantization" in config:
+        config = table(config["quantization"], name, "quantization")
+    else:
+        config, _ = section_of(document, name, "mlx")
     default = _format(config, name, "quantization")
     rules = []
     for layer, value in config.items():
@@ -118,6 +122,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric={}, asymmetric=sized((2, 3, 4, 5, 6, 8), 32, 64, 128), named=_MX),
     render=_render,
     parse=_parse,
+    files=("config.json",),
     whole_blocks=whole_groups,
     own_name=own_name,
     is_stack=is_stack,

@@ -5,7 +5,8 @@ What is stated once is for Linear layers: loaders look at no embedding. What is 
 by a part of a path; an entry of ``quantized_layers`` also stands for what is below it, as a module of experts.
 
 Source: nvidia-modelopt 0.47, ``torch/export/quant_utils.py:process_layer_quant_config``, ``convert_hf_config.py``;
-SGLang 0.5.23, ``srt/layers/quantization/modelopt_quant.py`` (adapted from vLLM's ``modelopt.py``).
+TensorRT-LLM 1.2, ``quantization/mode.py:QuantAlgo``; SGLang 0.5.23, ``srt/layers/quantization/modelopt_quant.py``
+(adapted from vLLM's ``modelopt.py``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from quantize.exports.compressed_tensors import read_groups
 from quantize.exports.documents import integer, read_json, table, texts, whole
 from quantize.exports.names import escaped, glob_literal
 from quantize.exports.rules import EMBEDDINGS, Rule, Rules, exact
+from quantize.exports.section import require_method
 from quantize.formats import StorageFormat, parse_format
 
 #: Algorithms: bits, whether floating, group size where it is not stated. Blocks of 128 by 128 are padded, not groups.
@@ -32,8 +34,13 @@ _ALGORITHMS = {
     "W4A8_MXFP4_FP8": (4, True, 32), "W4A16_MXFP4": (4, True, 32), "MXFP4": (4, True, 32), "MXFP8": (8, True, 32),
     "W4A16_AWQ": (4, False, 128), "INT4_AWQ": (4, False, 128), "W4A8_AWQ": (4, False, 128), "W8A16": (8, False, None),
     "INT8_WO": (8, False, None), "W8A8_SQ_PER_CHANNEL": (8, False, None), "INT8_SQ": (8, False, None),
+    "INT8": (8, False, None), "W8A16_GPTQ": (8, False, None), "W4A16": (4, False, None), "W4A16_GPTQ": (4, False, 128),
+    "W8A8_SQ_PER_TENSOR_PLUGIN": (8, False, None), "W8A8_SQ_PER_CHANNEL_PER_TOKEN_PLUGIN": (8, False, None),
+    "W8A8_SQ_PER_CHANNEL_PER_TENSOR_PLUGIN": (8, False, None), "W8A8_SQ_PER_TENSOR_PER_TOKEN_PLUGIN": (8, False, None),
+    "W4A8_QSERVE_PER_GROUP": (4, False, 128), "W4A8_QSERVE_PER_CHANNEL": (4, False, None),
+    "W4A8_MXFP4_MXFP8": (4, True, 32), "NVFP4_ARC": (4, True, 16),
 }  # fmt: skip
-_NOTHING = {"", "NONE", "UNQUANTIZED"}
+_NOTHING = {"", "NONE", "NO_QUANT", "UNQUANTIZED"}
 _MIXED = "MIXED_PRECISION"
 #: Modules that hold layers rather than being one.
 _MODULE = re.compile(
@@ -75,6 +82,7 @@ def _section(document: Mapping[str, Any], name: str) -> tuple[dict[str, Any], tu
     for key in ("quantization_config", "quantization"):
         if key in document:
             inner = table(document[key], name, key)
+            require_method(inner, "modelopt", name, key)
             # A whole hf_quant_config may stand in config.json as it is.
             if "quant_algo" not in inner and isinstance(inner.get("quantization"), dict):
                 return inner["quantization"], (name, key, "quantization")
@@ -120,7 +128,7 @@ def _algorithm(settings: Mapping[str, Any], *where: str) -> StorageFormat | None
         return parse_format(_OURS[algorithm])
     if floating:
         return StorageFormat(algorithm.lower(), bits, floating=True, group_size=group if group > 0 else None)
-    return integer(bits, group, symmetric=True)
+    return integer(bits, group, symmetric=settings.get("has_zero_point") is not True)
 
 
 def _notes(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,9 +13,6 @@ _ONE_OF = re.compile(r"\[(.)\]", re.DOTALL)
 def escaped(name: str) -> str:
     r"""Escape what means something in every dialect in use (Python, PCRE, ECMAScript), and nothing else.
 
-    Args:
-        name: Name of a layer.
-
     Returns:
         A regular expression that matches the name.
 
@@ -28,9 +25,6 @@ def escaped(name: str) -> str:
 
 def anchored(name: str) -> str:
     r"""A regular expression for one layer: names are prefixes of others (``layers.1``, ``layers.10``).
-
-    Args:
-        name: Name of a layer.
 
     Returns:
         The expression, from start to end.
@@ -66,9 +60,6 @@ def literal(pattern: str) -> str | None:
 def globbed(name: str) -> str:
     """A shell pattern for one layer.
 
-    Args:
-        name: Name of a layer.
-
     Returns:
         The pattern.
 
@@ -81,9 +72,6 @@ def globbed(name: str) -> str:
 
 def glob_literal(pattern: str) -> str | None:
     """The one name that a shell pattern matches.
-
-    Args:
-        pattern: A shell pattern.
 
     Returns:
         The name, or None where the pattern may match several.

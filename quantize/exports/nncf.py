@@ -86,6 +86,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("compress_weights.json",),
     whole_blocks=whole_groups,
     advice="run nncf.compress_weights once per pass with all its settings but `nodes`, ignored_scope as "
     "nncf.IgnoredScope(**…); nodes outside the plan are compressed by the first pass unless `others` names them",

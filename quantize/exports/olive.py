@@ -13,6 +13,7 @@ from typing import Any
 
 from quantize.exports.documents import integer, most_common, read_json, table, texts, whole, width, written
 from quantize.exports.rules import EMBEDDINGS, Rules, exact
+from quantize.exports.section import section_of
 from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import StorageFormat
 
@@ -36,8 +37,7 @@ def _settings(fmt: StorageFormat) -> dict[str, Any]:
 
 def _parse(files: Mapping[str, str]) -> Rules:
     document, name = read_json(files)
-    config = table(document, name)
-    config = table(config.get("quantization_config", config), name, "quantization_config")
+    config, _ = section_of(document, name, "olive")
     config = table(config.get("mixed_precision_info", config), name, "mixed_precision_info")
     default = _format(table(config.get("default", config), name, "default"), None, name)
     alone = texts(config.get("modules_to_not_convert"), name, "modules_to_not_convert")
@@ -72,6 +72,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=any_size(2, 4, 8), asymmetric=any_size(2, 4, 8)),
     render=_render,
     parse=_parse,
+    files=("quantization_config.json",),
     whole_blocks=whole_groups,
     advice="`overrides` is also the option of that name of Olive's Rtn, Gptq and kquant passes",
 )

@@ -94,6 +94,7 @@ TARGET = ExportTarget(
     mask=Mask(symmetric=sized((2, 4, 8), *_SIZES), asymmetric=sized((2, 4, 8), *_SIZES)),
     render=_render,
     parse=_parse,
+    files=("matmul_nbits.json",),
     own_name=own_name,
     layer_name=_layer_name,
     advice="run MatMulNBitsQuantizer once per pass with all its settings but `nodes`; MatMul nodes outside the plan "

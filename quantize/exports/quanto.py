@@ -73,6 +73,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("quantization_map.json",),
     whole_blocks=whole_groups,
     falls_back=_falls_back,
     advice="requantize(model, state_dict, json.load(file)), or quantize(model, weights=…, include=[layer]) per layer",

@@ -14,7 +14,6 @@ def rules_of(target: ExportTarget, files: Mapping[str, str]) -> Rules:
     """Parse files of a target.
 
     Args:
-        target: Whose they are.
         files: File name → text.
 
     Returns:

@@ -38,20 +38,18 @@ class Reading:
         formats: Layer → format. Formats beyond those of a Profile keep the target's name for them.
         unused: Patterns that match no layer.
         notes: What the files say beyond formats of weights.
+        unruled: Layers that the files say nothing about, and that the tool gives something of its own.
     """
 
     target: str
     formats: Mapping[str, StorageFormat]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unruled: tuple[str, ...] = ()
 
     @property
     def assignment(self) -> dict[str, str]:
-        """The plan that the files stand for.
-
-        Returns:
-            Layer name to format name.
-        """
+        """Return the plan that the files stand for: layer name to format name."""
         return {layer: target.name for layer, target in self.formats.items()}
 
 

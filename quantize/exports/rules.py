@@ -34,6 +34,8 @@ class Rule:
         mode: How the runtime applies the expression.
         place: Where it stands in the file, where that is not the order in which the tool itself applies rules, but
             others do; None elsewhere.
+        part: Whether the text is a part of names, but only where no layer has it as its whole name.
+        suffix: What the tool adds to the name of a layer before it compares.
     """
 
     text: str
@@ -42,6 +44,8 @@ class Rule:
     name: str | None = None
     mode: Mode = "fullmatch"
     place: int | None = None
+    part: bool = False
+    suffix: str = ""
 
     def matches(self, name: str) -> bool:
         """Whether the rule is about a layer.
@@ -52,7 +56,7 @@ class Rule:
         Returns:
             True where it is.
         """
-        return getattr(self.pattern, self.mode)(name) is not None
+        return getattr(self.pattern, self.mode)(name + self.suffix) is not None
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,16 @@ class Resolved:
     Attributes:
         formats: Layer to what it gets; None where it is left as it is.
         unused: Patterns that match no layer.
+        unruled: Layers that no rule and no default is about.
     """
 
     formats: dict[str, StorageFormat | None]
     unused: tuple[str, ...]
+    unruled: tuple[str, ...] = ()
 
 
 def exact(name: str, fmt: StorageFormat | None) -> Rule:
     """A rule for one name.
-
-    Args:
-        fmt: What it gets.
 
     Returns:
         The rule.
@@ -105,10 +108,8 @@ def expression(
     """A rule by regular expression.
 
     Args:
-        text: The expression.
         fmt: What matching layers get.
         mode: How the runtime applies it.
-        where: JSON pointer, for the message.
         shown: The pattern as it stands in the file, where that is more than the expression.
 
     Returns:
@@ -130,7 +131,6 @@ def shell(text: str, fmt: StorageFormat | None) -> Rule:
     """A rule by shell pattern.
 
     Args:
-        text: The pattern.
         fmt: What matching layers get.
 
     Returns:
@@ -159,13 +159,19 @@ def resolve(
         return Resolved(_spelled_out(rules), ())
     formats: dict[str, StorageFormat | None] = {}
     used: set[int] = set()
+    unruled: list[str] = []
     by_name = {
         rule.name: index for index, rule in reversed(list(enumerate(rules.rules))) if rule.name is not None
     }
-    patterns = [(index, rule) for index, rule in enumerate(rules.rules) if rule.name is None]
+    owns = {layer: own_name(layer) for layer in layers}
+    whole = set(owns.values())
+    patterns = [
+        (index, rule)
+        for index, rule in enumerate(rules.rules)
+        if rule.name is None and not (rule.part and rule.text in whole)
+    ]
     with processor_time(MOST_S):
-        for layer in layers:
-            own = own_name(layer)
+        for layer, own in owns.items():
             if own is None:
                 formats[layer] = None
                 continue
@@ -174,11 +180,17 @@ def resolve(
             used.update(hits)
             default = None if rules.outside is not None and rules.outside.search(own) else rules.default
             formats[layer] = rules.rules[min(hits)].format if hits else default
-    names = {rule.name for index, rule in enumerate(rules.rules) if index in used and rule.name is not None}
-    unused = [
-        rule.text for index, rule in enumerate(rules.rules) if index not in used and rule.name not in names
-    ]
-    return Resolved(formats, tuple(unused))
+            unruled += [] if hits or rules.default else [layer]
+    return Resolved(formats, _unused(rules.rules, used), tuple(unruled))
+
+
+def _unused(rules: tuple[Rule, ...], used: set[int]) -> tuple[str, ...]:
+    done = [rules[index] for index in used]
+    names, texts = {rule.name for rule in done if rule.name is not None}, {rule.text for rule in done}
+    # A part of names and a whole name are two readings of one text.
+    parts = {rule.text for rule in rules if rule.part} & texts
+    left = [rule.text for index, rule in enumerate(rules) if index not in used and rule.name not in names]
+    return tuple(dict.fromkeys(text for text in left if text not in parts))
 
 
 def _hits(patterns: Iterable[tuple[int, Rule]], name: str) -> list[int]:
@@ -197,7 +209,7 @@ def _hits(patterns: Iterable[tuple[int, Rule]], name: str) -> list[int]:
 
 
 def _spelled_out(rules: Rules) -> dict[str, StorageFormat | None]:
-    wide = [rule.text for rule in rules.rules if rule.name is None]
+    wide = [rule.text for rule in rules.rules if rule.name is None and not rule.part]
     if rules.default is not None:
         wide.append(f"all others: {rules.default.name}")
     if wide:
@@ -205,5 +217,6 @@ def _spelled_out(rules: Rules) -> dict[str, StorageFormat | None]:
         raise InvalidInputError(Fault("/layers", detail))
     formats: dict[str, StorageFormat | None] = {}
     for rule in rules.rules:
-        formats.setdefault(str(rule.name), rule.format)
+        if rule.name is not None:
+            formats.setdefault(rule.name, rule.format)
     return formats

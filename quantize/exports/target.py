@@ -28,14 +28,7 @@ class Mask:
     named: frozenset[str] = frozenset()
 
     def has(self, target: StorageFormat) -> bool:
-        """Whether an integer format can be expressed.
-
-        Args:
-            target: The format.
-
-        Returns:
-            True where it can.
-        """
+        """Return whether an integer format can be expressed."""
         table = self.symmetric if target.symmetric else self.asymmetric
         if target.bits not in table:
             return False
@@ -78,6 +71,7 @@ class ExportTarget:
         mask: What the format can express.
         render: Writes a sheet as files.
         parse: Reads files: name → text. Foreign files may name layers by pattern.
+        files: Names of the files that it writes.
         own_name: How the tool names a layer; None where it cannot.
         layer_name: The inverse.
         refuses: Why the tool cannot quantize a layer, by its own name for it; None where it can.
@@ -95,6 +89,7 @@ class ExportTarget:
     mask: Mask
     render: Callable[[Sheet], dict[str, str]]
     parse: Callable[[Mapping[str, str]], Rules]
+    files: tuple[str, ...] = ()
     own_name: Callable[[str], str | None] = lambda name: name
     layer_name: Callable[[str], str] = lambda name: name
     refuses: Callable[[str], str | None] = lambda name: None  # noqa: ARG005 - most tools take any layer
@@ -110,23 +105,12 @@ class ExportTarget:
 
 
 def whole_groups(fmt: StorageFormat) -> int | None:
-    """The rule of tools that refuse a layer whose rows are not whole groups.
-
-    Args:
-        fmt: A format.
-
-    Returns:
-        Its group size.
-    """
+    """Return the group size of a layer: the rule of tools that refuse a layer whose rows are not whole groups."""
     return fmt.group_size
 
 
 def any_size(*bits: int) -> dict[int, frozenset[int] | None]:
-    """A side of a mask without limits on groups.
-
-    Returns:
-        Bits → any group size.
-    """
+    """Return a side of a mask without limits on groups."""
     return dict.fromkeys(bits)
 
 

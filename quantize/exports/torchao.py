@@ -19,6 +19,7 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize.exports.documents import integer, read_json, table, texts, whole, written
 from quantize.exports.rules import EMBEDDINGS, HEAD_AND_EMBEDDINGS, Rule, Rules, exact, expression
+from quantize.exports.section import section_of
 from quantize.exports.target import ExportTarget, Mask, Sheet, any_size, whole_groups
 from quantize.formats import DYNAMIC, StorageFormat, parse_format
 
@@ -85,8 +86,8 @@ def _parse(files: Mapping[str, str]) -> Rules:
     document = table(document, name)
     skipped: tuple[Rule, ...] = ()
     outside: re.Pattern[str] | None = None
-    if "quantization_config" in document or "quant_type" in document:
-        config = table(document.get("quantization_config", document), name)
+    if "quant_type" in document or not _ours(document):
+        config, _ = section_of(document, name, "torchao")
         skipped, outside = _passed_over(config, name), _outside(config)
         document = table(
             table(config.get("quant_type"), name, "quant_type").get("default"), name, "quant_type"
@@ -111,6 +112,11 @@ def _parse(files: Mapping[str, str]) -> Rules:
             named.append(_named(text, fmt))
     notes += _about_inputs(layers.values())
     return Rules((*skipped, *named, *patterns), default, notes, outside or EMBEDDINGS)
+
+
+def _ours(document: Mapping[str, Any]) -> bool:
+    # What quantize_ takes, as it is; anything else is a checkpoint's config.json.
+    return not {"quantization_config", "compression_config", "model_type", "architectures"} & set(document)
 
 
 def _by_name(document: Mapping[str, Any]) -> bool:
@@ -210,6 +216,7 @@ TARGET = ExportTarget(
     ),
     render=_render,
     parse=_parse,
+    files=("torchao_config.json",),
     whole_blocks=whole_groups,
     own_name=lambda layer: None if layer.startswith("re:") or layer == "_default" else layer,
     advice="quantize_(model, config_from_dict(json.load(file)), filter_fn=None)",

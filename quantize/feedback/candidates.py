@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from allocator.knapsack.problem import FloatArray, IntArray
-from allocator.solvers import Effort, find_solver
+from allocator.solvers import SOLVERS, Effort
 from quantize.feedback.space import Space
 from quantize.feedback.surrogate import Surrogate
 
@@ -26,7 +26,6 @@ def candidates(
     """Collect the plans that may be measured next.
 
     Args:
-        surrogate: What is known.
         listed: (N, U) from :func:`all_within`; None where there are too many.
         around: Plans to exchange units of, each (U,).
         random: For draws of the corrected table.
@@ -51,9 +50,6 @@ def candidates(
 def all_within(space: Space) -> IntArray | None:
     """List every plan within the limits.
 
-    Args:
-        space: The plans.
-
     Returns:
         (N, U) in lexicographic order; None where the space has more than :data:`LISTED` plans.
     """
@@ -68,7 +64,6 @@ def optimum(space: Space, cost: FloatArray) -> IntArray | None:
     """Solve for another table.
 
     Args:
-        space: Limits and options.
         cost: (U, O).
 
     Returns:
@@ -76,14 +71,13 @@ def optimum(space: Space, cost: FloatArray) -> IntArray | None:
     """
     problem = space.compiled.problem
     finite = np.where(problem.available, cost, 0.0)
-    return find_solver("exact").load()(replace(problem, cost=finite), Effort()).choice
+    return SOLVERS["exact"].load()(replace(problem, cost=finite), Effort()).choice
 
 
 def exchanges(space: Space, cost: FloatArray, centre: IntArray) -> IntArray:
     """Change one unit, or two at once, and keep within the limits.
 
     Args:
-        space: Limits and options.
         cost: (U, O) the corrected table, which says what is tried first.
         centre: (U,) the plan to change.
 

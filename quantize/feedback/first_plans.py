@@ -55,9 +55,6 @@ def first_plans(
 def solved(profile: Profile, request: Request) -> IntArray | None:
     """Solve a request.
 
-    Args:
-        profile: The tables.
-
     Returns:
         (U,) the options of the plan, None where there is none.
     """
@@ -67,9 +64,6 @@ def solved(profile: Profile, request: Request) -> IntArray | None:
 
 def unachievable(allocation: Allocation) -> str:
     """Say why there is no plan.
-
-    Args:
-        allocation: An allocation without a plan.
 
     Returns:
         One sentence, with what plans reach of each budget.

@@ -58,7 +58,6 @@ def with_line(profile: Profile, resource: str, scale: float, constant: float) ->
     """Correct a table.
 
     Args:
-        profile: The tables.
         resource: Name of the one to correct.
         scale: Factor of every value.
         constant: What the table spends whatever is chosen.

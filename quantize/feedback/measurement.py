@@ -53,7 +53,6 @@ class Measured:
         """Measure a plan, or read what it measured before.
 
         Args:
-            assignment: The plan.
             again: How many times it was measured before in this search.
 
         Returns:
@@ -102,14 +101,7 @@ def remembered(measure: Measure, journal: Path | None, run: Mapping[str, object]
 
 
 def digest(assignment: Assignment) -> str:
-    """Name a plan.
-
-    Args:
-        assignment: The plan.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Return 64 hexadecimal digits that name a plan."""
     text = "\0".join(f"{layer}\0{name}" for layer, name in sorted(assignment.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -71,22 +71,12 @@ class Refined:
     profile: Profile
 
     def loss_of(self, origin: Origin) -> float | None:
-        """Look up what a plan measured that the search began with.
-
-        Args:
-            origin: Which.
-
-        Returns:
-            Its loss; None where there was no such plan.
-        """
+        """Return the loss of a plan that the search began with; None where there was no such plan."""
         return next((trial.loss for trial in self.trials if origin in trial.origins), None)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """Find the plan with the least loss among those within the budgets.
-
-    Args:
-        trials: Measured plans.
 
     Returns:
         The first of equally good ones; None where none fits.

@@ -60,7 +60,6 @@ def refine(
             for the same plan; each plan is asked for once, but for times as above.
         max_evaluations: Plans to measure, at least 1; the plans that the search starts from count.
         patience: Stop after so many plans without a better one.
-        seed: Seed of the draws.
         journal: File of measurements. The same call goes on from it after a kill, to the same answer; one with a
             larger ``max_evaluations`` goes on from there.
         progress: Told (stage, done, total) after every plan.

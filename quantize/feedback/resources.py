@@ -8,7 +8,8 @@ import numpy as np
 
 from allocator import Profile, Request, total
 from allocator.knapsack.compile import compile_problem
-from allocator.knapsack.constraints import Constraint, resolve_limits
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.problem import IntArray
 from allocator.knapsack.tables import constant_of, values_of
 from quantize.feedback.latency import line, with_line
@@ -23,9 +24,6 @@ _APART = 0.05  # of what plans can spend
 def budgets_on_measured(profile: Profile, request: Request) -> tuple[Constraint, ...]:
     """Find the budgets that measurements can check.
 
-    Args:
-        profile: The tables.
-
     Returns:
         Their rows.
     """
@@ -39,7 +37,6 @@ def corrected(given: Profile, request: Request, trials: Sequence[Trial]) -> Prof
     Args:
         given: The tables as they were given.
         request: The request; only tables with a budget are corrected.
-        trials: Measured plans.
 
     Returns:
         The profile; ``given`` itself where there is nothing to correct.
@@ -69,7 +66,6 @@ def fits(profile: Profile, request: Request, choice: IntArray, found: Measuremen
     Args:
         profile: Tables, for limits on what was not measured.
         choice: (U,) the plan.
-        found: What it measured.
 
     Returns:
         True when it does.

@@ -126,10 +126,6 @@ class Space:
 def space_of(profile: Profile, request: Request) -> Space:
     """Read a request.
 
-    Args:
-        profile: The tables.
-        request: Objective, budgets, limits and pins.
-
     Returns:
         Its plans.
 

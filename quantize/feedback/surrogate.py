@@ -112,7 +112,6 @@ def fitted(space: Space, plans: IntArray, losses: FloatArray) -> Surrogate:
     """Find the likeliest kernel and condition the process.
 
     Args:
-        space: The table.
         plans: (M, U) measured plans, M ≥ 1, no two alike.
         losses: (M,) measured, above zero.
 

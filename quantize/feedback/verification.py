@@ -1,6 +1,8 @@
-"""A plan held against uniform, greedy and full precision at equal bytes, all of them measured: a gate for releases."""
+"""A plan held against uniform, greedy and full precision in its own budget, all measured: a gate for releases."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from allocator import (
     Allocation,
@@ -17,6 +19,7 @@ from allocator.contract.allocation import PlanSource, load_plan
 from allocator.contract.errors import pointer, unknown
 from allocator.contract.profile import ProfileSource
 from allocator.contract.schema import Strict
+from allocator.knapsack.constraints import EFFECTIVE_BITS
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize.feedback.measurement import Assignment, Measure, Measurement
 from quantize.feedback.resources import MEASURABLE
@@ -32,6 +35,8 @@ class Verified(Strict):
     Attributes:
         method: ``plan``, ``uniform``, ``greedy`` or ``full precision``.
         loss: Measured loss.
+        format: The one format of a uniform plan; its nearest where a layer cannot have it.
+        budget_share: Part of the plan's budget that it uses, by the table; of several budgets the fullest.
         weight_bytes: Bytes by the table; absent for full precision.
         measured_bytes: Bytes as measured, where they were.
         latency_us: Microseconds as measured, where they were.
@@ -39,9 +44,16 @@ class Verified(Strict):
 
     method: str
     loss: float
+    format: str | None = None
+    budget_share: float | None = None
     weight_bytes: float | None = None
     measured_bytes: float | None = None
     latency_us: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The method, with its format."""
+        return self.method if self.format is None else f"{self.method} {self.format}"
 
 
 class Verification(Strict):
@@ -52,7 +64,8 @@ class Verification(Strict):
         objective: The table that baselines were planned by.
         profile_sha256: The profile.
         tolerance: Relative amount by which a baseline may be better.
-        rows: The plan, then what it is compared with; baselines take no more bytes than the plan.
+        rows: The plan, then what it is compared with.
+        budgets: What the baselines may use: the budgets that the plan was made for, or else its own bytes.
         failures: Why the plan does not pass; empty when it does.
         notes: What else to know: that a plan may pass and still be of no use.
     """
@@ -62,6 +75,7 @@ class Verification(Strict):
     profile_sha256: str
     tolerance: float
     rows: tuple[Verified, ...]
+    budgets: dict[str, float] = {}
     failures: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -112,14 +126,14 @@ def verify(
     assignment = _checked(loaded, plan)
     if not 0 <= tolerance < 1:
         raise InvalidInputError(Fault("/tolerance", f"expected at least 0 and below 1, got {tolerance!r}"))
-    size = total(loaded, WEIGHT_BYTES, assignment)
+    budgets = _budgets(loaded, plan, assignment)
     plans: dict[str, Assignment] = {"plan": assignment}
     for name in _BASELINES:
-        found = solve(loaded, objective=objective, budgets={WEIGHT_BYTES: size}, solver=name).assignment
+        found = solve(loaded, objective=objective, budgets=dict(budgets), solver=name).assignment
         if found is not None:
             plans[name] = found
     plans[FULL_PRECISION] = {}
-    rows = tuple(_row(loaded, name, chosen, measure) for name, chosen in plans.items())
+    rows = tuple(_row(loaded, name, chosen, measure, budgets) for name, chosen in plans.items())
     failures = (*_worse(rows, tolerance), *_above(plan, rows[0]))
     return Verification(
         model=loaded.model,
@@ -127,25 +141,23 @@ def verify(
         profile_sha256=loaded.digest(),
         tolerance=tolerance,
         rows=rows,
+        budgets=budgets,
         failures=failures,
         notes=tuple(_broken(loaded, objective, rows[0].loss)),
     )
 
 
 def as_markdown(report: Verification) -> str:
-    """Write the report for people.
-
-    Returns:
-        One page of Markdown.
-    """
+    """Return the report as one page of Markdown."""
     verdict = "**Passed.**" if report.passed else "**Failed.**"
     lines = [f"# {report.model or 'Plan'}: measured against its baselines", "", verdict, ""]
     lines += [f"- {failure}" for failure in report.failures] + [""] * bool(report.failures)
     lines += [f"- {note}" for note in report.notes] + [""] * bool(report.notes)
     lines += [
-        "| | loss | ÷ plan | bytes (table) | bytes (measured) | latency, µs |",
-        "|---|---|---|---|---|---|",
+        "| | of the budget | loss | ÷ plan | bytes (table) | bytes (measured) | latency, µs |",
+        "|---|---|---|---|---|---|---|",
     ]
+    budgets = ", ".join(f"{name} at most {amount:,.10g}" for name, amount in report.budgets.items())
     own = report.rows[0].loss
     for row in report.rows:
         ratio = f"{row.loss / own:.3f}" if own else "–"
@@ -153,11 +165,12 @@ def as_markdown(report: Verification) -> str:
             "–" if amount is None else f"{amount:,.0f}"
             for amount in (row.weight_bytes, row.measured_bytes, row.latency_us)
         ]
-        lines.append(f"| {row.method} | {row.loss:.6g} | {ratio} | {' | '.join(amounts)} |")
+        share = "–" if row.budget_share is None else f"{row.budget_share:.1%}"
+        lines.append(f"| {row.name} | {share} | {row.loss:.6g} | {ratio} | {' | '.join(amounts)} |")
     lines += [
         "",
-        f"Baselines were planned by the table `{report.objective}` with no more bytes than the plan; one may be better "
-        f"by {report.tolerance:.2%} before the plan fails. Profile `{report.profile_sha256[:12]}`.",
+        f"Baselines were planned by the table `{report.objective}` within the plan's own budget ({budgets}); one may "
+        f"be better by {report.tolerance:.2%} before the plan fails. Profile `{report.profile_sha256[:12]}`.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -192,12 +205,33 @@ def _checked(profile: Profile, plan: Allocation | Assignment) -> Assignment:
     return assignment
 
 
-def _row(profile: Profile, method: str, plan: Assignment, measure: Measure) -> Verified:
+def _budgets(profile: Profile, plan: Allocation | Assignment, assignment: Assignment) -> dict[str, float]:
+    # What a plan leaves of its budget is what a baseline may need: int4 at 4.25 bits, beside a plan of 4.2.
+    usage = plan.usage if isinstance(plan, Allocation) else {}
+    found = {
+        name: used.limit
+        for name, used in usage.items()
+        if used.limit is not None and (name in profile.resources or name == EFFECTIVE_BITS)
+    }
+    return found or {WEIGHT_BYTES: total(profile, WEIGHT_BYTES, assignment)}
+
+
+def _share(profile: Profile, plan: Assignment, budgets: dict[str, float]) -> float | None:
+    request = make_request({"objective": WEIGHT_BYTES, "budgets": budgets})
+    used = certify(profile, request, plan).used
+    return max((used[name] / most for name, most in budgets.items() if most > 0), default=None)
+
+
+def _row(
+    profile: Profile, method: str, plan: Assignment, measure: Measure, budgets: dict[str, float]
+) -> Verified:
     found = measure(plan)
     found = found if isinstance(found, Measurement) else Measurement(float(found))
     return Verified(
         method=method,
         loss=found.loss,
+        format=Counter(plan.values()).most_common(1)[0][0] if method == "uniform" else None,
+        budget_share=_share(profile, plan, budgets) if plan else None,
         weight_bytes=total(profile, WEIGHT_BYTES, plan) if plan else None,
         measured_bytes=found.weight_bytes,
         latency_us=found.latency_us,
@@ -217,10 +251,14 @@ def _broken(profile: Profile, objective: str, loss: float) -> list[str]:
 def _worse(rows: tuple[Verified, ...], tolerance: float) -> list[str]:
     own = rows[0].loss
     return [
-        f"{row.method} measures a loss of {row.loss:.6g} in no more bytes, the plan {own:.6g}"
+        f"{row.name} measures a loss of {row.loss:.6g}{_in(row)}, the plan {own:.6g}{_in(rows[0])}"
         for row in rows[1:]
         if row.method != FULL_PRECISION and row.loss < own * (1 - tolerance)
     ]
+
+
+def _in(row: Verified) -> str:
+    return "" if row.budget_share is None else f" in {row.budget_share:.1%} of the budget"
 
 
 def _above(plan: Allocation | Assignment, row: Verified) -> list[str]:

@@ -5,27 +5,31 @@ To add one: write ``quantize/imports/<name>.py`` with ``scores(request)`` and li
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from allocator import Fault, InvalidInputError, Profile
-from allocator.contract.errors import faults_of, unknown
+from allocator.contract.errors import faults_of
+from allocator.contract.registry import Registry
 from quantize.imports.outside import with_model
 from quantize.imports.scores import Request, Scores, profile_of
 from quantize.imports.sizes import with_sizes
 
 __all__ = ["IMPORTS", "import_scores"]
 
-IMPORTS = {
-    "auto-round": "quantize.imports.auto_round",
-    "exllamav2": "quantize.imports.exllamav2",
-    "mlx": "quantize.imports.mlx",
-    "csv": "quantize.imports.csv",
-    "imatrix": "quantize.imports.imatrix",
-}
+IMPORTS = Registry[Callable[[Request], Scores]](
+    "source",
+    {
+        "auto-round": "quantize.imports.auto_round",
+        "exllamav2": "quantize.imports.exllamav2",
+        "mlx": "quantize.imports.mlx",
+        "csv": "quantize.imports.csv",
+        "imatrix": "quantize.imports.imatrix",
+    },
+    attribute="scores",
+)
 
 
 def import_scores(
@@ -45,7 +49,6 @@ def import_scores(
         formats: Formats to give the scores, for files that do not name them (MLX, imatrix).
         model: Folder with a checkpoint, for files that need sizes or weights (MLX, imatrix); elsewhere it gives the
             numbers of weights, which budgets in effective bits need.
-        name: Name of the model, for people.
         names: Layer → the tool's own name for it, where its rule does not give it; layers with one such name are
             one row.
 
@@ -56,12 +59,11 @@ def import_scores(
         InvalidInputError: The source is unknown, a file cannot be read or holds what no profile may, or something was
             given that the source has no use for.
     """
-    if source not in IMPORTS:
-        raise InvalidInputError(Fault("/source", unknown(source, IMPORTS, "source")))
+    scores = IMPORTS.find(source)
     if not paths:
         raise InvalidInputError(Fault("/paths", "expected at least one file of scores, got none"))
     request = Request(tuple(paths), tuple(formats), model, _layers_of(names or {}))
-    found: Scores = import_module(IMPORTS[source]).scores(request)
+    found = scores(request)
     if formats and source in _NAMED:
         raise InvalidInputError(Fault("/formats", f"files of {source} name their formats; leave this out"))
     if not found.layers:
@@ -74,7 +76,7 @@ def import_scores(
         profile = profile_of(found, name or (model.name if model else source))
     except ValidationError as error:
         raise InvalidInputError(*faults_of(error.errors(), None)) from error
-    return profile if model is None else with_model(profile, model)
+    return profile if model is None else with_model(profile, model, found.members, request.names)
 
 
 #: Sources whose files say what the formats are.

@@ -62,7 +62,9 @@ def _format(scheme: Mapping[str, Any], *where: str) -> tuple[str, ProfileFormat]
     size = whole(scheme, "group_size", *where, default=-1)
     activations = whole(scheme, "act_bits", *where, default=16)
     kind = str(scheme.get("data_type", "int"))
-    if kind.startswith("int"):
+    if bits >= 16:
+        name = "fp32" if bits == 32 else "fp16"
+    elif kind.startswith("int"):
         name = integer(bits, size, symmetric=scheme.get("sym", True) is not False).name
     else:
         name = f"{kind}{bits}" + (f"-g{size}" if size > 0 else "")

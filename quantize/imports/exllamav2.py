@@ -19,8 +19,8 @@ from allocator import Format as ProfileFormat
 from quantize.checkpoints.matrices import stored_matrices
 from quantize.exports.documents import entries, table
 from quantize.imports.files import amount, number, only, read_document
-from quantize.imports.members import count, members_of, module_weights
-from quantize.imports.scores import Pair, Request, Scores, whole_bytes
+from quantize.imports.members import count, members_of, module_layers
+from quantize.imports.scores import Pair, Request, Scores, some, whole_bytes
 
 _PARALLEL = "parallel_decoder"
 
@@ -59,8 +59,19 @@ def scores(request: Request) -> Scores:
             costs[module, name] = 1 - number(option.get("accuracy"), *where, "accuracy")
             sizes[module, name] = whole_bytes(amount(option.get("total_bits"), *where, "total_bits"))
     meaning = "1 − accuracy: mean relative Frobenius error of the module's output, exllamav2"
-    layers = _sizes(projections, request.model)
-    return Scores("output_error", meaning, formats, layers, costs, sizes, source="exllamav2 measurement")
+    layers, members = _sizes(projections, request.model)
+    empty = [module for module in layers if module not in {row for row, _ in costs}]
+    return Scores(
+        "output_error",
+        meaning,
+        formats,
+        {module: number for module, number in layers.items() if module not in empty},
+        costs,
+        sizes,
+        source="exllamav2 measurement",
+        notes={"/layers": f"left out, for nothing was measured of them: {some(empty)}"} if empty else {},
+        members=members,
+    )
 
 
 def _modules(measured: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any, tuple[str | int, ...]]]:
@@ -73,16 +84,20 @@ def _modules(measured: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any,
             yield module, options, where
 
 
-def _sizes(projections: Mapping[str, list[str]], model: Path | None) -> dict[str, int | None]:
+def _sizes(
+    projections: Mapping[str, list[str]], model: Path | None
+) -> tuple[dict[str, int | None], dict[str, list[str]]]:
     if model is None:
-        return dict.fromkeys(projections)
+        return dict.fromkeys(projections), {}
     members = members_of(stored_matrices(model))
-    found = {}
+    layers = {}
     for module, parts in projections.items():
         block, parallel, _ = module.partition(f".{_PARALLEL}.")
-        shapes = module_weights(block if parallel else module, parts, members)
-        found[module] = count(shapes) or None
-    return found
+        layers[module] = module_layers(block if parallel else module, parts, members)
+    counts = {
+        module: count(members.shapes[layer] for layer in found) or None for module, found in layers.items()
+    }
+    return counts, layers
 
 
 def _bits(settings: Mapping[str, Any], module: str, *where: str | int) -> float:

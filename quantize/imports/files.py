@@ -17,9 +17,6 @@ _LARGEST = sys.float_info.max
 def read_bytes(path: Path) -> bytes:
     """Read a file.
 
-    Args:
-        path: The file.
-
     Returns:
         Its content.
 
@@ -33,14 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_document(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-    """
+    """Return the content of a JSON file."""
     document, _ = read_json(
         {f"{path.name.removesuffix('.json')}.json": read_bytes(path).decode("utf-8", "replace")}
     )
@@ -51,7 +41,6 @@ def only(paths: Sequence[Path], source: str) -> Path:
     """Expect one file.
 
     Args:
-        paths: What was given.
         source: Whose file, for the message.
 
     Returns:
@@ -69,7 +58,6 @@ def number(value: object, *where: str | int) -> float:
     """Expect a finite number.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:
@@ -88,7 +76,6 @@ def amount(value: object, *where: str | int) -> float:
     """Expect a finite number of at least 0: bits, bytes.
 
     Args:
-        value: What came.
         *where: Path to it.
 
     Returns:

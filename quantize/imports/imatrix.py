@@ -6,7 +6,8 @@ mean squared error of the layer's output, if channels are taken as uncorrelated:
 .. math:: c = \sum_j \overline{x_j^2} \, \sum_i (\hat w_{ij} - w_{ij})^2
 
 An expert has mean squares of its own, over the tokens that were sent to it. Experts of a block are one tensor there, so
-that they are one unit here. What the matrix and the model do not have in common is left out and said.
+that they are one unit here, or one row where the checkpoint has them in one parameter. What the matrix and the model do
+not have in common is left out and said.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from allocator import Fault, InvalidInputError
-from quantize.checkpoints.safetensors import load_weight, stored_weights
-from quantize.exports.llama_names import is_stack, own_name
-from quantize.formats import StorageFormat, flat_shape, parse_format
+from quantize.checkpoints.matrices import matrix_tensors
+from quantize.checkpoints.safetensors import load_weight
+from quantize.exports.llama_names import is_stack, own_name, split_names
+from quantize.formats import StorageFormat, flat_shape
 from quantize.imports.files import only, read_bytes
 from quantize.imports.importance import MeanSquares, mean_squares, of_expert
 from quantize.imports.scores import Pair, Request, Scores, some
+from quantize.llama_types import format_named
 from quantize.rounding.nearest import Float32Array, refusal, round_trip
 
 __all__ = ["mean_squares", "scores"]
@@ -48,27 +51,27 @@ def scores(request: Request) -> Scores:
         raise InvalidInputError(Fault("/formats", "expected formats to score, got none"))
     if request.model is None:
         raise InvalidInputError(Fault("/model", "expected the model: the matrix weighs its rounding errors"))
-    formats = [parse_format(name) for name in request.formats]
+    formats = [format_named(name) for name in request.formats]
     importance = mean_squares(read_bytes(path), path.name)
-    weights = stored_weights(request.model)
-    tensors = {layer: _tensor(layer, request) for layer in weights}
+    weights = matrix_tensors(request.model)
+    tensors = {layer: _tensors(layer, request) for layer in weights}
     layers: dict[str, int | None] = {}
     units: dict[str, str] = {}
     costs: dict[Pair, float] = {}
     sizes: dict[Pair, float] = {}
     for layer, tensor in weights.items():
-        name = tensors[layer]
-        if name not in importance:
+        name = next((name for name in tensors[layer] if name in importance), None)
+        if name is None:
             continue
         weight = load_weight(tensor)
-        found = _importance(layer, name, weight, importance[name], tensors, path.name)
+        parts = _parts(layer, name, weight, importance[name], tensors, path.name)
         layers[layer] = math.prod(weight.shape)
         if is_stack(name):
             units[layer] = name.removesuffix(".weight")
         for fmt in formats:
-            if refusal(weight, fmt) is None:
-                costs[layer, fmt.name] = _error(weight, fmt, found)
-                sizes[layer, fmt.name] = fmt.stored_bytes(weight.shape)
+            if all(refusal(part, fmt) is None for part, _ in parts):
+                costs[layer, fmt.name] = sum(_error(part, fmt, found) for part, found in parts)
+                sizes[layer, fmt.name] = sum(fmt.stored_bytes(part.shape) for part, _ in parts)
     meaning = "Σ mean(x²) · (Q(W) − W)², the output error of uncorrelated channels, by llama.cpp's imatrix"
     return Scores(
         "imatrix_error",
@@ -83,36 +86,74 @@ def scores(request: Request) -> Scores:
     )
 
 
-def _tensor(layer: str, request: Request) -> str:
+def _tensors(layer: str, request: Request) -> tuple[str, ...]:
     for theirs, ours in (request.names or {}).items():
         if layer in ours:
-            return theirs
-    return own_name(layer) or ""
+            return (theirs,)
+    own = own_name(layer)
+    # What a checkpoint stores as one may be several tensors, which take in the same.
+    return () if own is None else (own, *split_names(own))
 
 
-def _importance(
-    layer: str, name: str, weight: Float32Array, values: MeanSquares, tensors: Mapping[str, str], file: str
-) -> MeanSquares:
+def _parts(
+    layer: str,
+    name: str,
+    weight: Float32Array,
+    values: MeanSquares,
+    tensors: Mapping[str, tuple[str, ...]],
+    file: str,
+) -> list[tuple[Float32Array, MeanSquares]]:
+    if weight.ndim == 3 and is_stack(name):
+        found = [_of_member(layer, name, values, index, len(weight), file) for index in range(len(weight))]
+        return [
+            (_along_rows(layer, part, squares, file), squares)
+            for part, squares in zip(weight, found, strict=True)
+        ]
     index = _INDEX.search(layer)
-    members = [other for other, tensor in tensors.items() if tensor == name]
-    found = values.reshape(-1) if index is None else of_expert(values, int(index[1]), len(members))
+    members = sum(name in names for names in tensors.values())
+    squares = (
+        values.reshape(-1) if index is None else _of_member(layer, name, values, int(index[1]), members, file)
+    )
     _, row = flat_shape(weight.shape)
-    if found is None:
-        detail = (
-            f"{layer!r} is one of {len(members)} experts, {name!r} has {len(values)}: it is of another model"
+    if squares.shape != (row,):
+        raise InvalidInputError(
+            _stranger(file, f"{layer!r} has rows of {row}, the matrix {len(squares)} channels")
         )
-        raise InvalidInputError(Fault(f"/{file}", detail))
-    if found.shape != (row,):
-        detail = f"{layer!r} has rows of {row}, the matrix {found.shape[0]} channels: it is of another model"
-        raise InvalidInputError(Fault(f"/{file}", detail))
+    return [(weight, squares)]
+
+
+def _of_member(
+    layer: str, name: str, values: MeanSquares, index: int, experts: int, file: str
+) -> MeanSquares:
+    found = of_expert(values, index, experts)
+    if found is None:
+        raise InvalidInputError(
+            _stranger(file, f"{layer!r} is one of {experts} experts, {name!r} has {len(values)}")
+        )
     return found
 
 
-def _left_out(tensors: Mapping[str, str], importance: Mapping[str, MeanSquares]) -> dict[str, str]:
+def _along_rows(layer: str, part: Float32Array, squares: MeanSquares, file: str) -> Float32Array:
+    # Experts in one parameter are stored (out, in) or (in, out).
+    if part.shape[1] != len(squares) and part.shape[0] == len(squares):
+        return np.ascontiguousarray(part.T)
+    if part.shape[1] != len(squares):
+        detail = f"{layer!r} has experts of {part.shape}, the matrix {len(squares)} channels"
+        raise InvalidInputError(_stranger(file, detail))
+    return part
+
+
+def _stranger(file: str, detail: str) -> Fault:
+    return Fault(f"/{file}", f"{detail}: it is of another model")
+
+
+def _left_out(
+    tensors: Mapping[str, tuple[str, ...]], importance: Mapping[str, MeanSquares]
+) -> dict[str, str]:
     notes = {}
-    if missing := [layer for layer, name in tensors.items() if name not in importance]:
+    if missing := [layer for layer, names in tensors.items() if not importance.keys() & set(names)]:
         notes["/layers"] = f"left out, for the matrix has no entry for them: {some(missing)}"
-    had = set(tensors.values())
+    had = {name for names in tensors.values() for name in names}
     if strange := [name for name in importance if name not in had]:
         notes["/source"] = f"entries of the matrix without a layer in the model: {some(strange)}"
     unused = {

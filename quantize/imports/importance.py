@@ -22,7 +22,6 @@ def mean_squares(content: bytes, name: str) -> dict[str, MeanSquares]:
     """Read an importance matrix of either kind.
 
     Args:
-        content: The file.
         name: Its name, for messages.
 
     Returns:
@@ -54,7 +53,6 @@ def of_expert(values: MeanSquares, index: int, experts: int) -> MeanSquares | No
 
     Args:
         values: (experts, channels) mean squares of a stack, or all of them in one row.
-        index: The expert.
         experts: Number of experts in the model.
 
     Returns:

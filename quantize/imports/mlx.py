@@ -38,6 +38,9 @@ def scores(request: Request) -> Scores:
     if request.model is None:
         raise InvalidInputError(Fault("/model", "expected the model: sensitivities are per million weights"))
     low, high = (parse_format(name) for name in request.formats)
+    if low.bits >= high.bits:
+        detail = f"expected the low format first and then one of more bits, got {low.name} and {high.name}"
+        raise InvalidInputError(Fault("/formats", detail))
     members = members_of(stored_matrices(request.model))
     found: dict[str, tuple[float, list[Shape]]] = {}
     faults = []
@@ -46,6 +49,8 @@ def scores(request: Request) -> Scores:
         shapes = weights_of(layer, members, request.names)
         if not shapes:
             faults.append(Fault(f"/{path.name}/{index}", unknown(layer, members.shapes, "layer")))
+        if layer in found:
+            faults.append(Fault(f"/{path.name}/{index}", f"{layer!r} is given twice"))
         found[layer] = value, shapes
     if faults:
         raise InvalidInputError(*faults)

@@ -45,6 +45,7 @@ class Scores:
         units: Layer → unit, where layers share a format.
         source: Tool, for the provenance.
         notes: What was left out or filled in, JSON pointer → text.
+        members: Row → layers of the checkpoint that it is about, where that is more than its name says.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Scores:
     units: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def some(names: Sequence[str], most: int = 8) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from allocator import Allocation
 from allocator.contract.allocation import PlanSource
 from allocator.contract.remarks import Finding
-from quantize.exports import load_target, read
+from quantize.exports import EXPORTS, read
 from quantize.exports.reading import rules_of
 from quantize.formats import StorageFormat
 from quantize.lint.findings import Case, Check
@@ -27,7 +27,7 @@ from quantize.lint.rules import (
     unknown_names,
 )
 from quantize.plan import formats_of
-from quantize.runtimes import RUNTIMES, Capabilities, capabilities_of
+from quantize.runtimes import RUNTIMES, Capabilities
 
 __all__ = [
     "RUNTIMES",
@@ -60,7 +60,7 @@ def lint_plan(plan: PlanSource, runtime: str, model: Model | None = None) -> tup
         >>> finding.severity, finding.rule
         ('error', 'fused-shards')
     """
-    of = capabilities_of(runtime)
+    of = RUNTIMES.find(runtime)
     formats = formats_of(plan)
     return _findings(Case(formats, model or _only(formats)), of)
 
@@ -87,11 +87,13 @@ def lint_files(
     Raises:
         InvalidInputError: A name is unknown, or the files cannot be read.
     """
-    of = capabilities_of(runtime)
+    of = RUNTIMES.find(runtime)
     layers = None if model is None else tuple(model.shapes)
     reading = read(target, files, layers=layers, names=names)
-    rules = rules_of(load_target(target), files)
-    case = Case(reading.formats, model or _only(reading.formats), target, reading.unused, rules)
+    whose = EXPORTS.find(target)
+    rules = rules_of(whose, files)
+    known = model or _only(reading.formats)
+    case = Case(reading.formats, known, target, reading.unused, rules, reading.unruled, whose.unnamed)
     return _findings(case, of)
 
 

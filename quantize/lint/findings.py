@@ -22,6 +22,9 @@ class Case:
         target: Whose file it is; None for a bare plan.
         unused: Patterns of the file that match no layer.
         rules: The file's rules; None for a bare plan.
+        unruled: Layers that no rule of the file is about, where the tool gives those something that the file does not
+            state.
+        unnamed: What they get.
     """
 
     formats: Mapping[str, StorageFormat]
@@ -29,6 +32,8 @@ class Case:
     target: str | None = None
     unused: tuple[str, ...] = ()
     rules: Rules | None = None
+    unruled: tuple[str, ...] = ()
+    unnamed: str = ""
 
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]

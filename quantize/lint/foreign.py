@@ -12,9 +12,6 @@ from quantize.lint.findings import Case
 def disagreements(case: Case) -> Iterator[Finding]:
     """Look for what tools do not agree on.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per doubt of the reader, and one for all layers that rules of two formats name.
     """
@@ -23,6 +20,11 @@ def disagreements(case: Case) -> Iterator[Finding]:
     for doubt in case.rules.doubts:
         what, _, advice = doubt.rpartition("; ")
         yield Finding("warning", "reading", (), what, advice)
+    if case.unruled:
+        detail = f"no line is about these layers: they get {case.unnamed}, as the command line names it"
+        yield Finding(
+            "warning", "unnamed", case.unruled, detail, "name them too, or mind what you give there"
+        )
     torn = tuple(layer for layer in case.formats if _torn(case.rules, layer))
     if torn:
         detail = (

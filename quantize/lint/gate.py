@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.contract.remarks import Finding
+from quantize.exports import Export, read
 from quantize.formats import StorageFormat
 from quantize.lint import lint_plan
 from quantize.lint.model import Model
+from quantize.plan import require_layers
 from quantize.runtimes import readers_of
 
 #: Runtime → its findings.
@@ -17,14 +19,7 @@ Findings = Mapping[str, tuple[Finding, ...]]
 
 
 def errors_of(found: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Keep the findings that stop a file from loading.
-
-    Args:
-        found: Findings.
-
-    Returns:
-        The errors.
-    """
+    """Return the findings that stop a file from loading."""
     return tuple(finding for finding in found if finding.severity == "error")
 
 
@@ -77,6 +72,37 @@ def findings_of(
         raise InvalidInputError(Fault("/runtime", detail))
     names = {layer: fmt.name for layer, fmt in plan.items()}
     return {reader: lint_plan(names, reader, model) for reader in readers if runtime in {None, reader}}
+
+
+def findings_of_export(
+    done: Export,
+    layers: Iterable[str],
+    model: Model | None,
+    *,
+    names: Mapping[str, str] | None = None,
+    runtime: str | None = None,
+) -> dict[str, tuple[Finding, ...]]:
+    """Lint the files of an export: a format that the target lacks has become another there.
+
+    Args:
+        done: The export.
+        layers: Layers of the plan.
+        model: What is known of the model.
+        names: Layer name to the target's own name for it, as for the export.
+        runtime: The only runtime that matters, or None for all that read such files.
+
+    Returns:
+        Runtime → findings.
+
+    Raises:
+        InvalidInputError: The runtime is unknown, or no runtime is known for the target and the model lacks a layer.
+    """
+    planned = tuple(layers)
+    if model is not None and not readers_of(done.target):
+        # Nobody's rules are known here, but what a model does not have is quantized by no tool.
+        require_layers(planned, model.shapes)
+    read_back = read(done.target, done.files, layers=planned, names=names)
+    return findings_of(read_back.formats, model or Model(dict.fromkeys(planned)), done.target, runtime)
 
 
 def _faults(finding: Finding, runtime: str, also: str) -> list[Fault]:

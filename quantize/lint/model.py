@@ -25,11 +25,7 @@ class Model:
 
 
 def model_of_profile(profile: Profile) -> Model:
-    """Take the layers of a profile; shapes are not in it.
-
-    Returns:
-        Names of its weights.
-    """
+    """Return the weights of a profile by name; shapes are not in it."""
     return Model({layer.name: None for layer in profile.layers if layer.kind == "weight"})
 
 

@@ -16,9 +16,6 @@ from quantize.runtimes.capabilities import Capabilities, Objection, kind_of_name
 def fused_shards(case: Case) -> Iterator[Finding]:
     """Layers that become one at load have to share one format.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per fused layer whose shards differ.
     """
@@ -53,9 +50,6 @@ def experts(*, whole_block: bool) -> Check:
 def tied_weights(case: Case) -> Iterator[Finding]:
     """Layers that share a weight cannot have two formats.
 
-    Args:
-        case: What is linted.
-
     Yields:
         One finding per weight that would be split.
     """
@@ -70,9 +64,6 @@ def tied_weights(case: Case) -> Iterator[Finding]:
 
 def unknown_names(case: Case) -> Iterator[Finding]:
     """Names that match nothing are passed over in silence by most loaders.
-
-    Args:
-        case: What is linted.
 
     Yields:
         One finding per layer that the model lacks, and one per pattern without a layer.
@@ -90,9 +81,6 @@ def unknown_names(case: Case) -> Iterator[Finding]:
 
 def objected(table: Capabilities) -> Check:
     """What the runtime has against layers one by one: formats without code, kinds that stay, shapes that do not fit.
-
-    Args:
-        table: The runtime.
 
     Returns:
         The check; layers with the same complaint are one finding.
@@ -142,8 +130,8 @@ def nameless(own_name: Callable[[str], str | None], elsewhere: Callable[[str], s
 def rules_survive_fusion(case: Case) -> Iterator[Finding]:
     """Some loaders look a fused layer up by its fused name, which rules for its shards do not match.
 
-    Args:
-        case: What is linted.
+    That is so for ``dynamic`` rules. Parts of names that are left alone, and the only parts that are quantized, are
+    compared with the shards.
 
     Yields:
         One finding per fused layer that would get another format than its shards.
@@ -152,6 +140,12 @@ def rules_survive_fusion(case: Case) -> Iterator[Finding]:
         return
     for fused, shards in (fused_groups(case.formats) | expert_blocks(case.formats)).items():
         mine = {case.formats[shard] for shard in shards}
+        if not any(
+            rule.mode == "match" and rule.matches(name)
+            for rule in case.rules.rules
+            for name in (*shards, fused)
+        ):
+            continue
         theirs = _resolved(case.rules, fused)
         alone = theirs is None and all(fmt.plain for fmt in mine)
         if len(mine) == 1 and theirs not in mine and not alone:
@@ -165,7 +159,6 @@ def readable(case: Case, reads: Collection[str]) -> Iterator[Finding]:
     """Whether the runtime loads such files at all.
 
     Args:
-        case: What is linted.
         reads: Targets whose files it loads.
 
     Yields:

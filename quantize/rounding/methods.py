@@ -18,7 +18,7 @@ from allocator.contract.errors import pointer, unknown
 from quantize.formats import StorageFormat
 from quantize.rounding.gptq import compensate
 from quantize.rounding.moments import Moments, matrices, output_errors, shape_fault
-from quantize.rounding.nearest import Float32Array, quantize, round_trip
+from quantize.rounding.nearest import Float32Array, by_codec, importance_missing, quantize, round_trip
 from quantize.rounding.quantized import Quantized
 from quantize.rounding.scale_search import search
 
@@ -109,7 +109,9 @@ def restored(
     """The weight as it will be after storing it in a format.
 
     Args:
-        fmt: Any format; floating-point formats have one way of rounding only.
+        fmt: Any format; floating-point formats have one way of rounding only, and formats with a codec their own, which
+            takes the diagonal of the moment as importance unless the rounding is ``nearest``. With ``nearest`` only
+            those do that need one.
         rounding: How.
         moment: As for :func:`rounded`.
 
@@ -119,6 +121,8 @@ def restored(
     Raises:
         InvalidInputError: As for :func:`rounded`.
     """
+    if fmt.codec is not None:
+        return _by_codec(weight, fmt, rounding, moment)
     if fmt.floating:
         return round_trip(weight, fmt)
     return rounded(weight, fmt, rounding, moment).dequantize()
@@ -143,7 +147,9 @@ def moment_faults(
     """
     given = moments or {}
     reasons = {
-        layer: moment_fault(shapes[layer], rounding, given.get(layer))
+        layer: importance_fault(shapes[layer], fmt, rounding, given.get(layer))
+        if fmt.codec is not None
+        else moment_fault(shapes[layer], rounding, given.get(layer))
         for layer, fmt in plan.items()
         if not fmt.floating
     }
@@ -169,6 +175,79 @@ def moment_fault(shape: tuple[int, ...], rounding: Rounding, moment: ArrayLike |
             else None
         )
     return shape_fault(shape, moment)
+
+
+def importance_fault(
+    shape: tuple[int, ...], fmt: StorageFormat, rounding: Rounding, moment: ArrayLike | None
+) -> str | None:
+    """Say why a moment cannot be the importance that a format with a codec takes.
+
+    Args:
+        shape: Shape of the weight.
+        fmt: The format.
+        rounding: How it is rounded.
+
+    Returns:
+        The reason, or None where it can, or where none is needed.
+    """
+    assert fmt.codec is not None
+    if moment is not None and takes_importance(fmt, rounding):
+        reason = shape_fault(shape, moment)
+        if reason is not None:
+            return reason
+    missing = matrices(moment) is None
+    return importance_missing(fmt) if missing and fmt.codec.needs_importance else None
+
+
+def takes_importance(fmt: StorageFormat, rounding: Rounding) -> bool:
+    """Whether rounding to a format looks at second moments.
+
+    Args:
+        fmt: Any format.
+        rounding: How.
+
+    Returns:
+        True for ``scale_search`` and ``gptq`` of whatever is no float, and for formats that need an importance.
+
+    Example:
+        >>> from quantize.formats import parse_format
+        >>> [takes_importance(parse_format(name), NEAREST) for name in ("int4", "q4_k", "iq2_xs")]
+        [False, False, True]
+    """
+    if fmt.codec is not None and fmt.codec.needs_importance:
+        return True
+    return rounding.method != "nearest" and not fmt.floating
+
+
+def importances(
+    shape: tuple[int, ...], fmt: StorageFormat, rounding: Rounding, moment: ArrayLike | None
+) -> list[Float32Array | None]:
+    """What each group of rows of a weight has as importance: the diagonals of the moment.
+
+    Args:
+        shape: Shape of the weight.
+        fmt: A format with a codec.
+        rounding: How it is rounded.
+        moment: Second moment of the inputs.
+
+    Returns:
+        One (row,) per group of rows, None where nothing is known or asked for.
+
+    Raises:
+        InvalidInputError: The moment is missing or does not fit.
+    """
+    if (reason := importance_fault(shape, fmt, rounding, moment)) is not None:
+        raise InvalidInputError(Fault("/moment", reason))
+    parts = matrices(moment) if takes_importance(fmt, rounding) else None
+    return [None] if parts is None else [np.diag(part).astype(np.float32) for part in parts]
+
+
+def _by_codec(
+    weight: Float32Array, fmt: StorageFormat, rounding: Rounding, moment: ArrayLike | None
+) -> Float32Array:
+    parts = importances(weight.shape, fmt, rounding, moment)
+    pieces = np.split(np.asarray(weight), len(parts))
+    return np.concatenate([by_codec(piece, fmt, part) for piece, part in zip(pieces, parts, strict=True)])
 
 
 def _one(

@@ -80,6 +80,8 @@ def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
         >>> round_trip(np.array([[0.1]], dtype=np.float32), parse_format("bf16")).tolist()
         [[0.10009765625]]
     """
+    if fmt.codec is not None:
+        return by_codec(weight, fmt)
     if not fmt.floating:
         return quantize(weight, fmt).dequantize()
     _require_storable(weight, fmt)
@@ -88,13 +90,57 @@ def round_trip(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
     return weight.astype(PLAIN_FLOATS[fmt.name].dtype).astype(np.float32)
 
 
+def by_codec(
+    weight: Float32Array, fmt: StorageFormat, importance: Float32Array | None = None
+) -> Float32Array:
+    """The weight as a format of its own makes it.
+
+    Args:
+        weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
+        fmt: A format with a codec.
+        importance: (row,), a positive number for each weight of a row.
+
+    Returns:
+        A weight of the same shape.
+
+    Raises:
+        InvalidInputError: The weight cannot be stored in the format, the format needs an importance and there is none,
+            or its functions give another shape or numbers that are not finite.
+    """
+    assert fmt.codec is not None
+    _require_storable(weight, fmt)
+    if fmt.codec.needs_importance and importance is None:
+        raise InvalidInputError(Fault("/importance", importance_missing(fmt)))
+    made = np.asarray(fmt.codec.round_trip(weight, importance), dtype=np.float32)
+    if made.shape != weight.shape or not np.isfinite(made).all():
+        what = "numbers that are not finite" if made.shape == weight.shape else f"the shape {made.shape}"
+        detail = f"the round trip of {fmt.name} gave {what} for a weight of {tuple(weight.shape)}"
+        raise InvalidInputError(Fault("/formats", detail))
+    return made
+
+
+def importance_missing(fmt: StorageFormat) -> str:
+    """Say what a format lacks.
+
+    Args:
+        fmt: A format that needs an importance.
+
+    Returns:
+        The reason.
+    """
+    return (
+        f"{fmt.name} needs to know how much each input counts, which is the second moments of what a layer multiplies, "
+        "and none are known here; give moments, or choose a format that needs none"
+    )
+
+
 def round_inputs(values: Float32Array, fmt: StorageFormat) -> Float32Array:
     r"""Numbers that flow, as a kernel rounds them on the way: its scales just span a group, and nothing is tried.
 
     Args:
         values: (rows, row); each row has scales of its own.
         fmt: Any format. Symmetric integers of two bits and more have the scale :math:`\max |x| / ((2^b - 1) / 2)`;
-            all others are rounded as weights are.
+            a format with a codec is rounded as that rounds activations; all others as weights are.
 
     Returns:
         Numbers of the same shape.
@@ -107,7 +153,10 @@ def round_inputs(values: Float32Array, fmt: StorageFormat) -> Float32Array:
         >>> round_inputs(np.array([[3.0, -1.0, 0.4, 0.0]], dtype=np.float32), parse_format("int2")).tolist()
         [[2.0, 0.0, 0.0, 0.0]]
     """
-    if fmt.floating or not fmt.symmetric or is_sign(fmt):
+    own = None if fmt.codec is None else fmt.codec.round_activations
+    if own is not None:
+        return own(values)
+    if fmt.codec is not None or fmt.floating or not fmt.symmetric or is_sign(fmt):
         return round_trip(values, fmt)
     _require_storable(values, fmt)
     groups = grouped(values, fmt)
@@ -131,10 +180,13 @@ def refusal(weight: Float32Array, fmt: StorageFormat) -> str | None:
         >>> refusal(np.array([[1e5]], dtype=np.float32), parse_format("fp16"))
         'weights reach 100000, beyond the 65504 of fp16; use bf16 or fp32 for this layer'
     """
-    if fmt.block_size is not None:
-        return f"{fmt.name} is a type of llama.cpp, which only its own tools round to; export the plan to llama.cpp"
+    if fmt.block_size is not None and fmt.codec is None:
+        tool = "ik_llama.cpp, which only its own tools round to"
+        return f"{fmt.name} is a type of {tool}; export the plan to llama.cpp, or choose another"
     if not np.isfinite(weight).all():
         return "holds NaN or infinity; it cannot be quantized"
+    if fmt.codec is not None:
+        return None if fmt.codec.misfit is None else fmt.codec.misfit(tuple(weight.shape))
     low, high = float(min(weight.min(initial=0.0), 0.0)), float(max(weight.max(initial=0.0), 0.0))
     if fmt.floating and not fmt.plain:
         return None

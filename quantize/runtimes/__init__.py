@@ -6,10 +6,7 @@ from the table.
 
 from __future__ import annotations
 
-from importlib import import_module
-
-from allocator import Fault, InvalidInputError
-from allocator.contract.errors import unknown
+from allocator.contract.registry import Registry
 from quantize.runtimes.capabilities import KINDS, Capabilities, Kind, Objection, kind_of_name, objections
 
 __all__ = [
@@ -18,42 +15,23 @@ __all__ = [
     "Capabilities",
     "Kind",
     "Objection",
-    "capabilities_of",
     "kind_of_name",
     "objections",
     "readers_of",
 ]
 
-RUNTIMES = {
-    "vllm": "quantize.runtimes.vllm",
-    "sglang": "quantize.runtimes.sglang",
-    "transformers": "quantize.runtimes.transformers",
-    "llama.cpp": "quantize.runtimes.llama_cpp",
-    "onnxruntime": "quantize.runtimes.onnxruntime",
-    "torchao": "quantize.runtimes.torchao",
-}
-
-
-def capabilities_of(runtime: str) -> Capabilities:
-    """Look up what a runtime loads.
-
-    Args:
-        runtime: A name in :data:`RUNTIMES`.
-
-    Returns:
-        Its table.
-
-    Raises:
-        InvalidInputError: The name is unknown.
-
-    Example:
-        >>> capabilities_of("vllm").columns
-        ('int4-g32', 'int4-g128', 'int8', 'fp16')
-    """
-    if runtime not in RUNTIMES:
-        raise InvalidInputError(Fault("/runtime", unknown(runtime, RUNTIMES, "runtime")))
-    table: Capabilities = import_module(RUNTIMES[runtime]).TABLE
-    return table
+RUNTIMES = Registry[Capabilities](
+    "runtime",
+    {
+        "vllm": "quantize.runtimes.vllm",
+        "sglang": "quantize.runtimes.sglang",
+        "transformers": "quantize.runtimes.transformers",
+        "llama.cpp": "quantize.runtimes.llama_cpp",
+        "onnxruntime": "quantize.runtimes.onnxruntime",
+        "torchao": "quantize.runtimes.torchao",
+    },
+    attribute="TABLE",
+)
 
 
 def readers_of(target: str) -> tuple[str, ...]:
@@ -69,5 +47,6 @@ def readers_of(target: str) -> tuple[str, ...]:
         >>> readers_of("compressed-tensors")
         ('vllm', 'sglang', 'transformers')
     """
-    tables = (capabilities_of(name) for name in RUNTIMES)
-    return tuple(table.name for table in tables if target in table.reads or target == table.backend)
+    return tuple(
+        table.name for table in RUNTIMES.values() if target in table.reads or target == table.backend
+    )

@@ -65,6 +65,7 @@ class Capabilities:
         columns: Formats of a profile made for it.
         rounding: Rounding of a profile made for it.
         backend: Backend that writes for it.
+        block_types: Whether the types of ggml are its formats.
         own_name: Layer → its name for it; None where it takes any name.
         elsewhere: Layer → why it is kept in a file of its own; None where it is not.
     """
@@ -76,6 +77,7 @@ class Capabilities:
     advice: str
     columns: tuple[str, ...]
     backend: str
+    block_types: bool = False
     stays: Mapping[Kind, str] = field(default_factory=dict)
     limits: tuple[ShapeLimit, ...] = ()
     fuses: bool = False
@@ -91,7 +93,6 @@ def kind_of_name(layer: str, shape: Sequence[int] | None = None) -> Kind:
 
     Args:
         layer: Its name in the checkpoint.
-        shape: Shape of its weight.
 
     Returns:
         Its kind.
@@ -114,18 +115,16 @@ def objections(
     """Say what a runtime has against a layer in a format.
 
     Args:
-        table: The runtime.
         kind: What the layer is.
         shape: Shape of its weight; None where it is not known.
-        fmt: The format.
 
     Yields:
         Objections; none for plain floats, which every runtime loads.
 
     Example:
         >>> from quantize.formats import parse_format
-        >>> from quantize.runtimes import capabilities_of
-        >>> table = capabilities_of("onnxruntime")
+        >>> from quantize.runtimes import RUNTIMES
+        >>> table = RUNTIMES["onnxruntime"]
         >>> [found.severity for found in objections(table, "matrix", None, parse_format("int4-g512"))]
         ['error']
     """
@@ -133,6 +132,10 @@ def objections(
         return
     if kind in table.stays:
         yield Objection("error", f"{kind}s", table.stays[kind], f"leave {kind}s as they are")
+        return
+    if not table.block_types and (fmt.codec is not None or fmt.block_size is not None):
+        whose = "a type of llama.cpp" if fmt.block_size is not None else "a format of its own"
+        yield Objection("error", "formats", f"it has no code for {fmt.name}, which is {whose}", table.advice)
         return
     complaint = table.formats[kind](fmt)
     if complaint is not None:

@@ -32,4 +32,5 @@ TABLE = Capabilities(
     elsewhere=is_elsewhere,
     columns=("int4-g32", "int5-g32", "int8-g32", "fp16"),
     backend="gguf",
+    block_types=True,
 )

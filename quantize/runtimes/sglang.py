@@ -41,7 +41,7 @@ def _heads(fmt: StorageFormat) -> Complaint | None:
 TABLE = Capabilities(
     name="sglang",
     tested="SGLang 0.5.23",
-    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark"}),
+    reads=frozenset({"compressed-tensors", "llm-compressor", "gptqmodel", "auto-round", "modelopt", "quark"}),
     formats={"matrix": supported, "head": _heads},
     advice="choose int4 or int8 in groups of 32, 64 or 128, or whole rows",
     stays={"embedding": LOOKED_UP, "convolution": CONVOLVED},

@@ -28,7 +28,7 @@ def _matrices(fmt: StorageFormat) -> Complaint | None:
 TABLE = Capabilities(
     name="transformers",
     tested="transformers 5.17 with compressed-tensors 0.19",
-    reads=frozenset({"compressed-tensors"}),
+    reads=frozenset({"compressed-tensors", "llm-compressor"}),
     formats={"matrix": _matrices, "head": _matrices},
     advice="choose a symmetric format of 2 bits or more",
     stays={"embedding": _LOOKED_UP, "convolution": CONVOLVED},

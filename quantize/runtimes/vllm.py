@@ -48,7 +48,9 @@ def supported(fmt: StorageFormat) -> Complaint | None:
 TABLE = Capabilities(
     name="vllm",
     tested="vLLM main, 2026",
-    reads=frozenset({"compressed-tensors", "gptqmodel", "auto-round", "modelopt", "quark", "torchao"}),
+    reads=frozenset(
+        {"compressed-tensors", "llm-compressor", "gptqmodel", "auto-round", "modelopt", "quark", "torchao"}
+    ),
     formats={"matrix": supported, "head": supported},
     advice="choose int4 or int8 in groups of 32, 64 or 128, or whole rows",
     stays={"embedding": LOOKED_UP, "convolution": CONVOLVED},

@@ -46,7 +46,6 @@ class Records:
         """Add a record, and wait until it is on the disk.
 
         Args:
-            address: Names the piece.
             piece: Its numbers, kept bit for bit.
         """
         _write(self.descriptor, _line(_encoded(address, piece)))
@@ -57,7 +56,6 @@ def opened(path: Path, header: Mapping[str, Any]) -> Iterator[Records]:
     """Open a file of records, or begin one; nobody else can have it open.
 
     Args:
-        path: The file.
         header: What the run is, as JSON values; a file of another run is refused.
 
     Yields:

@@ -93,7 +93,6 @@ def fill(llama: Llama, module: nn.Module, name: str) -> None:
     """Read the weights of a part of the model.
 
     Args:
-        llama: The model.
         module: From :func:`scratch`.
         name: Path of the part.
     """
@@ -106,7 +105,6 @@ def embed(llama: Llama, batches: Sequence[Tensor]) -> tuple[list[Tensor], Tensor
     """Look tokens up, without the whole embedding in memory.
 
     Args:
-        llama: The model.
         batches: (B, T) token ids each.
 
     Returns:
@@ -130,7 +128,6 @@ def forward(llama: Llama, block: nn.Module, hidden: Tensor) -> Tensor:
     """Run a block.
 
     Args:
-        llama: The model.
         block: A block, filled.
         hidden: (B, T, D).
 

@@ -39,7 +39,6 @@ class Checkpoint:
         """Read a tensor, or some rows of it.
 
         Args:
-            first: First row.
             rows: Number of rows; all from the first on when absent.
 
         Returns:

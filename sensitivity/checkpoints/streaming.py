@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, Profile, Provenance, ResourceTable
 from allocator.contract.errors import pointer, unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
-from quantize import StorageFormat, parse_format
-from quantize.checkpoints.outside import outside_of_folder
+from quantize import StorageFormat
+from quantize.checkpoints.outside import outside_of_folder, with_outside
 from quantize.identity import identity_of, weight_digest
 from sensitivity.checkpoints.llama_blocks import (
     EMBEDDING,
@@ -34,11 +34,12 @@ from sensitivity.checkpoints.llama_blocks import (
     open_llama,
     scratch,
 )
-from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, rounding, zd
+from sensitivity.checkpoints.weight_statistics import Inputs, RoundingErrors, rounding
+from sensitivity.estimators.zd import share_beyond
 from sensitivity.forward.hidden_states import HiddenStates, hidden_states
 from sensitivity.models.layers import discover
+from sensitivity.profiling.assembly import columns_of
 from sensitivity.profiling.memory import free_bytes, require_memory
-from sensitivity.profiling.profile_model import distinct, with_outside
 from sensitivity.study.calibration import digest
 from sensitivity.study.study import Progress, silent, table
 
@@ -71,9 +72,7 @@ def profile_checkpoint(
     Args:
         folder: A Llama checkpoint: ``config.json`` and safetensors, sharded or not.
         batches: (B, T) token ids each, without padding; may be empty where ``output_mse`` is not asked for.
-        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill.
-        name: Name of the model, for people.
         exclude: Names or globs of layers to leave in full precision.
         spill: Keep hidden states in this folder rather than in memory; they are deleted at the end.
         progress: Told after every block.
@@ -89,7 +88,7 @@ def profile_checkpoint(
     for asked in tables:
         if asked not in TABLES:
             raise InvalidInputError(Fault("/tables", unknown(asked, TABLES, "table")))
-    columns = tuple(parse_format(text) for text in distinct(formats))
+    columns = columns_of(formats)
     llama = open_llama(folder)
     layers = discover(llama.skeleton, exclude)
     shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
@@ -182,7 +181,7 @@ def _row(
         raise InvalidInputError(Fault("/batches", detail))
     slices = partial(llama.checkpoint.chunks, f"{layer}.weight", _CHUNK)
     try:
-        return rounding(slices, columns, inputs), zd(slices) if shares else 0.0
+        return rounding(slices, columns, inputs), share_beyond(slices) if shares else 0.0
     except InvalidInputError as error:
         where = pointer(("layers", layer))
         raise InvalidInputError(*(Fault(where, fault.detail) for fault in error.faults)) from error

@@ -6,7 +6,6 @@ in double precision.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,42 +14,11 @@ import torch
 from torch import Tensor
 
 from allocator.knapsack.problem import FloatArray
-from quantize import StorageFormat, round_trip
+from quantize import StorageFormat, restored
+from sensitivity.study.second_moment import squared_output_error
 
 #: Slices of a weight, from the first row to the last; can be gone through more than once.
 Slices = Callable[[], Iterable[Tensor]]
-
-
-def zd(slices: Slices) -> float:
-    r"""Share of weights that are much larger than the average.
-
-    .. math:: ZD(W) = \frac{1}{n} \big|\{ w : w > \mu + \sigma \}\big|
-
-    with the mean and the (population) standard deviation of the weight. No data is needed. In the paper a layer with a
-    *smaller* share is the more important one.
-
-    Args:
-        slices: The weight.
-
-    Returns:
-        A number between 0 and 1/2.
-
-    Source: R. Dumitru et al., "Layer-Wise Quantization", 2024 (arXiv 2406.17415).
-
-    Example:
-        >>> zd(lambda: [torch.tensor([[0.0, 0.0], [0.0, 4.0]])])
-        0.25
-    """
-    count, mean, squares = 0, 0.0, 0.0
-    for part in slices():  # means and squares of two samples are merged as by Chan, Golub and LeVeque
-        wide = part.double()
-        size, middle = wide.numel(), float(wide.mean())
-        step = middle - mean
-        squares += float((wide - middle).square().sum()) + step**2 * count * size / (count + size)
-        mean += step * size / (count + size)
-        count += size
-    limit = mean + math.sqrt(squares / count)
-    return sum(int((part.double() > limit).sum()) for part in slices()) / count
 
 
 @dataclass(frozen=True)
@@ -59,7 +27,7 @@ class RoundingErrors:
 
     Attributes:
         squared: (F,) sums of squared rounding errors.
-        output: (F,) :func:`output_mse`; zeros without a Gram matrix.
+        output: (F,) squared changes of the outputs, summed over tokens and outputs; zeros without a Gram matrix.
         norm: Sum of the squared weights.
     """
 
@@ -81,32 +49,12 @@ class Inputs:
     counts: Tensor | None = None
 
 
-def output_mse(error: Tensor, gram: Tensor) -> float:
-    r"""Squared change of a layer's outputs, summed over tokens and outputs.
-
-    .. math:: \operatorname{tr}(\Delta W \cdot X^\top X \cdot \Delta W^\top) = \lVert X \Delta W^\top \rVert^2
-
-    Args:
-        error: (out, in) rounding error.
-        gram: (in, in) :math:`X^\top X`.
-
-    Returns:
-        The trace.
-
-    Example:
-        >>> output_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 10.0]]))
-        41.0
-    """
-    return float(((error @ gram) * error).sum(dtype=torch.float64))
-
-
 def rounding(
     slices: Slices, formats: Sequence[StorageFormat], inputs: Inputs | None = None
 ) -> RoundingErrors:
     """Round a weight in every format.
 
     Args:
-        slices: The weight.
         formats: F formats.
         inputs: What went in; for ``output``.
 
@@ -115,15 +63,16 @@ def rounding(
     """
     squared, output = np.zeros(len(formats)), np.zeros(len(formats))
     norm, row = 0.0, 0
+    moment = None if inputs is None or inputs.gram is None else inputs.gram.numpy()
     for part in slices():
         norm += float(part.double().square().sum())
         plain = part.numpy()
         for column, fmt in enumerate(formats):
-            error = torch.from_numpy(round_trip(plain, fmt) - plain).flatten(1)  # (rows, in)
+            error = torch.from_numpy(restored(plain, fmt, moment=moment) - plain).flatten(1)  # (rows, in)
             by_row = error.square().sum(1, dtype=torch.float64)  # (rows,)
             squared[column] += float(by_row.sum())
             if inputs is not None and inputs.gram is not None:
-                output[column] += output_mse(error, inputs.gram)
+                output[column] += squared_output_error(error, inputs.gram[None])
             if inputs is not None and inputs.counts is not None:
                 output[column] += float(by_row @ inputs.counts[row : row + len(by_row)].double())
         row += len(part)

@@ -26,7 +26,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from allocator import Fault, InvalidInputError
-from allocator.contract.errors import unknown
+from allocator.contract.registry import Registry
 from sensitivity.study.calibration import Batch
 
 #: (model, batch) → (B, …, C) outputs, such as logits.
@@ -55,28 +55,6 @@ class OutputMetric:
     quadratic: Callable[[Tensor, Tensor], Tensor]
     root: Callable[[Tensor, Tensor], Tensor]
     label_loss: Callable[[Tensor, Generator], Tensor]
-
-
-def find_metric(name: str) -> OutputMetric:
-    """Look a metric up by name.
-
-    Args:
-        name: ``softmax_kl`` or ``squared_error``.
-
-    Returns:
-        The metric.
-
-    Raises:
-        InvalidInputError: The name is not that of a metric.
-
-    Example:
-        >>> kl = find_metric("softmax_kl").distance
-        >>> round(float(kl(torch.zeros(2), torch.tensor([0.0, 1.0]))), 6)
-        0.120115
-    """
-    if name not in METRICS:
-        raise InvalidInputError(Fault("/metric", unknown(name, METRICS, "metric")))
-    return METRICS[name]
 
 
 def sample_means(rows: Tensor) -> Tensor:
@@ -159,11 +137,14 @@ def _gaussian(outputs: Tensor, generator: Generator) -> Tensor:
     return 0.5 * (outputs - (outputs.detach() + noise)).square().sum(-1)
 
 
-METRICS: dict[str, OutputMetric] = {
-    "softmax_kl": OutputMetric(
-        "softmax_kl", "KL divergence of the softmax, nats", _kl, _kl_quadratic, _kl_root, _categorical
-    ),
-    "squared_error": OutputMetric(
-        "squared_error", "half the squared error", _squared, _squared_quadratic, _squared_root, _gaussian
-    ),
-}
+METRICS = Registry[OutputMetric](
+    "metric",
+    {
+        "softmax_kl": OutputMetric(
+            "softmax_kl", "KL divergence of the softmax, nats", _kl, _kl_quadratic, _kl_root, _categorical
+        ),
+        "squared_error": OutputMetric(
+            "squared_error", "half the squared error", _squared, _squared_quadratic, _squared_root, _gaussian
+        ),
+    },
+)

@@ -51,7 +51,6 @@ def hessian_probe(study: Study, batch: int, probe: int, separate: bool = False) 
     """Quadratic forms of the Hessian of a batch's mean loss.
 
     Args:
-        study: Model, data and layers.
         batch: Index of the batch.
         probe: Number of the probe; seeds its signs.
         separate: One product for each layer on its own, rather than one for all.
@@ -95,11 +94,9 @@ def gauss_newton_probe(
     """Squared norms of a random combination of the outputs' gradients.
 
     Args:
-        study: Model, data and layers.
         batch: Index of the batch.
         probe: Number of the probe; seeds its signs.
         outputs: (model, batch) → (B, …, C).
-        metric: The metric of the outputs.
 
     Returns:
         (L + 1,): the estimates of the layers, then the number of samples in the batch.

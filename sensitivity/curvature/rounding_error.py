@@ -17,7 +17,6 @@ def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 
     Args:
         study: Says how to round.
-        fmt: The format.
 
     Returns:
         ΔW = Q(W) − W, like ``layer.weight``.
@@ -26,33 +25,13 @@ def weight_change(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 
 
 def squared_errors(study: Study) -> FloatArray:
-    r"""Sum of squares of what rounding adds, :math:`\lVert Q_f(W_l) - W_l \rVert_2^2`.
-
-    Args:
-        study: Layers and formats.
-
-    Returns:
-        (L, F).
-    """
+    r"""Return the sums of squares of what rounding adds, :math:`\lVert Q_f(W_l) - W_l \rVert_2^2`, (L, F)."""
     return np.array(
         [
-            [_sum_of_squares(weight_change(study, layer, fmt)) for fmt in study.formats]
+            [
+                float(weight_change(study, layer, fmt).square().sum(dtype=torch.float64))
+                for fmt in study.formats
+            ]
             for layer in study.layers
         ]
     )
-
-
-def squared_norms(study: Study) -> FloatArray:
-    r"""Sum of squares of the weights, :math:`\lVert W_l \rVert_2^2`.
-
-    Args:
-        study: Layers.
-
-    Returns:
-        (L,).
-    """
-    return np.array([_sum_of_squares(layer.weight.detach()) for layer in study.layers])
-
-
-def _sum_of_squares(values: Tensor) -> float:
-    return float(values.square().sum(dtype=torch.float64))

@@ -60,7 +60,6 @@ class Dispatch:
         """Compute pieces elsewhere.
 
         Args:
-            study: What the pieces are computed from.
             stage: Name of the stage, for progress reports.
             keys: One per piece.
             measure: Computes a piece; a function of a module, or a partial of one.
@@ -143,8 +142,6 @@ def dispatching(
 
     Args:
         recipe: How workers load model, data and loss; the study must come from it too.
-        open: Opens the executor.
-        workers: Number of workers.
         retries: How often a piece may take a worker down before it is given up.
 
     Yields:

@@ -45,8 +45,6 @@ class Journal:
         """Compute the pieces that are missing.
 
         Args:
-            study: What the pieces are computed from.
-            stage: Name of the stage.
             keys: One per piece.
             measure: Computes a piece; pieces of another function, or of other options, do not count as finished.
             keep: Told every piece as soon as it is there.
@@ -83,9 +81,6 @@ def run_of(study: Study) -> dict[str, Any]:
     """Say what a run is: two runs with the same description give the same pieces.
 
     Changed code of the model or the loss shows in the losses of the first batch.
-
-    Args:
-        study: The run.
 
     Returns:
         JSON values: digests of parameters, data and first losses, and names of rows and columns, seed, versions.

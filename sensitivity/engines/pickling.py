@@ -47,8 +47,6 @@ def pack(recipe: Recipe, study: Study, measure: Measure) -> PackedStage:
 
     Args:
         recipe: What the study's model, batches and loss were loaded with.
-        study: What the pieces are computed from.
-        measure: Computes a piece.
 
     Returns:
         The packed stage.
@@ -69,10 +67,6 @@ def pack(recipe: Recipe, study: Study, measure: Measure) -> PackedStage:
 
 def compute(packed: PackedStage, key: Key) -> FloatArray | Exception:
     """Compute one piece in a worker.
-
-    Args:
-        packed: The stage.
-        key: The piece.
 
     Returns:
         The piece; or what it raised, so that what a future raises is always about the worker.

@@ -17,9 +17,6 @@ def opened(workers: int) -> Iterator[Site]:
 
     They are spawned rather than forked: a fork of a process with threads, such as torch's, can hang.
 
-    Args:
-        workers: Number of processes.
-
     Yields:
         The executor; processes end with it.
     """

@@ -57,9 +57,7 @@ class _RayExecutor(Executor):
         """Run a function on a worker.
 
         Args:
-            fn: The function.
             *args: Its arguments; the first is kept in the object store for as long as it stays the same.
-            **kwargs: Its named arguments.
 
         Returns:
             What will be there.

@@ -136,9 +136,6 @@ def digest_of(loaded: Loaded) -> str:
 def threads(count: int) -> Iterator[None]:
     """Let torch compute with a number of threads for a while.
 
-    Args:
-        count: Number of threads.
-
     Yields:
         Nothing; the number is what it was at the end.
     """

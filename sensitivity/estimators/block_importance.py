@@ -36,8 +36,6 @@ def importance_table(study: Study, found: BlockScores, meaning: str) -> CostTabl
     """Importance of a layer times its relative squared rounding error.
 
     Args:
-        study: Layers and formats.
-        found: The importance.
         meaning: What the importance is.
 
     Returns:

@@ -58,8 +58,7 @@ def expert(study: Study, *, weight_power: float = 1.5) -> CostTable:
 
     Args:
         study: Model inside :func:`sensitivity.models.expert_stacks.split_experts`, data, layers and formats. Every
-        layer must be one
-            of a split expert: exclude the others, which the paper leaves at 4 bits.
+            layer must be one of a split expert: exclude the others, which the paper leaves at 4 bits.
         weight_power: Exponent of the routing weight.
 
     Returns:

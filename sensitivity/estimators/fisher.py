@@ -26,7 +26,7 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
 from allocator.knapsack.problem import FloatArray
 from sensitivity.curvature.gradients import requiring_grad
-from sensitivity.curvature.output_metrics import OutputFunction, checked_outputs, find_metric
+from sensitivity.curvature.output_metrics import METRICS, OutputFunction, checked_outputs
 from sensitivity.curvature.rounding_error import weight_change
 from sensitivity.curvature.sample_gradients import (
     Record,
@@ -74,7 +74,7 @@ def fisher(
     if labels not in _LABELS:
         raise InvalidInputError(Fault("/labels", unknown(labels, _LABELS, "kind of labels")))
     if labels == "sampled":
-        find_metric(metric)
+        METRICS.find(metric)
     if (labels == "sampled") != (outputs is not None):
         detail = "labels='sampled' needs a function (model, batch) → (B, …, C), such as the logits; 'given' takes none"
         raise InvalidInputError(Fault("/outputs", detail))
@@ -113,7 +113,7 @@ def _losses(study: Study, index: int, outputs: OutputFunction | None, metric: st
         return sample_losses(study.model, study.batches[index], study.loss_fn)
     made = checked_outputs(outputs(study.model, study.batches[index]))
     generator = torch.Generator().manual_seed(derived_seed(study.seed, "fisher", index))
-    rows = find_metric(metric).label_loss(made, generator)  # (B, …)
+    rows = METRICS.find(metric).label_loss(made, generator)  # (B, …)
     if rows.dim() == 1:
         return rows
     # Scores of independent labels add up in the square: T rows, each divided by √T, give the mean of T.

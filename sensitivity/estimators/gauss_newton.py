@@ -26,11 +26,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.knapsack.problem import FloatArray
 from sensitivity.curvature.output_metrics import (
+    METRICS,
     TOLERABLE_NATS,
     OutputFunction,
     OutputMetric,
     checked_outputs,
-    find_metric,
     sample_means,
 )
 from sensitivity.curvature.rounding_error import weight_change
@@ -46,9 +46,7 @@ def gauss_newton(
     """Fill the table with one forward-mode derivative per entry.
 
     Args:
-        study: Model, data, layers and formats.
         outputs: (model, batch) → (B, …, C), such as the logits.
-        metric: ``softmax_kl`` or ``squared_error``.
         together: Push all formats of a layer through the model at once, for the memory of F activations; turn it off
             where memory is short, or where the model's Python code looks at values.
 
@@ -60,7 +58,7 @@ def gauss_newton(
             the layer and the format).
     """
     require_layers_only(study, "gauss_newton")
-    chosen = find_metric(metric)
+    chosen = METRICS.find(metric)
     keys = [(layer.name,) for layer in study.layers]
     measure = partial(_layer, outputs=outputs, metric=metric, together=together)
     pieces = study.engine(study, f"gauss_newton {metric}", keys, measure)  # L × (N, F)
@@ -81,7 +79,7 @@ def _layer(study: Study, key: Key, *, outputs: OutputFunction, metric: str, toge
             with prefix.replaying(index):
                 push = partial(_push, weight_function(study, layer, outputs, batch), layer.weight.detach())
                 moved = torch.vmap(push)(changes) if together else torch.stack([push(one) for one in changes])
-            samples.append(_distances(find_metric(metric), reference[index], moved))  # (B, F)
+            samples.append(_distances(METRICS.find(metric), reference[index], moved))  # (B, F)
     made: FloatArray = torch.cat(samples).double().cpu().numpy()
     for column in np.flatnonzero(~np.isfinite(made).all(axis=0)):
         where = f"layer {layer.name!r} in format {study.formats[column].name!r}"

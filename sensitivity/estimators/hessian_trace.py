@@ -24,7 +24,7 @@ import numpy as np
 from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import unknown
 from allocator.knapsack.problem import BoolArray, FloatArray
-from sensitivity.curvature.output_metrics import OutputFunction, find_metric
+from sensitivity.curvature.output_metrics import METRICS, OutputFunction
 from sensitivity.curvature.probe import gauss_newton_probe, hessian_probe
 from sensitivity.curvature.rounding_error import squared_errors
 from sensitivity.models.layers import LayerRef
@@ -48,7 +48,6 @@ def hessian_trace(
     """Estimate the table from a few Hessian-vector products.
 
     Args:
-        study: Model, data, layers and formats.
         probes: Number of probes. They take the batches in a shuffled order, so that the standard error covers both
             the probe and the batch.
         relative_error: Go on, ``probes`` at a time, until every layer's standard error is at most this fraction of
@@ -144,7 +143,7 @@ def _hessian(study: Study, key: Key, *, separate: bool) -> FloatArray:
 
 
 def _gauss_newton(study: Study, key: Key, *, outputs: OutputFunction, metric: str) -> FloatArray:
-    return gauss_newton_probe(study, int(key[0]), int(key[1]), outputs, find_metric(metric))
+    return gauss_newton_probe(study, int(key[0]), int(key[1]), outputs, METRICS.find(metric))
 
 
 def _later(study: Study, before: int, total: int, stage: str, done: int, _: int) -> None:

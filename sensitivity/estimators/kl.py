@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from allocator import CostTable
 from sensitivity.curvature.output_metrics import (
+    METRICS,
     TOLERABLE_NATS,
     OutputFunction,
     checked_outputs,
-    find_metric,
     sample_means,
 )
 from sensitivity.estimators.measured import measured
@@ -32,7 +32,6 @@ def kl(study: Study, *, logits: OutputFunction, together: int = 1) -> CostTable:
     """Measure the table, one forward pass from the changed layer on per entry and batch.
 
     Args:
-        study: Model, data, layers and formats.
         logits: (model, batch) → (B, …, C).
         together: Formats of a layer that go through the model at once; see :func:`measured`.
 
@@ -72,4 +71,4 @@ def _logits(logits: OutputFunction, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _divergence(original: Tensor, changed: Tensor) -> Tensor:
-    return sample_means(find_metric("softmax_kl").distance(original, changed))
+    return sample_means(METRICS["softmax_kl"].distance(original, changed))

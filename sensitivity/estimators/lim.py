@@ -56,7 +56,6 @@ def lim_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockSco
     """LIM of every block, and what it says about layers.
 
     Args:
-        study: Model, data and layers.
         blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
 
     Returns:

@@ -24,7 +24,6 @@ def loss(study: Study, *, together: int = 1) -> CostTable:
     """Measure the table, one forward pass from the changed layer on per entry and batch.
 
     Args:
-        study: Model, data, layers and formats.
         together: Formats of a layer that go through the model at once; see :func:`measured`.
 
     Returns:

@@ -50,7 +50,6 @@ def measured(
     """Measure the table, one forward pass from the changed block on per entry and batch.
 
     Args:
-        study: Model, data, layers and formats.
         name: Name of the table, for progress reports.
         outputs: (model, batch) → what the model says.
         distance: (original outputs, changed outputs) → (B,) distances.

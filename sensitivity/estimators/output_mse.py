@@ -39,9 +39,6 @@ _MEANING = (
 def output_mse(study: Study) -> CostTable:
     """Fill the table from one forward pass over the data.
 
-    Args:
-        study: Model, data, layers and formats.
-
     Returns:
         (L, F), with standard errors where there are at least two batches.
 

@@ -13,10 +13,9 @@ Source: the unweighted objective of H. Guo et al., "LQ-LoRA", ICLR 2024, section
 
 from __future__ import annotations
 
-import numpy as np
-
 from allocator import CostTable
-from sensitivity.curvature.rounding_error import squared_errors, squared_norms
+from sensitivity.curvature.rounding_error import squared_errors
+from sensitivity.relevance.relative_error import weight_errors
 from sensitivity.study.study import Study, require_layers_only, table
 
 
@@ -31,19 +30,8 @@ def weight_error(study: Study, *, relative: bool = False) -> CostTable:
         (L, F) without standard errors: nothing is random.
     """
     require_layers_only(study, "weight_error")
-    values = squared_errors(study)
-    if not relative:
-        return table(
-            values,
-            None,
-            "squared rounding error, summed over the weights of the layer",
-            comparable="one_kind",
-        )
-    norms = squared_norms(study)[:, None]
-    values = np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
-    return table(
-        values,
-        None,
-        "squared rounding error as a share of the squared weights of the layer",
-        comparable="one_kind",
-    )
+    if relative:
+        meaning = "squared rounding error as a share of the squared weights of the layer"
+        return table(weight_errors(study), None, meaning, comparable="one_kind")
+    meaning = "squared rounding error, summed over the weights of the layer"
+    return table(squared_errors(study), None, meaning, comparable="one_kind")

@@ -12,7 +12,7 @@ deviation is the one that is quoted of it).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -39,8 +39,7 @@ def zd(study: Study, *, blocks: Sequence[str] | None = None) -> CostTable:
     Args:
         study: Layers and formats; the data is not looked at.
         blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`. A layer outside of
-        all is a
-            block of its own.
+            all is a block of its own.
 
     Returns:
         (L, F), exact and therefore without standard errors.
@@ -56,7 +55,6 @@ def zd_scores(study: Study, *, blocks: Sequence[str] | None = None) -> BlockScor
     """ZD of every block, and what it says about layers.
 
     Args:
-        study: Model and layers.
         blocks: Names or globs of the blocks; see :func:`sensitivity.models.blocks.find_blocks`.
 
     Returns:
@@ -92,25 +90,29 @@ def _piece(study: Study, key: Key, *, members: dict[str, tuple[str, ...]]) -> Fl
         if not torch.isfinite(layer.weight).all():
             detail = "has weights that are NaN or infinite; load the checkpoint again"
             raise InvalidInputError(Fault(pointer(("layers", layer.name)), detail))
-    return np.array([share_beyond([layer.weight.detach() for layer in layers])])
+    return np.array([share_beyond(lambda: (layer.weight.detach() for layer in layers))])
 
 
-def share_beyond(weights: Sequence[Tensor], deviations: float = 1.0) -> float:
-    """Share of numbers that lie above the mean by more than some standard deviations.
+def share_beyond(parts: Callable[[], Iterable[Tensor]], deviations: float = 1.0) -> float:
+    """Share of numbers that lie above the mean by more than some (population) standard deviations.
 
     Args:
-        weights: Tensors that are taken together; each is looked at three times.
-        deviations: How many standard deviations.
+        parts: Gives tensors that are taken together, such as slices of a weight that is not in memory; asked twice.
 
     Returns:
         Between 0 and 1; 0 where all numbers are the same.
 
     Example:
-        >>> share_beyond([torch.tensor([0.0, 0.0, 0.0]), torch.tensor([4.0])])
+        >>> share_beyond(lambda: [torch.tensor([0.0, 0.0, 0.0]), torch.tensor([4.0])])
         0.25
     """
-    count = sum(weight.numel() for weight in weights)
-    mean = sum(float(weight.sum(dtype=torch.float64)) for weight in weights) / count
-    squares = sum(float((weight.double() - mean).square().sum()) for weight in weights)
-    threshold = deviations * (squares / count) ** 0.5
-    return sum(int((weight.double() - mean > threshold).sum()) for weight in weights) / count
+    count, mean, squares = 0, 0.0, 0.0
+    for part in parts():  # means and squares of two samples are merged as by Chan, Golub and LeVeque
+        wide = part.double()
+        size, middle = wide.numel(), float(wide.mean())
+        step = middle - mean
+        squares += float((wide - middle).square().sum()) + step**2 * count * size / (count + size)
+        mean += step * size / (count + size)
+        count += size
+    limit = deviations * (squares / count) ** 0.5
+    return sum(int((part.double() - mean > limit).sum()) for part in parts()) / count

@@ -96,22 +96,12 @@ class ForwardPass:
     caches: Mapping[str, Cache]
 
     def macs(self, row: str) -> int:
-        """Multiply-accumulates of a row for one sample, to the nearest whole number.
-
-        Args:
-            row: Name of the row.
-
-        Returns:
-            The count.
-        """
+        """Return the multiply-accumulates of a row for one sample, to the nearest whole number."""
         return round(sum(call.macs for call in self.calls[row]) / self.samples)
 
 
 def forward_pass(study: Study) -> ForwardPass:
     """Run the first calibration batch once and note what every row does.
-
-    Args:
-        study: Model, data and rows.
 
     Returns:
         Counts; the same object for every resource of one study.

@@ -47,11 +47,7 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._see(self._bytes())
 
     def holds(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor is the output of an operation that was seen.
-
-        Returns:
-            False for parameters and data.
-        """
+        """Return whether a tensor is the output of an operation that was seen, not a parameter or data."""
         return _key(tensor) in self._alive
 
     def _bytes(self) -> int:

@@ -34,7 +34,6 @@ def weight_function(
     """See the outputs for a batch as a function of the weight of a layer.
 
     Args:
-        study: Its model.
         layer: The layer; modules that are tied to it get the same weight.
         outputs: (model, batch) → what the model says.
 

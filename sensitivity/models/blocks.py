@@ -187,7 +187,6 @@ def checked(block: Block, activation: Tensor | None) -> Tensor:
 
     Args:
         block: Where it comes from.
-        activation: It.
 
     Returns:
         The same.

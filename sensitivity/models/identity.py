@@ -8,43 +8,30 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError, ModelIdentity, Profile
 from allocator.contract.errors import pointer, unknown
-from quantize.identity import identity_of, require_same_model, weight_digest
+from quantize.identity import identity_of_weights, require_same_model
 from sensitivity.models.text_encoder import TextEncoder
 
 
 def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIdentity | None:
     """Digest the planned weights of a module.
 
-    Args:
-        model: The module.
-        weights: Its planned weights.
-
     Returns:
         The identity; None where there are none, or where they are not in memory (on the meta device).
     """
     if not weights or any(weight.is_meta for weight in weights):
         return None
-    digests = (
-        (tuple(weight.shape), weight_digest(weight.shape, [weight.detach().float().cpu().numpy()]))
-        for weight in weights
+    return identity_of_weights(
+        architecture(model), (weight.detach().float().cpu().numpy() for weight in weights)
     )
-    return identity_of(architecture(model), digests)
 
 
 def architecture(model: nn.Module) -> str:
-    """Name the class of a model, that of its backbone for a sentence encoder.
-
-    Returns:
-        The name.
-    """
+    """Return the name of the class of a model, that of its backbone for a sentence encoder."""
     return type(model.backbone if isinstance(model, TextEncoder) else model).__name__
 
 
 def require_profiled(model: nn.Module, profile: Profile) -> bool:
     """Refuse a module that is not the one that a profile was measured on.
-
-    Args:
-        model: The module.
 
     Returns:
         Whether weights were compared; False where the profile does not say which model it is of, so that only names

@@ -12,9 +12,6 @@ from allocator import Fault, InvalidInputError
 def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read a file that a folder may have.
 
-    Args:
-        path: The file.
-
     Returns:
         Its content; None where there is no such file.
 

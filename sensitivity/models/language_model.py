@@ -44,7 +44,6 @@ def windows(tokenizer: Any, text: str, length: int, count: int) -> list[Tensor]:
 
     Args:
         tokenizer: Of transformers.
-        text: Any text.
         length: Tokens of a window, T, at least 2.
         count: Windows to cut; fewer where the text has fewer that do not overlap.
 

@@ -67,11 +67,7 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
 
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:
-    """Find the modules whose weight takes a format.
-
-    Returns:
-        Path to module, in the order of the model.
-    """
+    """Return the modules whose weight takes a format, by path, in the order of the model."""
     return {name: module for name, module in model.named_modules() if isinstance(module, _KINDS)}
 
 

@@ -89,9 +89,6 @@ def pooled(hidden: Tensor, attention_mask: Tensor, poolings: Sequence[str] = DEF
 def modules_of_folder(folder: Path) -> tuple[Path, tuple[str, ...]]:
     """Read which folder holds the transformer of a sentence encoder, and how its tokens are pooled.
 
-    Args:
-        folder: The folder of the encoder.
-
     Returns:
         Folder of the transformer, and names in :data:`POOLINGS`.
 

@@ -73,9 +73,6 @@ def loaded(kind: Any, folder: Path, **options: Any) -> nn.Module:  # noqa: ANN40
 def load_tokenizer(transformers: Any, folder: Path) -> Any:  # noqa: ANN401
     """Load the tokenizer of a model.
 
-    Args:
-        transformers: The package.
-
     Returns:
         The tokenizer.
 

@@ -11,9 +11,6 @@ from typing import Any
 def quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401
     """Load a model or a text without a word.
 
-    Args:
-        transformers: The package.
-
     Yields:
         Nothing; what it said before, it says again afterwards.
     """

@@ -85,9 +85,6 @@ class RetrievalTask:
     def evaluate(self, encode: Encode) -> Quality:
         """Measure a model against the original.
 
-        Args:
-            encode: The model.
-
         Returns:
             Its quality.
 

@@ -128,9 +128,6 @@ def _require_encoder(config: Mapping[str, Any], folder: Path, *, sentences: bool
 def own_length(folder: Path, config: Mapping[str, Any], tokenizer: Any) -> int:  # noqa: ANN401
     """Find how many tokens a model reads.
 
-    Args:
-        config: Its ``config.json``.
-
     Returns:
         The length of sentence-transformers where the folder has one, else that of the tokenizer or of the positions;
         512 where nothing says.
@@ -155,7 +152,6 @@ def prefix_of(folder: Path, backbone: nn.Module) -> str:
     """Find what a checkpoint writes before the names of a model.
 
     Args:
-        folder: The checkpoint.
         backbone: The model, as it was loaded from there.
 
     Returns:

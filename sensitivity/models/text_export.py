@@ -22,7 +22,6 @@ def export_encoder(encoder: TextEncoder, tokenizer: Tokenizer, path: Path, layer
 
     Args:
         tokenizer: Its tokenizer, for example inputs.
-        path: File to write.
         layers: Layers that a plan may name.
 
     Returns:

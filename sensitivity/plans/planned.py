@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
-from quantize import formats_of
+from quantize import Moments, StorageFormat, formats_of, restored
 from quantize.plan import require_layers
 from sensitivity.curvature.output_metrics import OutputFunction, sample_means
 from sensitivity.models.layers import LayerRef, discover
 from sensitivity.study.calibration import Batch
-from sensitivity.study.study import replaced, rounded
+from sensitivity.study.study import changed_weight, replaced
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,13 @@ class Planned:
     Attributes:
         model: In evaluation mode; bit-identical afterwards.
         kept: Rounded weights by layer and format: each is rounded once.
+        moments: Layer → second moments of its inputs, for formats that need to know how much each input counts; see
+            :func:`sensitivity.study.input_moments.input_moments`.
     """
 
     model: nn.Module
     kept: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
 
     @contextmanager
     def applied(self, plan: Mapping[str, str]) -> Iterator[None]:
@@ -53,12 +56,16 @@ class Planned:
         weights: list[tuple[LayerRef, Tensor]] = []
         for name, fmt in formats.items():
             if (name, fmt.name) not in self.kept:
-                self.kept[name, fmt.name] = rounded(layers[name], fmt)
+                self.kept[name, fmt.name] = self._rounded(layers[name], fmt)
             weights.append((layers[name], self.kept[name, fmt.name]))
         with ExitStack() as stack:
             for layer, weight in weights:
                 stack.enter_context(replaced(layer, weight))
             yield
+
+    def _rounded(self, layer: LayerRef, fmt: StorageFormat) -> Tensor:
+        moment = self.moments.get(layer.name)
+        return changed_weight(layer, lambda plain: restored(plain, fmt, moment=moment))
 
 
 def distance_of_plans(

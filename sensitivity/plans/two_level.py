@@ -29,7 +29,6 @@ def two_level_plan(
     Args:
         layers: L layers.
         importance: (L,) Layers of equal importance, such as those of a block, are lowered together.
-        high: Format of the important layers.
         low: Format of the others; must take fewer bytes.
         effective_bits: Most stored bits per weight, scales included, over all layers.
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from allocator import CostTable, Fault, InvalidInputError, Layer, ResourceTable
-from allocator.contract.errors import pointer, unknown
+from allocator.contract.errors import pointer
+from quantize import StorageFormat
 from quantize.formats import flat_shape
+from quantize.llama_types import format_named
 from sensitivity.forward.forward_pass import forward_pass
-from sensitivity.resources import RESOURCES, Resource
+from sensitivity.resources import Resource
 from sensitivity.rows import kind_of, weight_shape
 from sensitivity.study.study import Estimator, Study
 from sensitivity.units.shape_rules import RULES_OF_UNITS, ShapeRule, unfit
@@ -36,7 +38,6 @@ def rules_of(study: Study, units: str | UnitRule, shape_rules: Sequence[ShapeRul
     """Settle units and refused formats.
 
     Args:
-        study: Model, data, rows and formats.
         units: Name of a rule or a rule; see :mod:`sensitivity.units.unit_rules`.
         shape_rules: Rules besides those that come with the units; see :mod:`sensitivity.units.shape_rules`.
 
@@ -50,10 +51,6 @@ def rules_of(study: Study, units: str | UnitRule, shape_rules: Sequence[ShapeRul
 
 def layers_of(study: Study, rules: Rules) -> tuple[Layer, ...]:
     """Describe the rows.
-
-    Args:
-        study: Model, data and rows.
-        rules: Their units.
 
     Returns:
         The rows of the profile. An activation does no work of its own and has no ``macs``.
@@ -79,8 +76,6 @@ def estimated(study: Study, estimators: Mapping[str, Estimator], rules: Rules) -
     """Fill the cost tables.
 
     Args:
-        study: Model, data, rows and formats.
-        estimators: Table name to estimator.
         rules: Entries to leave null.
 
     Returns:
@@ -108,7 +103,6 @@ def spent(
     """Fill the resource tables.
 
     Args:
-        study: Model, data, rows and formats.
         resources: Table name to resource.
         rules: Entries to leave null.
 
@@ -146,21 +140,16 @@ def _with_nulls(table: Table, study: Study, refused: Mapping[tuple[str, str], st
     return table.model_copy(update=changed)
 
 
-def chosen_resources(resources: Sequence[str] | Mapping[str, Resource]) -> Mapping[str, Resource]:
-    """Look resources up by name.
-
-    Args:
-        resources: Names, or table name → resource with its options bound.
+def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
+    """Parse the columns of a profile.
 
     Returns:
-        Table name to resource.
+        The formats.
 
     Raises:
-        InvalidInputError: A name is unknown.
+        InvalidInputError: There are none, a name is unknown, or two names are of one format.
     """
-    if isinstance(resources, Mapping):
-        return resources
-    for name in resources:
-        if name not in RESOURCES:
-            raise InvalidInputError(Fault("/resources", unknown(name, RESOURCES, "resource")))
-    return {name: RESOURCES[name] for name in resources}
+    columns = tuple(format_named(text) for text in formats)
+    if not columns or len({fmt.name for fmt in columns}) != len(columns):
+        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
+    return columns

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from allocator import Fault, InvalidInputError, Profile
-from allocator.contract.errors import unknown
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding
-from sensitivity.estimators.fisher import fisher
-from sensitivity.estimators.hessian_trace import hessian_trace
 from sensitivity.estimators.measured import measured
 from sensitivity.models.text_encoder import (
     TextEncoder,
@@ -20,7 +17,7 @@ from sensitivity.models.text_encoder import (
     info_nce,
     pair_batches,
 )
-from sensitivity.profiling.profile_model import profile_model
+from sensitivity.profiling.model_kind import ModelKind, profile_kind
 from sensitivity.study.study import Estimator, Progress, silent
 from sensitivity.study.tasks import Engine, serial
 
@@ -55,17 +52,10 @@ def profile_encoder(
     """Profile a sentence encoder on (query, document) pairs.
 
     Args:
-        pairs: Calibration pairs.
-        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
-        rounding: How weights are rounded.
-        name: Name of the model, for people.
-        probes: Probes of the traces.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
-        seed: Seed of everything random.
-        progress: Told after every step.
         engine: Computes the entries of ``embedding_distance``.
 
     Returns:
@@ -80,40 +70,39 @@ def profile_encoder(
         )
     if measured_pairs < 1:
         raise InvalidInputError(Fault("/measured_pairs", f"expected at least 1, got {measured_pairs}"))
-    known: dict[str, Estimator] = {
-        "gauss_newton_trace": partial(
-            hessian_trace, probes=probes, curvature="gauss_newton", outputs=encode, metric="squared_error"
-        ),
-        "hessian_trace": partial(hessian_trace, probes=probes),
-        "fisher": fisher,
-        "embedding_distance": partial(
-            measured,
-            name="embedding_distance",
-            outputs=encode,
-            distance=cosine_distance,
-            meaning="1 - cosine between the original's and the changed model's embedding, mean over texts",
-            tolerable=_TOLERABLE,
-            batches=pair_batches(tokenizer, _spread(pairs, measured_pairs), _PAIRS_PER_BATCH),
-        ),
-    }
-    for table in tables:
-        if table not in known:
-            raise InvalidInputError(Fault("/tables", unknown(table, known, "table")))
-    present = [pattern for pattern in EXCLUDED if _matches(encoder, pattern)]
-    return profile_model(
+    kind = ModelKind(
+        info_nce,
+        encode,
+        "squared_error",
+        {"embedding_distance": _distance(tokenizer, _spread(pairs, measured_pairs))},
+    )
+    return profile_kind(
+        kind,
         encoder,
         pair_batches(tokenizer, pairs, _PAIRS_PER_BATCH),
-        info_nce,
         formats,
-        {table: known[table] for table in tables},
+        tables,
+        probes,
         name=name,
-        exclude=present,
+        exclude=[pattern for pattern in EXCLUDED if _matches(encoder, pattern)],
         resources=resources,
         runtime=runtime,
         rounding=rounding,
         seed=seed,
         progress=progress,
         engine=engine,
+    )
+
+
+def _distance(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> Estimator:
+    return partial(
+        measured,
+        name="embedding_distance",
+        outputs=encode,
+        distance=cosine_distance,
+        meaning="1 - cosine between the original's and the changed model's embedding, mean over texts",
+        tolerable=_TOLERABLE,
+        batches=pair_batches(tokenizer, pairs, _PAIRS_PER_BATCH),
     )
 
 

@@ -8,19 +8,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from allocator import Fault, InvalidInputError, Profile
-from allocator.contract.errors import unknown
+from allocator import Profile
 from allocator.knapsack.tables import WEIGHT_BYTES
 from quantize import NEAREST, Rounding
-from sensitivity.estimators.fisher import fisher
 from sensitivity.estimators.gauss_newton import gauss_newton
-from sensitivity.estimators.hessian_trace import hessian_trace
 from sensitivity.estimators.kl import kl
 from sensitivity.estimators.output_mse import output_mse
 from sensitivity.estimators.weight_error import weight_error
 from sensitivity.models.language_model import logits, next_token_loss
-from sensitivity.profiling.profile_model import profile_model
-from sensitivity.study.study import Estimator, Progress, silent
+from sensitivity.profiling.model_kind import ModelKind, profile_kind
+from sensitivity.study.study import Progress, silent
 from sensitivity.study.tasks import Engine, serial
 
 #: Tables a language model can have, in the order of their cost.
@@ -35,6 +32,17 @@ TABLES = (
 )
 #: Those that are filled when nothing is said.
 DEFAULT_TABLES = ("gauss_newton_trace", "fisher", "kl")
+_KIND = ModelKind(
+    next_token_loss,
+    logits,
+    "softmax_kl",
+    {
+        "weight_error": weight_error,
+        "output_mse": output_mse,
+        "gauss_newton": partial(gauss_newton, outputs=logits, together=False),
+        "kl": partial(kl, logits=logits),
+    },
+)
 
 
 def profile_language_model(
@@ -59,17 +67,11 @@ def profile_language_model(
 
     Args:
         batches: (B, T) tokens each, from :func:`sensitivity.models.language_model.windows`.
-        formats: StorageFormat names, the columns.
         tables: Which of :data:`TABLES` to fill; :data:`DEFAULT_TABLES` when absent.
         resources: Names of ``sensitivity.resources.RESOURCES``.
         units: Layers that share a format, by :mod:`sensitivity.units.unit_rules`: ``vllm`` for what vLLM fuses.
         runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
         exclude: Names or globs of layers to leave in full precision.
-        rounding: How weights are rounded.
-        name: Name of the model, for people.
-        probes: Probes of the traces.
-        seed: Seed of everything random.
-        progress: Told after every step.
         engine: Computes the entries of the tables.
         checkpoint: Folder that the model was loaded from: bytes outside the plan are those of its files.
 
@@ -79,24 +81,13 @@ def profile_language_model(
     Raises:
         InvalidInputError: A table, format or rule for units is unknown.
     """
-    known: dict[str, Estimator] = {
-        "weight_error": weight_error,
-        "fisher": fisher,
-        "output_mse": output_mse,
-        "gauss_newton_trace": partial(hessian_trace, probes=probes, curvature="gauss_newton", outputs=logits),
-        "hessian_trace": partial(hessian_trace, probes=probes),
-        "gauss_newton": partial(gauss_newton, outputs=logits, together=False),
-        "kl": partial(kl, logits=logits),
-    }
-    for table in tables:
-        if table not in known:
-            raise InvalidInputError(Fault("/tables", unknown(table, known, "table")))
-    return profile_model(
+    return profile_kind(
+        _KIND,
         model,
         batches,
-        next_token_loss,
         formats,
-        {table: known[table] for table in tables},
+        tables,
+        probes,
         name=name,
         resources=resources,
         units=units,

@@ -18,7 +18,6 @@ def free_bytes(device: torch.device | str = "cpu", root: Path = Path("/")) -> in
     """How much memory can still be used.
 
     Args:
-        device: ``cpu`` or an accelerator.
         root: Where the files of the operating system are.
 
     Returns:

@@ -118,12 +118,7 @@ NEEDS: Mapping[Callable[..., CostTable], Need] = {
 
 
 def require_room(study: Study, estimators: Mapping[str, Estimator]) -> None:
-    """Refuse estimators that do not fit into the memory of the device that the model is on.
-
-    Args:
-        study: Model, data, rows and formats.
-        estimators: Table name to estimator.
-    """
+    """Refuse estimators that do not fit into the memory of the device that the model is on."""
     asked = {
         name: (NEEDS[function], options)
         for name, (function, options) in ((name, _unbound(item)) for name, item in estimators.items())
@@ -139,14 +134,7 @@ def require_room(study: Study, estimators: Mapping[str, Estimator]) -> None:
 
 
 def sizes_of(study: Study) -> Sizes:
-    """Measure one pass over the largest calibration batch.
-
-    Args:
-        study: Model, data, rows and formats.
-
-    Returns:
-        The sizes.
-    """
+    """Return the sizes of one pass over the largest calibration batch."""
     batch = max(study.batches, key=_numbers)
     prefix, alive = Prefix(study.model), [0]
     storages = Storages(lambda held: alive.append(max(alive.pop(), held)))

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 from torch import nn
 
-from allocator import Fault, InvalidInputError, Outside, Profile, Provenance, ResourceTable
-from allocator.contract.errors import unknown
+from allocator import CostTable, Fault, InvalidInputError, Layer, Outside, Profile, Provenance, ResourceTable
 from allocator.knapsack.tables import WEIGHT_BYTES
-from quantize import NEAREST, Rounding, parse_format
+from quantize import NEAREST, Rounding
+from quantize.checkpoints.outside import with_outside
 from sensitivity.estimators import ESTIMATORS
 from sensitivity.models.identity import identity_of_module
 from sensitivity.models.whole import require_whole
-from sensitivity.profiling.assembly import chosen_resources, estimated, layers_of, rules_of, spent
+from sensitivity.profiling.assembly import columns_of, estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
 from sensitivity.profiling.runtime_rows import runtime_rows
-from sensitivity.resources import Resource
+from sensitivity.resources import RESOURCES, Resource
 from sensitivity.rows import ExpertRef, Row, find_rows
 from sensitivity.rows.outside import outside_of
 from sensitivity.study.calibration import Batch, LossFunction, check_losses, collect, digest
 from sensitivity.study.study import Estimator, Progress, Study, silent
 from sensitivity.study.tasks import Engine, begin, serial
 from sensitivity.tables.negative import negative_notes
+from sensitivity.units.own_formats import stored_otherwise
 from sensitivity.units.shape_rules import ShapeRule
 from sensitivity.units.unit_rules import UnitRule
 
@@ -62,7 +65,6 @@ def profile_model(
         loss_fn: (model, batch) → (B,) losses, one per sample.
         formats: StorageFormat names such as ``int4-g64`` and ``fp16``; the columns.
         estimators: Names, or table name → estimator with its options bound by :func:`functools.partial`.
-        name: Name of the model, for people.
         exclude: Names or globs of rows to leave in full precision.
         rows: What takes a format: ``weight``, ``expert`` (stacks of transformers), ``activation``, ``kv_cache``.
         resources: Names, or table name → resource with its options bound by :func:`functools.partial`.
@@ -74,8 +76,6 @@ def profile_model(
             ``units="vllm"`` it is vLLM when absent.
         rounding: How weights are rounded: the rounding that will be shipped. What it needs to know of the data comes
             from ``batches``; see :func:`sensitivity.study.input_moments.input_moments`.
-        seed: Seed of everything random.
-        progress: Told after every step.
         engine: Computes the pieces that estimators cut their work into: here, elsewhere, or remembered.
         checkpoint: Folder that the model was loaded from: what lies outside the plan is then counted as its files
             store it, else as it is in memory.
@@ -99,68 +99,89 @@ def profile_model(
         >>> profile.resources["weight_bytes"].values
         ((32.0, 80.0), (8.0, 20.0))
     """
-    parsed = tuple(parse_format(text) for text in distinct(formats))
-    spending = chosen_resources(resources)
-    chosen = _chosen(estimators, spending)
+    columns = columns_of(formats)
+    spending = RESOURCES.chosen(resources)
+    chosen = ESTIMATORS.chosen(estimators)
+    _require_apart(chosen, spending)
     require_whole(model)
     layers, others = find_rows(model, rows, exclude)
     made_for = runtime_rows(layers, others, runtime, units)
-    layers = made_for.layers
     _require_roundable(others, rounding)
-    kept = collect(batches)
+    study = Study(
+        model,
+        collect(batches),
+        loss_fn,
+        made_for.layers,
+        columns,
+        seed,
+        progress,
+        engine,
+        others=others,
+        rounding=rounding,
+    )
+    with _evaluating(model):
+        found = _measured(study, chosen, spending, units, (*made_for.rules, *shape_rules))
+    notes = {**found.notes, **made_for.notes, **_rounded_with(rounding)}
+    return _profile(study, found, notes, name, outside_of(model, study.rows, checkpoint))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    layers: tuple[Layer, ...]
+    costs: Mapping[str, CostTable]
+    resources: Mapping[str, ResourceTable]
+    notes: Mapping[str, str]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        check_losses(model, kept, loss_fn)
-        study = Study(
-            model, kept, loss_fn, layers, parsed, seed, progress, engine, others=others, rounding=rounding
-        )
-        begin(study)
-        rules = rules_of(study, units, (*made_for.rules, *shape_rules))
-        tables, notes = spent(study, spending, rules)
-        described = layers_of(study, rules)
-        require_room(study, chosen)
-        costs = estimated(study, chosen, rules)
+        yield
     finally:
         for module in training:
             module.training = True
-    outside = outside_of(model, study.rows, checkpoint)
-    notes |= negative_notes(costs, [layer.name for layer in described])
+
+
+def _measured(
+    study: Study,
+    estimators: Mapping[str, Estimator],
+    resources: Mapping[str, Resource],
+    units: str | UnitRule,
+    shape_rules: Sequence[ShapeRule],
+) -> _Measured:
+    check_losses(study.model, study.batches, study.loss_fn)
+    begin(study)
+    rules = rules_of(study, units, shape_rules)
+    own = {fmt.name for fmt in study.formats if fmt.codec is not None}
+    study = replace(study, refused=frozenset(pair for pair in rules.refused if pair[1] in own))
+    tables, notes = spent(study, resources, rules)
+    notes |= stored_otherwise(study)
+    layers = layers_of(study, rules)
+    require_room(study, estimators)
+    costs = estimated(study, estimators, rules)
+    return _Measured(layers, costs, tables, notes | negative_notes(costs, [layer.name for layer in layers]))
+
+
+def _profile(
+    study: Study, found: _Measured, notes: Mapping[str, str], name: str, outside: tuple[Outside, ...]
+) -> Profile:
     return Profile(
-        model=name or type(model).__name__,
-        formats={item.name: item.describe() for item in parsed},
-        layers=described,
-        costs=costs,
-        resources=with_outside(tables, outside),
+        model=name or type(study.model).__name__,
+        formats={item.name: item.describe() for item in study.formats},
+        layers=found.layers,
+        costs=found.costs,
+        resources=with_outside(found.resources, outside),
         outside=outside,
-        identity=identity_of_module(model, [layer.weight for layer in layers]),
+        identity=identity_of_module(study.model, [layer.weight for layer in study.layers]),
         provenance=Provenance(
-            data_sha256=digest(kept),
-            seed=seed,
+            data_sha256=digest(study.batches),
+            seed=study.seed,
             versions={item: metadata.version(item) for item in _VERSIONED},
-            notes={**notes, **made_for.notes, **_rounded_with(rounding)},
+            notes=dict(notes),
         ),
     )
-
-
-def with_outside(
-    resources: Mapping[str, ResourceTable], outside: Sequence[Outside]
-) -> dict[str, ResourceTable]:
-    """Let every plan pay for what lies outside it, so that a budget in bytes is about the file.
-
-    Args:
-        resources: The tables.
-        outside: What lies outside.
-
-    Returns:
-        The same tables; the constant of ``weight_bytes`` has the bytes as well.
-    """
-    tables = dict(resources)
-    if WEIGHT_BYTES in tables:
-        table = tables[WEIGHT_BYTES]
-        constant = table.constant + sum(item.stored_bytes for item in outside)
-        tables[WEIGHT_BYTES] = table.model_copy(update={"constant": float(constant)})
-    return tables
 
 
 def _rounded_with(rounding: Rounding) -> dict[str, str]:
@@ -177,33 +198,8 @@ def _require_roundable(others: Sequence[Row], rounding: Rounding) -> None:
         raise InvalidInputError(Fault("/rounding", detail))
 
 
-def distinct(formats: Sequence[str]) -> Sequence[str]:
-    """Make sure that there are formats, and no two columns for one.
-
-    Args:
-        formats: StorageFormat names.
-
-    Returns:
-        The same names.
-
-    Raises:
-        InvalidInputError: There are none, or a name comes twice.
-    """
-    if not formats or len(set(formats)) != len(formats):
-        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
-    return formats
-
-
-def _chosen(
-    estimators: Sequence[str] | Mapping[str, Estimator], spending: Iterable[str]
-) -> Mapping[str, Estimator]:
+def _require_apart(estimators: Iterable[str], spending: Iterable[str]) -> None:
     both = sorted(set(estimators) & set(spending))
     if both:
         detail = f"{both[0]!r} is the name of the resource; give this cost table another"
         raise InvalidInputError(Fault("/estimators", detail))
-    if isinstance(estimators, Mapping):
-        return estimators
-    for name in estimators:
-        if name not in ESTIMATORS:
-            raise InvalidInputError(Fault("/estimators", unknown(name, ESTIMATORS, "estimator")))
-    return {name: ESTIMATORS[name] for name in estimators}

@@ -7,24 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from allocator import Fault, InvalidInputError, Profile
-from allocator.contract.errors import unknown
-from sensitivity.engines import EXECUTORS, Site, dispatching
+from sensitivity.engines import EXECUTORS, Opener, Site, dispatching
 from sensitivity.engines.journal import Journal
 from sensitivity.engines.recipe import Recipe, load, threads
 from sensitivity.profiling.memory import free_bytes, require_memory, size_bytes
 from sensitivity.profiling.profile_model import profile_model
 from sensitivity.study.study import Estimator
 from sensitivity.study.tasks import Engine, serial
-
-#: Number of workers → an executor, open for a while.
-Opener = Callable[[int], AbstractContextManager[Site]]
 
 
 def profile_recipe(
@@ -45,7 +40,6 @@ def profile_recipe(
 
     Args:
         recipe: How to load model, data and loss; every worker does so once.
-        formats: StorageFormat names, the columns.
         estimators: Names, or table name → estimator with its options bound. Those that cut their work into pieces are
             spread over the workers; the others run here.
         executor: ``serial``, ``process``, ``ray``, ``dask``, an executor of yours, or a function that opens one again
@@ -92,10 +86,5 @@ def _engine(
 def _opener(executor: str | Executor | Opener, workers: int) -> Callable[[], AbstractContextManager[Site]]:
     if isinstance(executor, Executor):
         return lambda: nullcontext(Site(executor))
-    if not isinstance(executor, str):
-        return partial(executor, workers)
-    if executor not in EXECUTORS:
-        known = ["serial", *EXECUTORS]
-        raise InvalidInputError(Fault("/executor", unknown(executor, known, "executor")))
-    opened: Opener = import_module(EXECUTORS[executor]).opened
+    opened = EXECUTORS.find(executor) if isinstance(executor, str) else executor
     return partial(opened, workers)

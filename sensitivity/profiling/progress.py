@@ -63,13 +63,7 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report that ``done`` of ``total`` steps of a stage are finished.
-
-        Args:
-            stage: Name of the stage.
-            done: Steps finished.
-            total: Steps in all.
-        """
+        """Report that ``done`` of ``total`` steps of a stage are finished."""
         now = time.monotonic()
         since, before = self._first.setdefault(stage, (now, done))
         # What a journal remembered took no time, so that steps before the first report do not count.

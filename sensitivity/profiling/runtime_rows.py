@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
-from quantize.runtimes import capabilities_of
+from quantize.runtimes import RUNTIMES
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import Row
 from sensitivity.units.shape_rules import RUNTIME_OF_UNITS, ShapeRule, kind_of_weight, loadable
@@ -35,8 +35,6 @@ def runtime_rows(
     """Keep the rows that a runtime can load quantized.
 
     Args:
-        layers: Weights of the model.
-        others: Its other rows.
         runtime: Who is to load the plan; None for nobody in particular.
         units: Rule for units; that of a runtime stands for the runtime.
 
@@ -49,7 +47,7 @@ def runtime_rows(
     chosen = runtime or (RUNTIME_OF_UNITS.get(units) if isinstance(units, str) else None)
     if chosen is None:
         return RuntimeRows(layers, (), {})
-    table = capabilities_of(chosen)
+    table = RUNTIMES.find(chosen)
     stay = {
         layer.name: table.stays[kind] for layer in layers if (kind := kind_of_weight(layer)) in table.stays
     }

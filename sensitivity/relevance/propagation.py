@@ -30,11 +30,6 @@ WEIGHTED = ("linear", "conv1d", "conv2d", "embedding")
 def weight_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
     """Find the weight in a call of a function.
 
-    Args:
-        name: Name of the function.
-        args: Its arguments.
-        kwargs: Its named arguments.
-
     Returns:
         The weight; None where the function is none of :data:`WEIGHTED`.
     """
@@ -129,11 +124,6 @@ class Propagation(TorchFunctionMode):
     def enter_model(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401
         """Start at the inputs of the model; a forward pre-hook.
 
-        Args:
-            module: The model.
-            args: Its arguments.
-            kwargs: Its named arguments.
-
         Returns:
             The arguments, traced.
         """
@@ -144,11 +134,6 @@ class Propagation(TorchFunctionMode):
 
     def leave_model(self, module: nn.Module, args: Any, result: Any) -> Any:  # noqa: ANN401
         """End at what the model returns; a forward hook.
-
-        Args:
-            module: The model.
-            args: Its arguments.
-            result: What it returns.
 
         Returns:
             The same, of which each tensor can be looked at by itself.

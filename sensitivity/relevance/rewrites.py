@@ -28,10 +28,6 @@ def layer_norm(
 
     Args:
         input: (…, N), N standing for ``normalized_shape``
-        normalized_shape: Trailing dimensions to normalise over.
-        weight: Scale.
-        bias: Shift.
-        eps: Added to the variance.
 
     Returns:
         A tensor like the input.
@@ -48,9 +44,6 @@ def rms_norm(
 
     Args:
         input: (…, N), N standing for ``normalized_shape``
-        normalized_shape: Trailing dimensions to normalise over.
-        weight: Scale.
-        eps: Added to the mean square.
 
     Returns:
         A tensor like the input.
@@ -76,7 +69,6 @@ def group_norm(
         num_groups: Groups that the C channels are split into.
         weight: (C,) scale.
         bias: (C,) shift.
-        eps: Added to the variance.
 
     Returns:
         A tensor like the input.

@@ -74,15 +74,7 @@ def carries(value: object) -> bool:
 
 
 def operands(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Everything that a function takes, with lists of tensors spread out.
-
-    Args:
-        args: Its arguments.
-        kwargs: Its named arguments.
-
-    Returns:
-        The operands.
-    """
+    """Return everything that a function takes, with lists of tensors spread out."""
     found: list[Any] = []
     for value in (*args, *kwargs.values()):
         found.extend(value if isinstance(value, (list, tuple)) else [value])
@@ -101,8 +93,6 @@ def linear(
 
     Args:
         function: Linear in its inputs together.
-        args: Its arguments.
-        kwargs: Its named arguments.
         epsilon: ε.
 
     Returns:
@@ -118,8 +108,6 @@ def product(
 
     Args:
         function: Linear in each of its factors.
-        args: Its arguments.
-        kwargs: Its named arguments.
         epsilon: ε.
 
     Returns:
@@ -157,9 +145,6 @@ def constant(
     """Let no relevance through.
 
     Args:
-        function: Any.
-        args: Its arguments.
-        kwargs: Its named arguments.
         epsilon: Not used.
 
     Returns:
@@ -177,7 +162,6 @@ def quotient(
     Args:
         function: Division.
         args: Numerator and denominator.
-        kwargs: Its named arguments.
         epsilon: ε.
 
     Returns:

@@ -25,7 +25,6 @@ def bops(study: Study, inputs: Literal["format", "tied"] = "format") -> Spent:
     """Count bit operations of one sample of the first calibration batch.
 
     Args:
-        study: Model, data, rows and formats.
         inputs: Bits of the inputs of a layer: ``format`` takes the activation bits of the weight's format (16 for
             formats that narrow weights only); ``tied`` takes the bits of the weight, for plans that give a weight and
             its input one format (one unit), as HAWQ does.

@@ -21,7 +21,6 @@ def kv_bytes(study: Study, context: int | None = None, batch: int = 1, rest: str
     """Count the bytes of all caches.
 
     Args:
-        study: Model, data, rows and formats.
         context: Tokens of one sequence; those of the first calibration batch when absent.
         batch: Sequences that are kept at the same time.
         rest: Format of the caches that are no rows.

@@ -33,8 +33,6 @@ def latency_table(
     """Look latencies up in a CSV file.
 
     Args:
-        works: What the rows do.
-        formats: Columns.
         path: The file. It may hold formats that are not asked for, but no layer that the profile does not have.
 
     Returns:

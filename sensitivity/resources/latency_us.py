@@ -58,7 +58,6 @@ def latency_us(
     """Fill the table from a source.
 
     Args:
-        study: Model, data, rows and formats.
         source: Where figures come from; bind its options with :func:`functools.partial`.
         batch: Samples in a pass.
         tokens: Tokens per sample, 1 for decoding; those of the first calibration batch when absent.
@@ -87,8 +86,6 @@ def latencies(study: Study, source: LatencySource, load: Load) -> Latencies:
     """Ask a source about every row, with the spread of each figure.
 
     Args:
-        study: Model, data, rows and formats.
-        source: Where figures come from.
         load: How much passes through the model at a time.
 
     Returns:

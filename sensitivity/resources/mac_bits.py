@@ -19,9 +19,6 @@ from sensitivity.study.study import Study
 def mac_bits(study: Study) -> Spent:
     """Weigh bits with multiply-accumulates of the first calibration batch.
 
-    Args:
-        study: Model, data, rows and formats.
-
     Returns:
         (L, F) bits; only weights count.
 

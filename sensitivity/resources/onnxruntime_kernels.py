@@ -43,10 +43,7 @@ def onnxruntime_kernels(
     """Measure every distinct shape in every format.
 
     Args:
-        works: What the rows do.
-        formats: Columns.
         runs: Measured runs of each kernel, after three that are not counted.
-        threads: Threads of ONNX Runtime.
 
     Returns:
         Medians and spreads; a reason for formats, convolutions and attention that the backend does not run.

@@ -61,8 +61,6 @@ def roofline(
     """Compute latencies for a device that need not be here.
 
     Args:
-        works: What the rows do.
-        formats: Columns.
         device: Name of a shipped description, path of one, or a description.
         inputs: Precision that integer formats compute in where inputs are narrowed as well (``int8``); the device's
             ``weight_only`` precision when absent.

@@ -39,7 +39,6 @@ def filled(study: Study, entry: Callable[[Row, StorageFormat], float]) -> tuple[
     """Ask for every entry of a table.
 
     Args:
-        study: Rows and formats.
         entry: What one row spends in one format.
 
     Returns:

@@ -12,9 +12,6 @@ from sensitivity.study.study import Study
 def weight_bytes(study: Study) -> Spent:
     """Count stored bytes; see :meth:`quantize.formats.StorageFormat.stored_bytes`.
 
-    Args:
-        study: Rows and formats.
-
     Returns:
         (L, F) bytes; activations and caches store no weight and spend 0.
     """

@@ -45,11 +45,7 @@ KINDS = ("weight", "expert", "activation", "kv_cache")
 
 
 def kind_of(row: Row) -> Literal["weight", "activation", "kv_cache"]:
-    """Say what a row is in the words of a Profile.
-
-    Returns:
-        Its kind.
-    """
+    """Return what a row is in the words of a Profile."""
     if isinstance(row, ActivationRef):
         return "activation"
     return "kv_cache" if isinstance(row, CacheRef) else "weight"
@@ -65,11 +61,7 @@ def modules_of(row: Row) -> tuple[nn.Module, ...]:
 
 
 def weight_shape(row: Row) -> tuple[int, ...] | None:
-    """The shape of what a row stores for good.
-
-    Returns:
-        Shape of its weight; None for activations and caches.
-    """
+    """Return the shape of the weight that a row stores for good; None for activations and caches."""
     if isinstance(row, LayerRef):
         return tuple(row.weight.shape)
     return row.shape if isinstance(row, ExpertRef) else None

@@ -37,9 +37,6 @@ class ActivationRef:
 def find_activations(model: nn.Module, layers: Sequence[LayerRef]) -> tuple[ActivationRef, ...]:
     """Find the inputs of layers; lookups have none.
 
-    Args:
-        layers: Its weight rows.
-
     Returns:
         One row per module that multiplies, in the order of the model.
 
@@ -60,10 +57,6 @@ def find_activations(model: nn.Module, layers: Sequence[LayerRef]) -> tuple[Acti
 @contextmanager
 def rounding_input(row: ActivationRef, fmt: StorageFormat) -> Iterator[None]:
     """Round what flows into a module for a while.
-
-    Args:
-        row: The module.
-        fmt: The format.
 
     Yields:
         Nothing; the hook is gone at the end.

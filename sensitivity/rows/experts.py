@@ -62,10 +62,6 @@ def find_experts(model: nn.Module) -> tuple[ExpertRef, ...]:
 def replacing_expert(row: ExpertRef, fmt: StorageFormat) -> Iterator[None]:
     """Round one expert for a while.
 
-    Args:
-        row: The expert.
-        fmt: The format.
-
     Yields:
         Nothing; the original weight is back, bit for bit, at the end.
     """
@@ -84,7 +80,6 @@ def tokens_of(row: ExpertRef, routed: Tensor) -> int:
     """Count the tokens that went to an expert.
 
     Args:
-        row: The expert.
         routed: (tokens, k) numbers of the experts that each token went to.
 
     Returns:

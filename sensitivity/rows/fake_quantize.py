@@ -26,7 +26,6 @@ def fake_quantized(
     Args:
         values: Any floating-point tensor.
         rows: Number of rows and values per row; each row has scales of its own.
-        fmt: The format.
         name: Row of the profile, for errors.
         round_to: How; unless told otherwise as kernels round what flows, with scales that just span a group.
 

@@ -59,10 +59,6 @@ def find_caches(model: nn.Module) -> tuple[CacheRef, ...]:
 def rounding_cache(row: CacheRef, fmt: StorageFormat) -> Iterator[None]:
     """Round what enters a cache for a while.
 
-    Args:
-        row: The cache.
-        fmt: The format.
-
     Yields:
         Nothing; the hook is gone at the end.
     """
@@ -80,7 +76,6 @@ def intercepted(row: CacheRef, change: Change) -> Iterator[None]:
     """See, and change, what enters a cache.
 
     Args:
-        row: The cache.
         change: Called with the new keys and values.
 
     Yields:

@@ -17,7 +17,6 @@ def outside_of(model: nn.Module, rows: Sequence[Row], checkpoint: Path | None = 
     """List what a profile leaves out.
 
     Args:
-        rows: The rows of the profile.
         checkpoint: Folder that the model was loaded from: then every tensor of its files is looked at, with its bytes
             there; else (or without safetensors) the tensors of the module, with their bytes in memory.
 

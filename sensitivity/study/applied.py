@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import assert_never
 
 from quantize import StorageFormat
@@ -19,11 +19,12 @@ def applied(study: Study, row: Row, fmt: StorageFormat) -> AbstractContextManage
 
     Args:
         study: Says how to round the weights of layers; whatever else is rounded goes to nearest.
-        fmt: The format.
 
     Returns:
         A context manager; the model is as it was, bit for bit, at the end.
     """
+    if (row.name, fmt.name) in study.refused:
+        return nullcontext()
     if isinstance(row, LayerRef):
         return replaced(row, weight_in(study, row, fmt))
     if isinstance(row, ExpertRef):

@@ -68,7 +68,6 @@ def check_losses(model: nn.Module, batches: Sequence[Batch], loss_fn: LossFuncti
     """Evaluate every batch once, the first twice, and refuse what no table can be made from.
 
     Args:
-        batches: Calibration batches.
         loss_fn: Losses of a batch, one per sample.
 
     Raises:
@@ -112,7 +111,6 @@ def sample_losses(model: nn.Module, batch: Batch, loss_fn: LossFunction) -> Tens
     """Losses of a batch, one per sample.
 
     Args:
-        batch: A calibration batch.
         loss_fn: Losses of a batch, one per sample.
 
     Returns:

@@ -13,9 +13,6 @@ from torch.utils._pytree import tree_leaves
 def where_not_finite(model: nn.Module, run: Callable[[], object]) -> str:
     """Run a model again, and say where its numbers stop being finite.
 
-    Args:
-        run: Runs it.
-
     Returns:
         The first module to finish with NaN or infinity in what it gives, in words; modules inside others finish first.
 

@@ -27,7 +27,6 @@ def input_moments(
 
     Args:
         model: In evaluation mode; bit-identical afterwards.
-        batches: Calibration batches.
         loss_fn: Runs the model on a batch.
 
     Returns:

@@ -21,7 +21,6 @@ def second_moment(module: nn.Module, inputs: Tensor) -> Tensor:
 
     Args:
         module: A Linear, Conv1d, Conv2d or Embedding.
-        inputs: What goes in.
 
     Returns:
         (groups, in, in) for weights of ``in`` columns per group of rows; (entries,) counts for embeddings.

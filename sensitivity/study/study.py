@@ -17,6 +17,7 @@ from allocator import CostTable, Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from allocator.knapsack.problem import FloatArray
 from quantize import NEAREST, Rounding, StorageFormat, restored, round_trip
+from quantize.rounding.methods import takes_importance
 from quantize.rounding.nearest import Float32Array
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import Row
@@ -35,13 +36,7 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing.
-
-    Args:
-        stage: Name of the stage.
-        done: Steps finished.
-        total: Steps in all.
-    """
+    """Report nothing."""
     del stage, done, total
 
 
@@ -61,6 +56,7 @@ class Study:
         memo: What the pieces of one stage share within one process; see :func:`once`.
         others: Rows beside the layers: experts, activations, KV caches. Estimators that can fill them read ``rows``.
         rounding: How weights of layers are rounded; estimators call :func:`weight_in`.
+        refused: (row, format) that will be null in every table: nothing is rounded there.
     """
 
     model: nn.Module
@@ -74,6 +70,7 @@ class Study:
     memo: dict[Hashable, Any] = field(default_factory=dict)
     others: tuple[Row, ...] = ()
     rounding: Rounding = NEAREST
+    refused: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -85,8 +82,6 @@ def once(study: Study, key: Hashable, build: Callable[[], T]) -> T:
     """Build what several pieces need, such as the original outputs, once per stage and process.
 
     Args:
-        study: Holds what was built.
-        key: Names it.
         build: Builds it; must give the same in every process.
 
     Returns:
@@ -109,9 +104,6 @@ class Estimator(Protocol):
 def require_layers_only(study: Study, name: str) -> None:
     """Refuse a study with rows that an estimator of weights cannot fill.
 
-    Args:
-        name: Name of the estimator.
-
     Raises:
         InvalidInputError: The study has rows beside its layers, or no layers.
     """
@@ -125,9 +117,6 @@ def require_layers_only(study: Study, name: str) -> None:
 
 def rounded(layer: LayerRef, fmt: StorageFormat) -> Tensor:
     """The weight of a layer rounded to nearest, as the backends do by themselves.
-
-    Args:
-        fmt: The format.
 
     Returns:
         A tensor like ``layer.weight``.
@@ -162,12 +151,13 @@ def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
     Args:
         study: Says how to round. Roundings that look at the data get the second moments of what goes into the layer in
             the original model, so that no weight may be replaced at the time of the call.
-        fmt: The format.
 
     Returns:
-        A tensor like ``layer.weight``.
+        A tensor like ``layer.weight``; that weight itself where the study refuses the format.
     """
-    if study.rounding == NEAREST:
+    if (layer.name, fmt.name) in study.refused:
+        return layer.weight.detach()
+    if study.rounding == NEAREST and not takes_importance(fmt, NEAREST):
         return rounded(layer, fmt)
     gather = partial(input_moments, study.model, study.batches, study.loss_fn, study.layers)
     moment = once(study, "input moments", gather).get(layer.name)
@@ -177,9 +167,6 @@ def weight_in(study: Study, layer: LayerRef, fmt: StorageFormat) -> Tensor:
 @contextmanager
 def replaced(layer: LayerRef, weight: Tensor) -> Iterator[None]:
     """Let a layer compute with another weight for a while.
-
-    Args:
-        weight: What it computes with.
 
     Yields:
         Nothing; the original weight is back, bit for bit, at the end.
@@ -196,7 +183,6 @@ def derived_seed(seed: int, *parts: object) -> int:
     """A seed of its own for each task, independent of the order in which tasks run.
 
     Args:
-        seed: Seed of the profile.
         *parts: What tells the task apart: layer, format, probe.
 
     Returns:

@@ -25,12 +25,7 @@ Keep = Callable[[Key, FloatArray], None]
 
 
 def forget(key: Key, piece: FloatArray) -> None:
-    """Keep nothing.
-
-    Args:
-        key: Names the piece.
-        piece: What was computed.
-    """
+    """Keep nothing."""
     del key, piece
 
 
@@ -53,10 +48,8 @@ def serial(
     """Compute the pieces one after the other, here.
 
     Args:
-        study: What the pieces are computed from.
         stage: Name of the stage, for progress reports.
         keys: One per piece.
-        measure: Computes a piece.
         keep: Told every piece as soon as it is there.
 
     Returns:
@@ -72,11 +65,7 @@ def serial(
 
 
 def begin(study: Study) -> None:
-    """Let an engine that cannot work, such as one with another run's journal, say so before anything is computed.
-
-    Args:
-        study: What will be computed from.
-    """
+    """Let an engine that cannot work, such as one with another run's journal, say so before anything is computed."""
     study.engine(study, "begin", (), _nothing)
 
 

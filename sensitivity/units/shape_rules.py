@@ -17,11 +17,12 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
 from quantize import StorageFormat
 from quantize.formats import flat_shape
-from quantize.runtimes import Kind, capabilities_of, kind_of_name, objections
+from quantize.runtimes import RUNTIMES, Kind, kind_of_name, objections
 from sensitivity.forward.forward_pass import forward_pass
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef, Row, weight_shape
 from sensitivity.study.study import Study
+from sensitivity.units.own_formats import unstorable
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,6 @@ class ShapeRule(Protocol):
 
 def group_divides(shape: Shape, fmt: StorageFormat) -> str | None:
     """Refuse groups that do not divide what they run along, as vLLM's loaders and torchao do.
-
-    Args:
-        shape: Shape of the row.
-        fmt: The format.
 
     Returns:
         The reason, or None.
@@ -125,9 +122,6 @@ def multiples_of(inputs: int, outputs: int) -> ShapeRule:
 def loadable(runtime: str) -> ShapeRule:
     """Refuse what a runtime does not load, by its table in :mod:`quantize.runtimes`.
 
-    Args:
-        runtime: Name of the runtime.
-
     Returns:
         The rule; activations and caches are not concerned.
 
@@ -136,7 +130,7 @@ def loadable(runtime: str) -> ShapeRule:
         >>> loadable("onnxruntime")(Shape("fc", (1024,), 10), parse_format("int4-g512"))
         'onnxruntime: the operator has groups of 16, 32, 64, 128 and 256 weights'
     """
-    table = capabilities_of(runtime)
+    table = RUNTIMES.find(runtime)
 
     def rule(shape: Shape, fmt: StorageFormat) -> str | None:
         if shape.outputs is None:
@@ -155,10 +149,9 @@ RUNTIME_OF_UNITS: Mapping[str, str] = {"vllm": "vllm"}
 
 
 def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str]:
-    """Find what the rules refuse.
+    """Find what the rules refuse, and what formats of their own do.
 
     Args:
-        study: Rows and formats.
         rules: The rules; the first that refuses gives the reason.
 
     Returns:
@@ -169,9 +162,12 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
     """
     refused: dict[tuple[str, str], str] = {}
     faults = []
-    for row in study.rows if rules else ():
+    own = any(fmt.codec is not None for fmt in study.formats)
+    for row in study.rows if rules or own else ():
         shape = _shape(row, study)
-        reasons = {fmt.name: _first(rules, shape, fmt) for fmt in study.formats}
+        reasons = {
+            fmt.name: unstorable(row, shape.widths, fmt) or _first(rules, shape, fmt) for fmt in study.formats
+        }
         if None not in reasons.values():
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             detail = f"no format fits: {told}; add one that does, such as fp16, or exclude the row"
@@ -184,9 +180,6 @@ def unfit(study: Study, rules: Sequence[ShapeRule]) -> dict[tuple[str, str], str
 
 def kind_of_weight(row: Row) -> Kind:
     """Tell what a runtime takes a weight for, from the modules that use it.
-
-    Args:
-        row: A layer or an expert.
 
     Returns:
         ``embedding`` where a weight is looked up, also where it is multiplied with as well; else ``convolution``,

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer, unknown
+from allocator.contract.registry import Registry
 from quantize.fused import expert_blocks, fused_groups
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import ActivationRef, CacheRef
@@ -75,9 +76,6 @@ def vllm(study: Study) -> Mapping[str, str]:
 def shared_input(study: Study) -> Mapping[str, str]:
     """Keep together the layers that read the same tensor in a pass over the first calibration batch.
 
-    Args:
-        study: Model, data and rows.
-
     Returns:
         Row to unit, named after the first of its layers; inputs that are rows share a unit of their own.
     """
@@ -110,12 +108,16 @@ def tied_input(study: Study) -> Mapping[str, str]:
     return _shared({row: f"{layer} with input" for row, layer in units.items()})
 
 
-UNITS: dict[str, UnitRule] = {
-    "none": alone,
-    "vllm": vllm,
-    "shared_input": shared_input,
-    "tied_input": tied_input,
-}
+UNITS = Registry[UnitRule](
+    "rule for units",
+    {
+        "none": alone,
+        "vllm": vllm,
+        "shared_input": shared_input,
+        "tied_input": tied_input,
+    },
+    pointer="/units",
+)
 
 
 def units_of(units: str | UnitRule, study: Study) -> Mapping[str, str]:
@@ -123,7 +125,6 @@ def units_of(units: str | UnitRule, study: Study) -> Mapping[str, str]:
 
     Args:
         units: Name of a rule in :data:`UNITS`, or a rule.
-        study: Model, data and rows.
 
     Returns:
         Row to unit.
@@ -131,9 +132,8 @@ def units_of(units: str | UnitRule, study: Study) -> Mapping[str, str]:
     Raises:
         InvalidInputError: The rule is unknown, or names rows that do not exist or units that are not names.
     """
-    if isinstance(units, str) and units not in UNITS:
-        raise InvalidInputError(Fault("/units", unknown(units, UNITS, "rule for units")))
-    found = UNITS[units](study) if isinstance(units, str) else units(study)
+    rule = UNITS.find(units) if isinstance(units, str) else units
+    found = rule(study)
     if not isinstance(found, Mapping):
         detail = f"expected a mapping from rows to units, got {type(found).__name__}"
         raise InvalidInputError(Fault("/units", detail))

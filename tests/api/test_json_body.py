@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import InvalidInputError, Profile
-from api.workers.errors import InvalidJsonError
-from api.workers.json_body import decoded, require_shallow
-from api.workers.json_limits import JsonLimits
-from api.workers.parsing import parsed
+from api.errors import InvalidJsonError
+from api.workers.json_body import JsonLimits, decoded, parsed, require_shallow
 from tests.api.helpers import random_profile
 
 DOCUMENTS = st.recursive(

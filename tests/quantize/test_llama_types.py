@@ -8,6 +8,7 @@ import pytest
 from allocator import InvalidInputError
 from quantize import formats_of, parse_format, round_trip
 from quantize.backends.torchao.apply import apply
+from quantize.lint import lint_plan
 from quantize.llama_types import (
     FORK,
     OWN,
@@ -92,12 +93,21 @@ def test_the_types_are_among_what_is_known() -> None:
         format_named("q9")
 
 
-def test_only_their_own_tools_round_to_them() -> None:
+def test_only_their_own_tools_round_to_types_of_the_fork() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"iq4_ks is a type of ik_llama.cpp, which only its own tools round to"
+    ):
+        round_trip(np.ones((2, 256), np.float32), FORK["iq4_ks"])
+
+
+@pytest.mark.parametrize("name", ["q6_k", "iq4_ks"])
+def test_a_backend_without_code_for_a_type_says_so_by_name(name: str) -> None:
     import torch
 
     with pytest.raises(
-        InvalidInputError, match=r"q4_k is a type of llama.cpp, which only its own tools round to"
+        InvalidInputError, match=rf"the torchao backend has no code for {name}, which is a type of"
     ):
-        round_trip(np.ones((2, 256), np.float32), OWN["q4_k"])
-    with pytest.raises(InvalidInputError, match=r"q6_k is a type of llama.cpp"):
-        apply(torch.nn.Sequential(torch.nn.Linear(256, 2)), {"0": OWN["q6_k"]})
+        apply(torch.nn.Sequential(torch.nn.Linear(256, 2)), {"0": format_named(name)})
+    (finding,) = lint_plan({"up": name}, "vllm")
+    assert (finding.severity, finding.rule) == ("error", "formats")
+    assert f"it has no code for {name}, which is a type of llama.cpp" in finding.detail

@@ -18,9 +18,6 @@ _WORSE = 1.1
 def uniform_notes(planned: Planned) -> tuple[Note, ...]:
     """Hold a plan against the best uniform one within its bytes: those of its budget, or else those that it takes.
 
-    Args:
-        planned: The plan.
-
     Returns:
         A warning for each table by which uniform is better, and one note about the others; none where no uniform plan
         is as small, or nothing was left to choose.

@@ -16,9 +16,6 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?=\.)")
 def comparison_notes(planned: Planned) -> tuple[Note, ...]:
     """Warn where an objective weighs kinds of layers against each other that its table cannot compare.
 
-    Args:
-        planned: The plan.
-
     Returns:
         A warning for each such table.
     """
@@ -48,9 +45,6 @@ def comparison_notes(planned: Planned) -> tuple[Note, ...]:
 
 def kind_of_layer(name: str) -> str:
     """The place of a layer in its block, whatever the number of the block or expert.
-
-    Args:
-        name: Name of the layer.
 
     Returns:
         The name without its numbers, but for one at its end: that is a place in a sequence.

@@ -34,7 +34,6 @@ def beside(compiled: Compiled, request: Request, choice: IntArray | None, second
     """The fields of an answer that are not about the plan's numbers.
 
     Args:
-        compiled: The compiled request.
         choice: (U,) the plan, certified; None where there is none.
         seconds: What was spent of the time limit already.
 
@@ -53,7 +52,6 @@ def notes_of(
     """Collect what a reader should know beside the plan.
 
     Args:
-        compiled: The compiled request.
         choice: (U,) the plan; None where there is none.
         seconds: What was spent of the time limit already.
 

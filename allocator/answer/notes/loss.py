@@ -11,9 +11,6 @@ from allocator.contract.note import Note
 def loss_notes(planned: Planned) -> tuple[Note, ...]:
     """Warn where a table predicts more than it states as tolerable.
 
-    Args:
-        planned: The plan.
-
     Returns:
         A warning for each such table, whether or not it is the objective.
     """

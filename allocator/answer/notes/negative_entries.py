@@ -14,9 +14,6 @@ _CARRIES = 0.01
 def negative_notes(planned: Planned) -> tuple[Note, ...]:
     """Warn where the chosen entries of an objective are negative by more than a hundredth of all.
 
-    Args:
-        planned: The plan.
-
     Returns:
         A warning for each such table.
     """

@@ -19,9 +19,6 @@ def noise_notes(planned: Planned) -> tuple[Note, ...]:
     standard error of the difference. The plan as a whole is open where it does not differ from a uniform plan by two
     standard errors, with entries taken as independent.
 
-    Args:
-        planned: The plan.
-
     Returns:
         A warning where half of the choices, or the plan as a whole, are open; a note where some choices are; none
         without standard errors.

@@ -6,7 +6,7 @@ from allocator.answer.notes.planned import Planned
 from allocator.contract.note import Note
 from allocator.contract.status import Status
 from allocator.knapsack.compile import compile_problem
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from allocator.solvers.outcome import Effort
 
 #: From these factors on, what was decided by hand is worth a note, and a warning.
@@ -19,9 +19,6 @@ def pin_notes(planned: Planned) -> tuple[Note, ...]:
 
     The second search takes no longer than twice the first, or a second; where it ends unproved, its plan still says
     how much better plans there are at least.
-
-    Args:
-        planned: The plan.
 
     Returns:
         One note, or none where nothing was decided by hand or it costs less than 2 %.
@@ -36,7 +33,7 @@ def pin_notes(planned: Planned) -> tuple[Note, ...]:
     most_s = max(2 * planned.seconds, _LEAST_S)
     left_s = planned.deadline.left_s()
     effort = Effort(request.gap, most_s if left_s is None else min(most_s, left_s))
-    entry, _ = find_solver(request.solver).chosen(free.problem)
+    entry, _ = SOLVERS.find(request.solver).chosen(free.problem)
     outcome = entry.load()(free.problem, effort)
     if outcome.choice is None:
         return ()

@@ -63,7 +63,6 @@ class Planned:
         """Entries of a table that a plan chooses.
 
         Args:
-            name: Name of the table.
             columns: (L,) format of each layer.
 
         Returns:
@@ -74,27 +73,13 @@ class Planned:
         return picked
 
     def values(self, name: str) -> FloatArray:
-        """The numbers of a table, read once.
-
-        Args:
-            name: Name of the table.
-
-        Returns:
-            (L, F).
-        """
+        """Return the numbers of a table, (L, F), read once."""
         if name not in self._read:
             self._read[name] = values_of(find_table(self.profile, name))
         return self._read[name]
 
     def errors(self, name: str) -> FloatArray | None:
-        """The standard errors of a table.
-
-        Args:
-            name: Name of the table.
-
-        Returns:
-            (L, F); None where it has none.
-        """
+        """Return the standard errors of a table, (L, F); None where it has none."""
         table = self.profile.costs.get(name)
         if not isinstance(table, CostTable) or table.stderr is None:
             return None

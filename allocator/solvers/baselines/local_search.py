@@ -14,7 +14,6 @@ def repair(problem: Problem, choice: IntArray, reduced: FloatArray, deadline: De
     Args:
         choice: (U,) a plan that may break limits.
         reduced: (U, F) reduced costs, +inf where not available.
-        deadline: When to stop.
 
     Returns:
         (U,) a plan; it still breaks a limit where no single move helps, or time is up.
@@ -46,7 +45,6 @@ def improve(problem: Problem, choice: IntArray, deadline: Deadline = NEVER) -> I
 
     Args:
         choice: (U,) a feasible plan.
-        deadline: When to stop.
 
     Returns:
         (U,) a feasible plan that costs no more.

@@ -39,9 +39,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 def uniform_plan(problem: Problem, column: int) -> IntArray:
     """Give every unit one format, or its nearest.
 
-    Args:
-        column: The format.
-
     Returns:
         (U,) options; of several with the format the cheapest, then the lightest (fused, where that saves).
     """

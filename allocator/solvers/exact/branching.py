@@ -22,6 +22,7 @@ import numpy as np
 from allocator.bounds.dual import Dual, maximise_dual
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import BoolArray, IntArray, Problem, lagrangian_cost, weighted
+from allocator.knapsack.reductions import Reduction, fix_single_options
 from allocator.solvers.exact.core import Expansion
 from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
 from allocator.solvers.narrowing import better, rivalling_options
@@ -29,28 +30,66 @@ from allocator.solvers.outcome import Effort
 
 #: States in each half of a leaf; listing so few takes about as long as maximising a dual.
 _LEAF_STATES = 2_000
+#: Without any other limit, what nodes may cost together: the numbers of a problem, and the handling of each node. About
+#: twenty seconds.
+_DEFAULT_WORK, _HANDLING = 1.5e7, 30_000
+#: Rounding of a sum of doubles, relative to its terms.
+_ROUNDING = 1e-14
 #: Options are mixed by the relaxation where their reduced cost is below this part of the gap.
 _MIXED = 0.02
 
 
-def branch_and_bound(
-    problem: Problem, dual: Dual, start: IntArray | None, effort: Effort, most_nodes: int | None = None
-) -> Expansion:
+def branch_and_bound(problem: Problem, dual: Dual, start: IntArray | None, effort: Effort) -> Expansion:
     """Search the plans that can beat the incumbent, part by part, until none is left.
+
+    Units that have one option left by the incumbent are taken out of the problem before.
 
     Args:
         problem: A problem with at least one limit.
         dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
-        effort: Gap and time limit.
-        most_nodes: Nodes to look at; None for as many as it takes.
+        effort: Gap, time and node limit; without any of them a default amount of work.
 
     Returns:
         The incumbent and what is proved of it: optimal where the bound reaches its objective, no plan where it is +inf.
     """
     deadline = Deadline(effort.time_limit_s)
+    if start is None:
+        return _searched(problem, dual, None, effort, deadline)
+    kept = rivalling_options(problem, dual, start)
+    smaller, fixed = _undecided(problem, kept), problem.objective(start)
+    own = start[kept.sum(axis=1) > 1]
+    if own.size == 0 or own.size == problem.units:
+        return _searched(problem, dual, start, effort, deadline)
+    fixed -= smaller.problem.objective(own)
+    found = _searched(
+        smaller.problem, maximise_dual(smaller.problem, deadline=deadline), own, effort, deadline
+    )
+    assert found.choice is not None
+    choice = smaller.undo(found.choice)
+    if not problem.feasible(choice):  # by rounding, and what it ruled out may be better
+        return _searched(problem, dual, start, replace(effort, time_limit_s=deadline.left_s()), deadline)
+    terms = float(np.abs(problem.cost[np.arange(problem.units), choice]).sum())
+    bound = max(dual.bound, found.bound + fixed - _ROUNDING * terms)
+    if found.bound >= smaller.problem.objective(found.choice):
+        bound = problem.objective(choice)
+    return replace(found, choice=choice, bound=min(bound, problem.objective(choice)))
+
+
+def _undecided(problem: Problem, kept: BoolArray) -> Reduction:
+    # Limits that are not integers are widened by the rounding of their sums, so that no plan is lost.
+    smaller = fix_single_options(problem, kept)
+    largest = np.where(problem.available, np.abs(problem.spend), 0.0).max(axis=2).sum(axis=1)  # (R,)
+    spare = np.where(problem.whole_spend, 0.0, _ROUNDING * (largest + np.abs(problem.limit)))
+    return replace(smaller, problem=replace(smaller.problem, limit=smaller.problem.limit + spare))
+
+
+def _searched(
+    problem: Problem, dual: Dual, start: IntArray | None, effort: Effort, deadline: Deadline
+) -> Expansion:
     search = _Search(problem, start)
     search.push(problem, dual)
+    most_nodes = effort.most_nodes(_DEFAULT_WORK / (problem.spend.size + _HANDLING))
     while search.open and not deadline.passed() and search.nodes != most_nodes:
         if search.choice is not None and search.objective - search.bound <= effort.gap * abs(
             search.objective

@@ -87,7 +87,6 @@ class Core:
 
         Args:
             problem: A problem with at least one limit.
-            dual: Its maximised dual.
             start: (U,) a plan that keeps the limits, if one is known.
 
         Returns:
@@ -223,11 +222,7 @@ def walk_back(plan: IntArray, stages: list[Stage], state: int) -> None:
 
 
 class Pace:
-    """Foresees whether a step will end in time: one over a million states takes too long to look afterwards.
-
-    Args:
-        deadline: When to stop.
-    """
+    """Foresees whether a step will end in time: one over a million states takes too long to look afterwards."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline

@@ -29,9 +29,7 @@ def solve_core(
     """Look for a better plan by MIPs on growing cores.
 
     Args:
-        dual: Its maximised dual.
         incumbent: (U,) a plan that keeps the limits, if one is known.
-        effort: Gap and time limit.
         most_nodes: Branch-and-bound nodes to spend on each MIP; None for as many as it takes.
 
     Returns:

@@ -40,7 +40,6 @@ def expand_core(
 
     Args:
         problem: A problem with at least one limit.
-        dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
         effort: Gap and time limit; on time-out the incumbent comes with the bound reached.
         width: Most states to keep, the most promising ones.
@@ -52,7 +51,9 @@ def expand_core(
     core = Core.around(problem, dual, start)
     run = _Pass(core, width)
     run.expand(effort.gap, Deadline(effort.time_limit_s))
-    bound = dual.bound + run.floor if run.lossless else dual.bound
+    bound = np.inf if run.complete else dual.bound
+    if run.lossless and not run.complete:
+        bound += max(run.floor - core.tolerance.reduced, 0.0)
     if core.choice is not None:
         bound = min(bound, problem.objective(core.choice))
     # Under one limit states merge, and of merged plans only one is seen.

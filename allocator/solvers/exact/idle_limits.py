@@ -22,9 +22,6 @@ from allocator.solvers.outcome import Outcome, found, infeasible
 def idle_sides(problem: Problem, dual: Dual) -> BoolArray:
     """Find the side of each band that has no price.
 
-    Args:
-        dual: Its maximised dual.
-
     Returns:
         (R,) flags. Where neither side has a price it is the lower one.
     """
@@ -43,7 +40,6 @@ def without_idle(
     Args:
         before: What is known so far.
         idle: (R,) the limits to leave out at first.
-        run: Solves a problem.
         canonical: Whether ties that are broken without the limits are broken with them: they are where what a limit
             adds up is also added up by one that stays.
 

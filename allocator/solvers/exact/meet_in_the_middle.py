@@ -21,8 +21,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from allocator.bounds.dual import Dual
+from allocator.knapsack.bands import Bands
 from allocator.knapsack.deadline import Deadline
-from allocator.knapsack.problem import IntArray, Problem
+from allocator.knapsack.problem import FloatArray, IntArray, Problem
 from allocator.solvers.exact.core import Core, Expansion, Pace
 from allocator.solvers.exact.half_plans import HalfPlans, Moves, list_half_plans
 from allocator.solvers.exact.pair_join import Pairs
@@ -45,9 +46,7 @@ def meet_in_the_middle(
 
     Args:
         problem: A problem with at least one limit.
-        dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
-        effort: Gap and time limit.
         most_states: Most states in a half; the search stops where there would be more.
 
     Returns:
@@ -55,12 +54,13 @@ def meet_in_the_middle(
         good enough, or there were too many states.
     """
     core, deadline = Core.around(problem, dual, start), Deadline(effort.time_limit_s)
+    bands = Bands.of(problem)
     prices = np.sort(core.reduced[core.reduced < core.excess])
     moves, proved, merged, states, units = _FIRST_MOVES, 0.0, False, 0, 0
     while proved < core.excess and not _good_enough(core, proved, effort.gap):
         reach = min(core.excess, float(prices[moves]) if moves < prices.size else np.inf)
         moves = int(moves * _GROWTH) + 1
-        halves = _Halves(core, reach, most_states, deadline)
+        halves = _Halves(core, bands, reach, most_states, deadline)
         finished = halves.join()
         states, units, merged = states + halves.states, max(units, halves.units), merged or halves.merged
         if not finished:
@@ -81,8 +81,9 @@ def _good_enough(core: Core, proved: float, gap: float) -> bool:
 class _Halves:
     """Everything within one reach."""
 
-    def __init__(self, core: Core, reach: float, most_states: int, deadline: Deadline) -> None:
+    def __init__(self, core: Core, bands: Bands, reach: float, most_states: int, deadline: Deadline) -> None:
         self.core = core
+        self.bands = bands
         self.reach = reach
         self.most_states = most_states
         self.deadline = deadline
@@ -102,11 +103,11 @@ class _Halves:
             return False
         if not self.pace.allows(_LISTED_PER_PARTNER * (left.cost.size + right.cost.size)):
             return False
-        core = self.core
-        priced = core.multipliers > 0
-        window = np.full(core.problem.limits, np.inf)  # (R,)
-        window[priced] = self.reach / core.multipliers[priced] + core.tolerance.spend[priced]
-        pairs = Pairs(left.spend, right.spend, core.slack + core.tolerance.spend, window)
+        low, high = self._wanted()
+        if (low > high).any():
+            return True
+        upper = self.bands.upper
+        pairs = Pairs(left.spend[:, upper], right.spend[:, upper], high, high - low)
         if pairs.pairs > _PAIRS_PER_STATE * self.most_states:
             return False
         pace = Pace(self.deadline)  # a pair takes longer than a half plan
@@ -118,6 +119,20 @@ class _Halves:
                 self._compare(left, right, of_left[some], of_right[some])
                 pace.took(some.stop - first)
         return True
+
+    def _wanted(self) -> tuple[FloatArray, FloatArray]:
+        # (B,) amounts between which a plan within reach spends of every row, relative to the base. A limit keeps it
+        # from one side, and the price of the limit from the other: what is left unused costs reach.
+        core, bands = self.core, self.bands
+        room = core.slack + core.tolerance.spend  # (R,)
+        unused = np.full(room.size, np.inf)
+        np.divide(self.reach, core.multipliers, out=unused, where=core.multipliers > 0)
+        far = core.slack - unused - core.tolerance.spend  # (R,) the least that a plan spends of each limit
+        low, high = far[bands.upper], room[bands.upper]
+        lower = bands.lower[bands.signed]
+        low[bands.signed] = np.maximum(low[bands.signed], -room[lower])
+        high[bands.signed] = np.minimum(high[bands.signed], -far[lower])
+        return low, high
 
     def _listed(self, positions: Sequence[int]) -> HalfPlans | None:
         half = list_half_plans(self.moves, positions, self.reach, self.most_states, self.pace)

@@ -121,7 +121,8 @@ class _Told:
         self._bound = [-np.inf] * parts
 
     def effort(self, at: int, time_limit_s: float | None, gap: float) -> Effort:
-        asked = replace(self._effort, gap=gap, time_limit_s=time_limit_s)
+        share = self._effort.share / len(self._cost)
+        asked = replace(self._effort, gap=gap, time_limit_s=time_limit_s, share=share)
         return (
             asked
             if asked.progress is None

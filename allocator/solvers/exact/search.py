@@ -47,6 +47,8 @@ from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, found, i
 
 #: Loading a MIP solver takes about so long; with less time left none is started.
 _LEAST_FOR_NODES_S = 0.6
+#: Part of the default amount of work that a search without some of the limits gets.
+_SHARE_OF_RELAXED = 0.25
 #: Rounding of a sum of doubles, relative to the sum.
 _SHARED_ROUNDING = 1e-14
 
@@ -238,7 +240,9 @@ def _stepped(
     deadline, rest = Deadline(effort.time_limit_s), strategy.after(step)
 
     def run(relaxed: Problem) -> Outcome:
-        asked = replace(effort, time_limit_s=deadline.left_s(), progress=None)
+        asked = replace(
+            effort, time_limit_s=deadline.left_s(), progress=None, share=_SHARE_OF_RELAXED * effort.share
+        )
         return solve(relaxed, asked, rest)
 
     return without_idle(problem, outcome, idle, run, canonical=sides)
@@ -258,11 +262,11 @@ def _extended(problem: Problem, before: Outcome, found_more: Expansion) -> Outco
 
 def _rounded_up(problem: Problem, outcome: Outcome) -> Outcome:
     # Sums of integers are integers; the margin covers the rounding of the bound.
-    costs = problem.cost[problem.available]
-    if outcome.status is not Status.FEASIBLE or outcome.choice is None or (costs != np.rint(costs)).any():
+    if outcome.status is not Status.FEASIBLE or outcome.choice is None or not problem.whole_cost:
         return outcome
     terms = np.abs(problem.cost[np.arange(problem.units), outcome.choice]).sum()
-    bound = max(outcome.bound, float(np.ceil(outcome.bound - 1e-9 * max(1.0, float(terms)))))
+    margin = 1e-9 * max(1.0, min(float(terms), 1e3)) + 1e-12 * float(terms)
+    bound = max(outcome.bound, float(np.ceil(outcome.bound - margin)))
     rounded = found(problem, outcome.choice, bound, outcome.work, canonical=outcome.canonical)
     return replace(rounded, prices=outcome.prices)
 

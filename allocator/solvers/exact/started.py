@@ -22,9 +22,6 @@ _LEAST_FOR_MIP_S = 1.0
 def started(run: Solver) -> Solver:
     """Let a solver begin with a plan where time is limited, so that no time limit costs the plan.
 
-    Args:
-        run: The solver.
-
     Returns:
         A solver that gives the better of both plans and the better of both bounds.
     """

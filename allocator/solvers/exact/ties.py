@@ -41,7 +41,6 @@ def canonical_plan(
 
     Args:
         problem: A problem with one limit.
-        dual: Its maximised dual.
         choice: (U,) an optimal plan.
         deadline: When to give up.
 

@@ -17,12 +17,17 @@ from allocator.bounds.dual import maximise_dual
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import IntArray, Problem
 from allocator.knapsack.reductions import fitting_options
+from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
 from allocator.solvers.exact.search import prove, with_shared
 from allocator.solvers.narrowing import Narrowed, better, cost_range, in_full, narrow, started
 from allocator.solvers.outcome import Effort, Outcome, infeasible
 
 #: Part of the time that the solver gets; the rest is for the proof.
 _SHARE = 0.7
+#: Part of the time for a plan to start from, and states in each half of the search for it.
+_SHARE_FOR_START, _FIRST_STATES = 0.4, 20_000
+#: Writing a model, and loading a solver, takes about so long; with less time no solver is asked.
+_LEAST_S, _LEAST_PER_BINARY_S = 0.3, 1e-5
 #: A model is solved again where its range of costs fell by this factor.
 _WORTH_ANOTHER = 16.0
 _ATTEMPTS = 3
@@ -46,10 +51,6 @@ class Answer:
 def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effort], Answer]) -> Outcome:
     """Let a MIP solver look for a plan, and prove it.
 
-    Args:
-        effort: Gap and time limit.
-        find: The solver.
-
     Returns:
         Optimal or infeasible where we can prove it; feasible with the bound that we can prove otherwise.
     """
@@ -61,7 +62,11 @@ def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effor
     dual = maximise_dual(problem, deadline=deadline)
     if np.isposinf(dual.bound):
         return infeasible()
-    known = narrow(Narrowed(problem, dual, started(problem, dual, deadline)), deadline)
+    plan = started(problem, dual, deadline)
+    if plan is None:  # no time limit may cost a plan that is easily found
+        asked = Effort(time_limit_s=deadline.part(_SHARE_FOR_START))
+        plan = meet_in_the_middle(problem, dual, None, asked, _FIRST_STATES).choice
+    known = narrow(Narrowed(problem, dual, plan), deadline)
     answer, known = _searched(known, effort, find, deadline)
     asked = in_full(replace(effort, time_limit_s=deadline.left_s()), known)
     outcome = prove(known.problem, known.dual, known.plan, asked)
@@ -72,10 +77,14 @@ def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effor
 def _searched(
     known: Narrowed, effort: Effort, find: Callable[[Problem, Effort], Answer], deadline: Deadline
 ) -> tuple[Answer, Narrowed]:
-    for _ in range(_ATTEMPTS):
-        left_s = deadline.left_s()
-        asked = in_full(replace(effort, time_limit_s=None if left_s is None else _SHARE * left_s), known)
+    answer = Answer(None, finished=False, work={"mip_runs": 0})
+    for run in range(_ATTEMPTS):
+        left_s, binaries = deadline.left_s(), np.count_nonzero(known.problem.available)
+        if left_s is not None and left_s < _LEAST_S + _LEAST_PER_BINARY_S * binaries:
+            break
+        asked = in_full(replace(effort, time_limit_s=deadline.part(_SHARE)), known)
         answer = find(known.problem, asked)
+        answer = replace(answer, work={**answer.work, "mip_runs": run + 1})
         # Of equally cheap plans the solver's own is kept: it was asked.
         plan = better(known.problem, answer.choice, known.plan)
         before = cost_range(known.problem)

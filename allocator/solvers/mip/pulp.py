@@ -16,14 +16,14 @@ from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.scaling import ScaledProblem
 from allocator.solvers.outcome import Effort, Outcome
 
+#: Nodes without any other limit.
+_DEFAULT_NODES = 2_000
+
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
     """Solve the whole model with CBC, and prove the plan that it finds.
 
     CBC's time limit is checked between nodes only and may be overrun.
-
-    Args:
-        effort: Gap and time limit.
 
     Returns:
         The outcome.
@@ -37,9 +37,6 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
 def find(problem: Problem, effort: Effort) -> Answer:
     """Ask CBC for a plan.
 
-    Args:
-        effort: Gap and time limit.
-
     Returns:
         What CBC says.
     """
@@ -47,14 +44,23 @@ def find(problem: Problem, effort: Effort) -> Answer:
     model = pulp.LpProblem("allocation", pulp.LpMinimize)
     taken = [model.add_variable(f"x{index}", cat=pulp.LpBinary) for index in range(scaled.unit.size)]
     model += pulp.LpAffineExpression(zip(taken, scaled.cost.tolist(), strict=True))
-    for unit in range(scaled.units):
-        model += pulp.lpSum(taken[index] for index in np.flatnonzero(scaled.unit == unit)) == 1
+    for first, end in scaled.spans():
+        model += pulp.lpSum(taken[first:end]) == 1
     for row, limit in zip(scaled.spend, scaled.limit, strict=True):
         model += pulp.LpAffineExpression(zip(taken, row.tolist(), strict=True)) <= float(limit)
     limit_s = None if effort.time_limit_s is None else max(1, math.ceil(effort.time_limit_s))
     # PuLP looks for CBC on the PATH, where a virtual environment that is not activated does not stand.
     cbc = require("cbcbox", "solvers").cbc_bin_path()
-    model.solve(pulp.COIN_CMD(path=cbc, msg=False, gapRel=effort.gap, gapAbs=0, timeLimit=limit_s))
+    model.solve(
+        pulp.COIN_CMD(
+            path=cbc,
+            msg=False,
+            gapRel=effort.gap,
+            gapAbs=0,
+            timeLimit=limit_s,
+            maxNodes=effort.most_nodes(_DEFAULT_NODES),
+        )
+    )
     if model.status == pulp.LpStatusInfeasible:
         return Answer(None, finished=True)
     values = np.array([np.nan if variable.varValue is None else variable.varValue for variable in taken])

@@ -40,6 +40,15 @@ class ScaledProblem:
         self.spend = spend / divisor[:, None]
         self.limit = limit / divisor
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Where the binaries of each unit stand.
+
+        Returns:
+            The first binary of each unit, and the one behind its last.
+        """
+        ends = np.cumsum(np.bincount(self.unit, minlength=self.units)).tolist()
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
     def unscale(self, value: float) -> float:
         """Turn a scaled objective or bound into the problem's own cost.
 
@@ -67,6 +76,6 @@ class ScaledProblem:
 
 
 def _divisor(row: FloatArray) -> float:
-    if np.array_equal(row, np.rint(row)) and np.abs(row).max(initial=0.0) < 2**53:
+    if np.array_equal(row, np.rint(row)) and np.abs(row).max(initial=0.0) < 2**62:
         return float(np.gcd.reduce(np.abs(row).astype(np.int64), initial=0)) or 1.0
     return float(np.abs(row).max()) / 1e3

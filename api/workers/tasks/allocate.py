@@ -12,10 +12,10 @@ from allocator import Allocation, Fault, InvalidInputError, Profile, solve_reque
 from allocator import Request as PlanRequest
 from allocator.answer.solve import SolveProgress
 from allocator.solvers import Deadline
+from api.ids import numbered
 from api.operations.body import in_body
 from api.workers.cache import TaskContext
-from api.workers.numbering import numbered
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 from bitalloc.wire import AllocationRequest, ProfileRequest, StoredAllocation
 
@@ -29,8 +29,7 @@ def run(context: TaskContext) -> Answer:
 
     Args:
         context: Its body is an :class:`~bitalloc.wire.AllocationRequest`; the options are ``id``, that of the first
-        answer, and
-            ``max_time_limit_s``.
+            answer, and ``max_time_limit_s``.
 
     Returns:
         What the service stores about each answer; the answer to send, then the request and each answer, gzipped.
@@ -73,10 +72,6 @@ def _solver(context: TaskContext, profile: Profile) -> Solve:
 def wanted_profile(context: TaskContext, asked: ProfileRequest) -> Profile:
     """Get the profile that a request is about.
 
-    Args:
-        context: The task.
-        asked: The request.
-
     Returns:
         The profile, inline or stored.
     """
@@ -90,7 +85,6 @@ def limited(asked: PlanRequest, max_time_limit_s: float) -> PlanRequest:
     """Take the plan request out of what was asked, within the service's time limit.
 
     Args:
-        asked: The request.
         max_time_limit_s: The longest time limit, and the one where none was asked for.
 
     Returns:

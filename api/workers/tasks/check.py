@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from allocator.solvers import find_solver
+from allocator.solvers import SOLVERS
 from api.workers.cache import TaskContext
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import wanted_profile
 from bitalloc.wire import AllocationRequest
@@ -20,6 +20,6 @@ def run(context: TaskContext) -> Answer:
         Nothing.
     """
     asked = parsed(AllocationRequest, context.body, context.limits)
-    find_solver(asked.solver)
+    SOLVERS.find(asked.solver)
     wanted_profile(context, asked)
     return {}, []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 
-from api.operations import load_operation
-from api.operations.stored import PlannedAllocation
+from api.operations import OPERATIONS
+from api.operations.operation import PlannedAllocation
 from api.workers.cache import TaskContext
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 from api.workers.tasks.allocate import limited, wanted_profile
 from bitalloc.wire import ProfileRequest
@@ -22,7 +22,7 @@ def run(context: TaskContext) -> Answer:
     Returns:
         No facts; the answer to send.
     """
-    operation = load_operation(context.options["operation"])
+    operation = OPERATIONS[context.options["operation"]]
 
     def stored(identifier: str) -> PlannedAllocation:
         return PlannedAllocation.model_validate_json(gzip.decompress(context.fetch_allocation(identifier)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from allocator import Fault, InvalidInputError, Profile
 from api.workers.cache import TaskContext
-from api.workers.parsing import parsed
+from api.workers.json_body import parsed
 from api.workers.tasks import Answer
 
 #: Quick rather than small: tables of numbers hardly shrink further.
@@ -38,11 +38,7 @@ def run(context: TaskContext) -> Answer:
 
 
 def summary(profile: Profile) -> dict[str, Any]:
-    """Say what a profile holds.
-
-    Returns:
-        Model, counts and names.
-    """
+    """Return what a profile holds: model, counts and names."""
     return {
         "model": profile.model,
         "layers": len(profile.layers),

@@ -33,7 +33,7 @@ from quantize.exports import export
 from quantize.formats import StorageFormat
 from quantize.lint.gate import findings_of, require_readable
 from quantize.lint.model import model_of_folder
-from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
+from quantize.plan import faults_at, no_code_for, profile_faults, require_layers, require_whole_units
 from quantize.rounding.codes import is_sign
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
@@ -124,6 +124,8 @@ def _require_storable(
 def _unsupported(shape: tuple[int, ...], fmt: StorageFormat) -> str | None:
     if fmt.plain:
         return None
+    if (foreign := no_code_for(fmt, "compressed-tensors")) is not None:
+        return foreign
     if len(shape) != 2:
         return (
             f"compressed-tensors packs matrices; this weight has the shape {shape}, so {fmt.name!r} cannot be"

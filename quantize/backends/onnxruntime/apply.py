@@ -26,7 +26,7 @@ from quantize.backends.onnxruntime.graph import add_initializer, add_widened, at
 from quantize.formats import StorageFormat
 from quantize.lint.gate import findings_of, require_readable
 from quantize.lint.model import Model
-from quantize.plan import faults_at, profile_faults, require_layers
+from quantize.plan import faults_at, no_code_for, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults, rounded
 from quantize.rounding.moments import Moments
 from quantize.rounding.nearest import Float32Array, round_trip
@@ -173,6 +173,8 @@ def _layers(graph: Any) -> dict[str, list[str]]:  # noqa: ANN401
 
 
 def _unsupported(fmt: StorageFormat, *, convolves: bool = False) -> str | None:
+    if (foreign := no_code_for(fmt, "onnxruntime")) is not None:
+        return foreign
     if fmt.floating:
         return None if fmt.name in {"fp16", "fp32"} else f"the onnxruntime backend has no {fmt.name}"
     if fmt.activation_bits < 16:

@@ -17,7 +17,7 @@ from allocator import Fault, InvalidInputError, Profile
 from allocator.contract.errors import pointer, require
 from quantize.backends.torchao.weights import MICROSCALED, config, narrow, store
 from quantize.formats import StorageFormat, flat_shape
-from quantize.plan import faults_at, profile_faults, require_layers
+from quantize.plan import faults_at, no_code_for, profile_faults, require_layers
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
 
@@ -95,6 +95,8 @@ def _unsupported(module: nn.Module, shape: tuple[int, ...], fmt: StorageFormat) 
 
     if fmt.plain:
         return None
+    if (foreign := no_code_for(fmt, "torchao")) is not None:
+        return foreign
     known = (nn.Linear,) if fmt.activation_bits < 16 or fmt.name in MICROSCALED else (nn.Linear, nn.Embedding)
     if not isinstance(module, known):
         names = " and ".join(kind.__name__ for kind in known)

@@ -116,9 +116,34 @@ def test_baselines_are_compared_at_the_same_budgets() -> None:
     assert why.baselines["uniform"].objective == uniform.objective
     assert uniform.objective is not None
     assert why.allocation.objective is not None
-    assert why.baselines["uniform"].worse_by == pytest.approx(
-        (uniform.objective - why.allocation.objective) / uniform.objective
+    worse = uniform.objective - why.allocation.objective
+    assert why.baselines["uniform"].difference == pytest.approx(worse)
+    assert why.baselines["uniform"].worse_by == pytest.approx(worse / why.allocation.objective)
+
+
+@pytest.mark.parametrize("shift", [0.0, -10.0])
+def test_baselines_of_objectives_at_or_below_zero_have_no_share(shift: float) -> None:
+    costs = {"kl": {"values": [[3 + shift, 0 + shift]] * 2}}
+    formats = {"int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}}
+    bytes_ = {"weight_bytes": {"values": [[1, 2]] * 2, "unit": "byte"}}
+    profile = profile_json(
+        layers=[{"name": "a"}, {"name": "b"}], formats=formats, costs=costs, resources=bytes_
     )
+    why = explain(profile, budgets={"weight_bytes": 4 if shift == 0 else 3})
+    uniform = why.baselines["uniform"]
+    assert uniform.worse_by is None
+    assert uniform.difference == pytest.approx(0 if shift == 0 else 3)
+
+
+def test_baselines_of_maximised_tables_are_worse_where_they_are_lower() -> None:
+    costs = {"sqnr": {"values": [[10, 28, 30], [10, 11, 12], [1, 2, 9]], "better": "higher"}}
+    why = explain(profile_json(costs=costs), budgets={"weight_bytes": 170})
+    uniform = why.baselines["uniform"]
+    assert uniform.objective is not None
+    assert why.allocation.objective is not None
+    assert uniform.difference == pytest.approx(why.allocation.objective - uniform.objective)
+    assert uniform.difference > 0
+    assert uniform.worse_by == pytest.approx(1 - uniform.objective / why.allocation.objective)
 
 
 def test_maximised_tables_are_explained_in_their_own_direction() -> None:

@@ -122,3 +122,67 @@ def test_a_constant_counts_in_a_peak_of_the_whole_table_only() -> None:
     whole = solve(profile, objective="kl", budgets={"peak": 16})
     assert whole.usage["peak"].used == 16
     assert solve(profile, objective="kl", budgets={"peak": 13}).achievable["peak"].least == 14
+
+
+#: Bit operations of 80 blocks of a model of 70 billion weights: 4.4e16, all of them multiples of 2**23.
+BLOCKS, MACS = 80, (8192 * 8192, 8192 * 28672, 28672 * 8192)
+
+
+def large(rows: list[list[float]], constant: float = 0) -> dict[str, Any]:
+    """Layers whose cost falls with their size, in bit operations."""
+    profile = model([1] * len(rows), rows)
+    profile["resources"] = {"bops": {"values": rows, "constant": constant}}
+    return profile
+
+
+def test_bit_operations_of_a_large_model_are_planned_to_the_last_one() -> None:
+    rows = [[float(macs * 8192 * bits * 16) for bits in (2, 4, 8)] for macs in MACS * BLOCKS]
+    profile = large(rows, constant=2.0**30)
+    grain = 8192 * 16 * 2**24
+    most = sum(row[2] for row in rows) + 2**30
+    assert most > 2 * 2**53
+    for amount in (int(0.7 * most), int(0.7 * most) // grain * grain + 2**30):
+        plan = solve(profile, budgets={"bops": str(amount)})
+        chosen = [int(name[1]) for name in (plan.assignment or {}).values()]
+        used = sum(int(row[column]) for row, column in zip(rows, chosen, strict=True)) + 2**30
+        assert plan.status is Status.OPTIMAL
+        assert int(plan.usage["bops"].used) == used <= amount
+        again = solve(profile, budgets={"bops": plan.usage["bops"].used})
+        assert again.objective == plan.objective
+
+
+@pytest.mark.parametrize("solver", ["exact", "highs", "pulp", "cpsat"])
+def test_sums_beyond_two_to_the_53_are_exact_where_a_power_of_two_divides_them(solver: str) -> None:
+    unit = 2.0**20
+    rows = [[3 * 2.0**50, 3 * 2.0**50 + unit], [5 * 2.0**51, 5 * 2.0**51 + unit], [2.0**51, 2.0**51 + unit]]
+    least = int(sum(row[0] for row in rows))
+    for spare, bought in ((0, 0), (2**20 - 1, 0), (2**20, 1), (3 * 2**20 - 1, 2), (3 * 2**20, 3)):
+        plan = solve(large(rows), budgets={"bops": str(least + spare)}, solver=solver)
+        assert plan.status is Status.OPTIMAL
+        assert int(plan.usage["bops"].used) == least + bought * 2**20
+    refused = solve(large(rows), budgets={"bops": str(least - 1)}, solver=solver)
+    assert refused.status is Status.INFEASIBLE
+    assert refused.achievable["bops"].least == least
+
+
+def test_a_power_of_two_that_does_not_suffice_is_named() -> None:
+    rows = [[2.0**56, 2.0**56 + 16]] * 2
+    with pytest.raises(InvalidInputError, match=r"sums beyond 2\*\*53 .* the largest power of two .*, 16 "):
+        solve(large(rows) | {"layers": [{"name": "a"}, {"name": "b"}]}, budgets={"bops": 2.0**60})
+
+
+def test_an_amount_between_two_doubles_is_not_rounded_up() -> None:
+    rows = [[2.0**54, 2.0**54 + 8], [2.0**54, 2.0**54 + 8]]
+    asked = 2**55 + 15  # the nearest double is one more
+    assert int(float(asked)) > asked
+    plan = solve(large(rows), budgets={"bops": str(asked)})
+    assert int(plan.usage["bops"].used) == 2**55 + 8
+
+
+def test_a_fused_kernel_of_a_half_is_no_integer() -> None:
+    profile = model([1, 1], [[4, 8], [4, 8]])
+    profile["fusions"] = [
+        {"name": "both", "layers": ["l0", "l1"], "resources": {"weight_bytes": [3.5, 10.5]}}
+    ]
+    plan = solve(profile, budgets={"weight_bytes": 10.5})
+    assert (plan.usage["weight_bytes"].used, plan.fusions) == (10.5, ("both",))

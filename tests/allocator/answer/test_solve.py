@@ -83,10 +83,6 @@ def test_a_resource_can_be_the_objective_and_a_cost_the_budget() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (
-            {"solver": "simplex"},
-            "/solver: unknown solver 'simplex'; known: 'auto', 'exact', 'highs', 'pulp', 'cpsat', 'greedy'",
-        ),
         ({"budget": {}}, "/budget: unknown field 'budget'"),
         ({"gap": 1.0}, "/gap: .*less than 1"),
         ({"gap": -0.1}, "/gap: .*greater than or equal to 0"),

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from allocator import InvalidInputError, Request, Status, certify, load_profile, solve
-from allocator.knapsack.constraints import Constraint, resolve_limits
+from allocator.knapsack.constraint import Constraint
+from allocator.knapsack.constraints import resolve_limits
 from allocator.knapsack.tables import resolve_objectives
 from tests.allocator.profiles import profile_json
 

@@ -87,8 +87,8 @@ def test_branching_stops_with_the_bound_that_it_proved() -> None:
     rng = np.random.default_rng(3)
     problem = make(rng.random((40, 4)), rng.random((6, 40, 4)), np.full(6, 16.0))
     dual = maximise_dual(problem)
-    early = branch_and_bound(problem, dual, None, Effort(), most_nodes=3)
-    later = branch_and_bound(problem, dual, None, Effort(), most_nodes=30)
+    early = branch_and_bound(problem, dual, None, Effort(node_limit=3))
+    later = branch_and_bound(problem, dual, None, Effort(node_limit=30))
     assert early.work["branches"] == 3
     assert dual.bound <= early.bound <= later.bound
     assert later.choice is None or later.bound <= problem.objective(later.choice)

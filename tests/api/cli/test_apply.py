@@ -168,9 +168,7 @@ def test_a_checkpoint_becomes_a_file_for_a_server_and_is_replaced_only_by_force(
     before = weights.read_bytes()
     again = bitalloc(*arguments, "--rounding", "scale_search")
     assert (again.code, again.out) == (2, "")
-    assert (
-        f"/path: '{name}' exists; choose another name, or replace it with force=True (--force)" in again.err
-    )
+    assert f"--out: '{name}' exists; choose another name, or replace it with --force\n" in again.err
     assert weights.read_bytes() == before
     forced = bitalloc(*arguments, "--rounding", "scale_search", "--force")
     smaller = f"{result['checkpoint_bytes'] / len(before):.1f}"
@@ -214,7 +212,7 @@ def test_a_model_of_other_sizes_than_the_profiled_one_is_refused(
         (["--rounding", "gptqq"], "/rounding/method: unknown rounding 'gptqq'; did you mean 'gptq'"),
         (["--backend", "gguf"], "--model: say which model with --model FOLDER"),
         ([], "--model: say which model with --model FOLDER"),
-        (["--out", "plan.json"], "/path: 'plan.json' exists; choose another name"),
+        (["--out", "plan.json"], "--out: 'plan.json' exists; choose another name"),
         (["--model", "m", "--moments", "plan.json"], "/moments: 'plan.json': is no safetensors file"),
     ],
 )

@@ -23,7 +23,7 @@ def test_people_read_moves_baselines_and_alternatives(bitalloc: Run, profile: Pa
     assert (done.code, done.err) == (0, "")
     assert "next upgrade: down to int8-g64: kl -0.0118, weight_bytes +2,048" in done.out
     assert "next downgrade: up to int4-g64: kl +0.0306, weight_bytes -2,048" in done.out
-    assert "uniform: 0.043, 71.2% worse" in done.out
+    assert "uniform: 0.043, 3.47 × the plan's (246.8% worse)" in done.out
     table = [line.split() for line in done.out.splitlines() if line.startswith("int")]
     assert [(row[0], row[-1]) for row in table] == [("int4-g64", "chosen"), ("int8-g64", "worse")]
 

@@ -9,6 +9,7 @@ import pytest
 
 from allocator import InvalidInputError, solve
 from api.cli.plans import read_names
+from quantize.checkpoints.safetensors import Tensor, write_tensors
 from quantize.exports import EXPORTS, read, read_files
 from tests.api.conftest import Run
 from tests.api.helpers import tiny
@@ -112,7 +113,7 @@ def test_files_that_exist_are_kept_unless_forced(bitalloc: Run, plan: Path) -> N
     Path("export/torchao_config.json").write_text("mine")
     done = bitalloc("export", plan, "--to", "torchao")
     assert (done.code, done.out) == (2, "")
-    assert "'export/torchao_config.json' exists; choose another folder or use force" in done.err
+    assert "'export/torchao_config.json' exists; choose another name, or replace it with --force" in done.err
     assert Path("export/torchao_config.json").read_text() == "mine"
     assert bitalloc("export", plan, "--to", "torchao", "--force").code == 0
     assert Path("export/torchao_config.json").read_text() != "mine"
@@ -125,3 +126,15 @@ def test_names_that_are_no_table_are_refused(tmp_path: Path) -> None:
             InvalidInputError, match=f"--names: expected a JSON table of layer and name in .*{name}"
         ):
             read_names(tmp_path / name)
+
+
+@pytest.mark.parametrize("target", ["mlx", "compressed-tensors", "nncf"])
+def test_layers_that_the_checkpoint_lacks_are_refused_for_every_target(
+    bitalloc: Run, tmp_path: Path, target: str
+) -> None:
+    write_tensors(tmp_path / "model.safetensors", {"up.weight": Tensor("F32", (64, 64), bytes(4 * 64 * 64))})
+    (tmp_path / "plan.json").write_text('{"upp": "int4-g32"}')
+    done = bitalloc("export", "plan.json", "--to", target, "--model", tmp_path, "--out", "made")
+    assert done.code == 2
+    assert "unknown layer 'upp'; did you mean 'up'?" in done.err
+    assert not Path("made").exists()

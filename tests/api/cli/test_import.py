@@ -82,7 +82,7 @@ def test_a_profile_that_exists_is_kept_unless_forced(bitalloc: Run, scores: Path
     done = bitalloc("import", scores, "--from", "csv")
     assert (done.code, done.err) == (
         2,
-        "error: --out: 'profile.json' exists; choose another name or use --force\n",
+        "error: --out: 'profile.json' exists; choose another name, or replace it with --force\n",
     )
     assert Path("profile.json").read_text() == "mine"
     assert bitalloc("import", scores, "--from", "csv", "--force").code == 0

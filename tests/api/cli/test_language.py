@@ -91,7 +91,7 @@ def test_the_documented_flow_ends_with_a_checkpoint_that_loads_and_runs(
 def test_a_profile_for_a_runtime_says_so_and_offers_only_what_it_loads(
     bitalloc: Run, measuring: tuple[object, ...], tmp_path: Path
 ) -> None:
-    options = (*measuring, "--tables", "weight_error", "--out", tmp_path / "p.json")
+    options = (*measuring, "--tables", "weight_error", "--force", "--out", tmp_path / "p.json")
     assert bitalloc("profile", *options, "--for", "vllm").code == 0
     found = load_profile(tmp_path / "p.json")
     assert list(found.formats) == ["int4-g32", "int4-g128", "int8", "fp16"]

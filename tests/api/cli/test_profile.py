@@ -65,7 +65,7 @@ def test_a_model_and_pairs_of_ones_own_are_profiled(bitalloc: Run, tiny_encoder:
 
 def test_the_same_seed_and_pairs_give_the_same_profile(bitalloc: Run, tiny_encoder: Path) -> None:
     Path("pairs.jsonl").write_text(_lines(PAIRS))
-    arguments = ("profile", "--model", tiny_encoder, "--pairs", "pairs.jsonl", *QUICK, "--json")
+    arguments = ("profile", "--model", tiny_encoder, "--pairs", "pairs.jsonl", *QUICK, "--json", "--force")
     first, second = (json.loads(bitalloc(*arguments).out)["sha256"] for _ in range(2))
     assert first == second
 
@@ -74,7 +74,7 @@ def test_a_journal_remembers_measurements_and_another_run_is_refused(
     bitalloc: Run, tiny_encoder: Path
 ) -> None:
     Path("pairs.jsonl").write_text(_lines(PAIRS))
-    tables = ("--tables", "embedding_distance", "--formats", "int4-g64", "--json")
+    tables = ("--tables", "embedding_distance", "--formats", "int4-g64", "--json", "--force")
     arguments = (
         "profile",
         "--model",
@@ -100,7 +100,17 @@ def test_no_more_pairs_are_used_than_asked_for(bitalloc: Run, tiny_encoder: Path
     hashes = []
     for count in (4, 6):
         Path("pairs.jsonl").write_text(_lines(PAIRS[:count]))
-        options = ("--pairs", "pairs.jsonl", "--tables", "fisher", "--formats", "int4-g64", "--count", "4")
+        options = (
+            "--pairs",
+            "pairs.jsonl",
+            "--tables",
+            "fisher",
+            "--formats",
+            "int4-g64",
+            "--count",
+            "4",
+            "--force",
+        )
         assert bitalloc("profile", "--model", tiny_encoder, *options).code == 0
         hashes.append(load_profile(Path("profile.json")).provenance.data_sha256)
     assert hashes[0] == hashes[1]

@@ -201,7 +201,7 @@ def test_a_missing_solver_package_ends_with_2_and_what_to_install(
 def test_a_place_that_cannot_be_written_ends_with_2(bitalloc: Run, profile: Path, tmp_path: Path) -> None:
     done = bitalloc("solve", profile, "--out", tmp_path)
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"error: --out: cannot write '{tmp_path}': Is a directory\n"
+    assert done.err == f"error: --out: cannot write '{tmp_path}': Is a directory; name a file\n"
 
 
 def test_the_command_imports_neither_torch_nor_the_service() -> None:

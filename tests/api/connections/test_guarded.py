@@ -259,6 +259,6 @@ def test_few_open_files_leave_room_for_fewer_connections_and_the_log_says_so(tmp
                 stack.enter_context(connected(url)).sendall(HEAD)
         assert answered_s(url) < 5
     log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    messages = [line["message"] for line in log if line["logger"] == "api.connections.crowd"]
-    assert messages[0] == "256 open files leave room for 64 connections, not for 1000"
+    messages = [line["message"] for line in log if line["logger"] == "api.connections.limit"]
+    assert messages[0] == "256 open files are enough for 64 connections, not for 1000"
     assert messages[1].startswith("all 64 connections are taken")

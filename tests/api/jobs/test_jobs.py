@@ -20,6 +20,7 @@ from tests.api.replicas import Replica, alive, eventually, noted, replicas
 
 PATH = "/v1/allocations"
 SLOW = {"profile": tiny(), "solver": "slow"}
+BUDGETED = {"profile": tiny(), "budgets": {"weight_bytes": "7 KiB"}}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,15 @@ def test_events_tell_of_better_bounds_across_reconnections(replica: Replica, gat
     assert events[-1].ended.state == "succeeded"
 
 
+def test_a_job_that_ends_at_once_has_events_too(replica: Replica) -> None:
+    job = replica.http.post(PATH, json=BUDGETED, headers={"prefer": "respond-async"}).json()
+    with Client(replica.url) as client:
+        *events, end = client.events(job["id"])
+    assert [event.progress is not None for event in events] == [True] * len(events)
+    assert events
+    assert end.ended is not None
+
+
 def test_a_stream_lives_for_a_while_and_can_be_resumed(replica: Replica, gate: Path) -> None:
     location = _job(replica)
     with replica.http.stream("GET", f"{location}/events") as stream:
@@ -141,7 +151,7 @@ def test_a_cancelled_job_is_an_error_for_the_client_that_waits(replica: Replica,
             client.cancel(job.id)
 
 
-def test_more_jobs_than_there_is_room_for_wait(replica: Replica, gate: Path) -> None:
+def test_jobs_beyond_the_capacity_wait(replica: Replica, gate: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         locations = list(threads.map(lambda _: _job(replica), range(3)))
     states = ["queued", "running", "running"]
@@ -271,7 +281,7 @@ def test_a_job_is_accepted_once_for_each_key(replica: Replica, gate: Path) -> No
     assert eventually(lambda: replica.http.get(first.headers["location"]).json()["state"] == "succeeded")
 
 
-def test_patience_ends() -> None:
+def test_retries_end() -> None:
     policy = RetryPolicy(attempts=3, first_pause_s=1.0, longest_pause_s=1.5)
     busy = httpx2.Response(503)
     assert [policy.pause_s(attempt, busy) for attempt in (1, 2, 3)] == [1.0, 1.5, None]

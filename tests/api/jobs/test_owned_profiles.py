@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.jobs import profiles
-from api.jobs.profiles import OwnedProfiles
+from api.jobs import stored
+from api.jobs.stored import OwnedProfiles
 from api.problems.problem import ProblemError
 from api.settings import Settings
 from api.store import Store, open_store
@@ -59,7 +59,7 @@ def test_asks_again_after_a_deletion_here(store: Store) -> None:
 
 
 def test_asks_again_after_a_while(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "_REMEMBERED_S", 0.0)
+    monkeypatch.setattr(stored, "_REMEMBERED_S", 0.0)
     owned = OwnedProfiles(store)
     given(owned, "me", known=True)
     delete_profile(store, "me", SHA)
@@ -71,7 +71,7 @@ def test_what_is_deleted_while_the_database_is_asked_is_not_remembered(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owned = OwnedProfiles(store)
-    asked = profiles.has_profile
+    asked = stored.has_profile
 
     def slow(*args: object) -> bool:
         found = asked(*args)  # type: ignore[arg-type]
@@ -79,14 +79,14 @@ def test_what_is_deleted_while_the_database_is_asked_is_not_remembered(
         owned.forget("me", SHA)
         return found
 
-    monkeypatch.setattr(profiles, "has_profile", slow)
+    monkeypatch.setattr(stored, "has_profile", slow)
     assert given(owned, "me", known=True) == b""
     with pytest.raises(ProblemError, match="there is no profile"):
         given(owned, "me", known=True)
 
 
 def test_remembers_no_more_than_so_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "_MOST_REMEMBERED", 1)
+    monkeypatch.setattr(stored, "_MOST_REMEMBERED", 1)
     owned = OwnedProfiles(store)
     put_profile(store, "you", SHA, SUMMARY, 3, b"gzipped")
     given(owned, "me", known=True)

@@ -11,7 +11,7 @@ import pytest
 from allocator import InvalidInputError
 from api.app import create_app
 from api.keys.adopt import adopt, of_nobody
-from api.keys.book import TRUST_S
+from api.keys.cache import TRUST_S
 from api.keys.table import create_key, revoke_key
 from api.settings import Settings
 from api.store import Store, open_store

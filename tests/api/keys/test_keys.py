@@ -12,7 +12,7 @@ import pytest
 
 from allocator import InvalidInputError
 from api.app import create_app
-from api.keys.book import TRUST_S
+from api.keys.cache import TRUST_S
 from api.keys.key import digest_of, identifier_of, matches, new_secret
 from api.keys.table import create_key, find_key, has_keys, list_keys, revoke_key
 from api.server import ServerError, serve

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 
 from api.app import create_app
+from api.keys.quotas import stored_bytes
 from api.keys.table import create_key
 from api.settings import Settings
 from api.store import Store, open_store
 from api.store.profiles import put_profile
-from api.store.usage import stored_bytes
 from tests.api.helpers import problem_of, random_profile, serving, tiny
 from tests.api.replicas import eventually
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from api.keys.rates import Rates
+from api.middleware.keys import Rates
 
 
 def test_no_minute_holds_more_than_a_full_bucket_and_what_fills_it() -> None:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from api.app import create_app
-from api.keys.book import TRUST_S
+from api.keys.cache import TRUST_S
 from api.keys.table import create_key, revoke_key
 from api.settings import Settings
 from api.store import open_store

@@ -17,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
 from api.middleware.failures import Failures
-from api.middleware.request_id import RequestId
 from api.observability.logs import JsonLines, log_to
 from api.observability.metrics import Metrics
+from api.observability.requests import Observe
 from api.settings import Settings
 from tests.api.helpers import problem_of, serving, tiny
 
@@ -29,7 +29,7 @@ PATH = "/v1/allocations"
 @pytest.fixture
 def here() -> Iterator[httpx2.Client]:
     """A service in this process."""
-    with serving(create_app(Settings())) as url, httpx2.Client(base_url=url) as client:
+    with serving(create_app(Settings())) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -85,7 +85,7 @@ def test_other_origins_are_not_let_in_by_default(http: httpx2.Client) -> None:
 def test_listed_origins_are_let_in_and_others_are_not() -> None:
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     settings = Settings(cors_origins=("https://a.example",))
-    with serving(create_app(settings)) as url, httpx2.Client(base_url=url) as client:
+    with serving(create_app(settings)) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yes = client.options(PATH, headers=asked | {"origin": "https://a.example"})
         assert yes.headers["access-control-allow-origin"] == "https://a.example"
         no = client.options(PATH, headers=asked | {"origin": "https://b.example"})
@@ -131,7 +131,7 @@ async def _broken(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_what_nobody_expected_is_a_bare_500_and_one_line_with_its_traceback(lines: StringIO) -> None:
-    with serving(RequestId(Failures(_broken))) as url:
+    with serving(Observe(Failures(_broken), Metrics())) as url:
         body = problem_of(httpx2.get(url, headers={"x-request-id": "r-2"}), 500)
     assert body["request_id"] == "r-2"
     assert "ZeroDivision" not in json.dumps(body)
@@ -144,7 +144,7 @@ def test_what_nobody_expected_is_a_bare_500_and_one_line_with_its_traceback(line
 def test_an_answer_that_breaks_off_is_cut_off(lines: StringIO) -> None:
     del lines
     with (
-        serving(RequestId(Failures(_broken))) as url,
+        serving(Observe(Failures(_broken), Metrics())) as url,
         pytest.raises(httpx2.TransportError, match="peer closed connection"),
     ):
         httpx2.get(f"{url}/begun")

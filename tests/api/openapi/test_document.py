@@ -12,8 +12,8 @@ import pytest
 
 from api.documents.example_answers import asked
 from api.documents.openapi import written
-from api.openapi.answers import ANSWERS
 from api.openapi.descriptions import split, spread
+from api.openapi.document import ANSWERS
 from api.problems.problem import MEDIA_TYPE
 from tests.conftest import ROOT
 

@@ -8,7 +8,7 @@ from typing import Any
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from api.documents.openapi import written
-from api.openapi.streams import describe_streams
+from api.openapi.document import describe_streams
 
 
 def test_the_document_is_valid() -> None:

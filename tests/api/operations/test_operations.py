@@ -9,16 +9,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api.operations import OPERATIONS, load_operation
+from api.operations import OPERATIONS
 from api.operations.export import ExportRequest
-from api.operations.stored import PlannedAllocation, with_stored_plan
+from api.operations.operation import PlannedAllocation, with_stored_plan
 from tests.api.helpers import problem_of, tiny
 from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_example_of_an_operation_is_answered_by_its_model(http: httpx2.Client, name: str) -> None:
-    operation = load_operation(name)
+    operation = OPERATIONS[name]
     assert operation.examples
     for example in operation.examples.values():
         answer = http.post(f"/v1{operation.path}", json=example["value"])
@@ -26,9 +26,9 @@ def test_every_example_of_an_operation_is_answered_by_its_model(http: httpx2.Cli
         operation.answer.model_validate_json(answer.content)
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if load_operation(name).listing is not None])
+@pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.listing])
 def test_a_listing_is_answered_by_its_model(http: httpx2.Client, name: str) -> None:
-    operation = load_operation(name)
+    operation = OPERATIONS[name]
     assert operation.listing is not None
     answer = http.get(f"/v1{operation.path}")
     assert operation.listing.answer.model_validate_json(answer.content) == operation.listing.compute()

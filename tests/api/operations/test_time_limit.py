@@ -6,7 +6,7 @@ import time
 
 from allocator import Request, load_profile
 from api.operations.frontier import FrontierRequest, trade_off
-from api.operations.time_limit import sharing
+from api.operations.operation import sharing
 from tests.api.helpers import random_profile
 
 

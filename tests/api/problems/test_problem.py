@@ -10,9 +10,10 @@ from http import HTTPStatus
 import httpx2
 import pytest
 
-from allocator import Fault
+from allocator import Fault, InvalidInputError
 from api.app import create_app
-from api.problems.problem import MEDIA_TYPE, invalid_input, problem
+from api.problems.failures import response_to
+from api.problems.problem import MEDIA_TYPE, ProblemError
 from api.settings import Settings
 from tests.api.helpers import problem_of, serving, tiny
 
@@ -27,7 +28,10 @@ def http_here() -> Iterator[httpx2.Client]:
 
 
 def test_a_problem_has_the_members_of_rfc_9457() -> None:
-    answer = problem(HTTPStatus.NOT_FOUND, "no-such-thing", "there is no such thing", [Fault("/a", "why")])
+    error = ProblemError(
+        HTTPStatus.NOT_FOUND, "no-such-thing", "there is no such thing", [Fault("/a", "why")]
+    )
+    answer = response_to(error)
     assert answer.status_code == 404
     assert answer.media_type == MEDIA_TYPE
     assert json.loads(answer.body) == {
@@ -42,7 +46,7 @@ def test_a_problem_has_the_members_of_rfc_9457() -> None:
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 field of"), (2, "2 fields of")])
 def test_invalid_input_counts_its_fields(count: int, words: str) -> None:
-    answer = invalid_input(Fault(f"/{index}", "why") for index in range(count))
+    answer = response_to(InvalidInputError(*(Fault(f"/{index}", "why") for index in range(count))))
     assert answer.status_code == 422
     assert json.loads(answer.body)["detail"] == f"{words} the request cannot be used"
 

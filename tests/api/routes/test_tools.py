@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from allocator import solve
-from quantize.exports import EXPORTS, export, load_target
+from quantize.exports import EXPORTS, export
 from quantize.lint import RUNTIMES, Model, lint_files, lint_plan
 from tests.api.helpers import problem_of, tiny
 
@@ -27,7 +27,7 @@ def listed(findings: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("target", EXPORTS)
 def test_every_export_is_the_librarys(http: httpx2.Client, target: str) -> None:
-    body = {"plan": PLAN, "target": target, "others": ["lm_head"]}
+    body = {"plan": PLAN, "target": target, "others": ["lm_head"], "force": True}
     response = http.post("/v1/exports", json=body)
     assert response.status_code == 200, response.text
     expected = export(PLAN, target, others=["lm_head"])
@@ -35,6 +35,18 @@ def test_every_export_is_the_librarys(http: httpx2.Client, target: str) -> None:
     assert found["files"] == dict(expected.files)
     assert found["losses"] == list(map(asdict, expected.losses))
     assert found["advice"] == expected.advice
+
+
+def test_an_export_knows_shapes_and_says_who_would_not_load_it(http: httpx2.Client) -> None:
+    plan = {layer: "int4-g64" for layer in PLAN}
+    shapes: dict[str, Any] = {layer: [64, 96] for layer in PLAN} | {"lm_head": [512, 64]}
+    body: dict[str, Any] = {"plan": plan, "target": "compressed-tensors", "model": {"shapes": shapes}}
+    found = http.post("/v1/exports", json=body).json()
+    assert {loss["instead"] for loss in found["losses"]} == {"int4-g32"}
+    assert "lm_head" in found["files"]["quantization_config.json"]
+    assert list(found["findings"]) == ["vllm", "sglang", "transformers"]
+    assert {finding["rule"] for finding in found["findings"]["vllm"]} == {"kernel-shapes"}
+    assert found["findings"]["transformers"] == []
 
 
 def test_an_allocation_is_exported_as_the_service_gave_it(http: httpx2.Client) -> None:
@@ -48,7 +60,7 @@ def test_an_allocation_is_exported_as_the_service_gave_it(http: httpx2.Client) -
 def test_the_targets_are_those_of_the_registry(http: httpx2.Client) -> None:
     found = http.get("/v1/exports").json()["targets"]
     assert [target["name"] for target in found] == list(EXPORTS)
-    assert all(target["formats"] == load_target(target["name"]).mask.describe() for target in found)
+    assert all(target["formats"] == EXPORTS[target["name"]].mask.describe() for target in found)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +71,22 @@ def test_the_targets_are_those_of_the_registry(http: httpx2.Client) -> None:
         ({"plan": {}}, "/plan", "at least 1 item"),
         ({"plan": None}, "", "give a plan or an allocation_id"),
         ({"allocation_id": "0" * 32}, "", "give a plan or an allocation_id"),
+        (
+            {"target": "gptqmodel"},
+            "/plan/model.layers.0.self_attn.q_proj",
+            "vllm would not load it (nor does sglang): model.layers.0.self_attn.qkv_proj is loaded as one layer",
+        ),
+        (
+            {"runtime": "vllm"},
+            "/plan/model.layers.0.self_attn.q_proj",
+            "its shards have int4-g128, int8-g128",
+        ),
+        ({"runtime": "llama.cpp"}, "/runtime", "'llama.cpp' does not read torchao, which vllm, torchao read"),
+        (
+            {"target": "mlx", "model": {"shapes": {"lm_head": None}}},
+            "/plan/model.layers.0.self_attn.q_proj",
+            "unknown layer 'model.layers.0.self_attn.q_proj'; known: 'lm_head'",
+        ),
         ({"target": "mlx", "strict": True}, "/plan/model.layers.0.self_attn.q_proj", "becomes uint4-g128"),
     ],
 )

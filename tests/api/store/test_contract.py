@@ -29,13 +29,13 @@ from api.store.jobs import (
     ClaimedJob,
     StoredJob,
     add_job,
+    add_progress,
     claim_job,
     end_job,
     find_job,
     job_counts,
     list_jobs,
-    tell,
-    told_since,
+    progress_since,
 )
 from api.store.pages import Page
 from api.store.profiles import delete_profile, has_profile, profile_body, put_profile
@@ -177,10 +177,10 @@ def test_a_job_goes_from_queued_to_running_to_succeeded(store: Store) -> None:
     assert job_counts(store) == {QUEUED: 1, RUNNING: 0}
     assert claim_job(store, "r1") == ClaimedJob(job, "me", b"asked")
     assert job_counts(store) == {QUEUED: 0, RUNNING: 1}
-    assert tell(store, job, "r1", [{"objective": 1.0}, {"objective": 0.5}])
-    assert tell(store, job, "r1", [{"objective": 0.25}])
-    assert tell(store, job, "r1", [])
-    assert told_since(store, job, 1) == [(2, {"objective": 0.5}), (3, {"objective": 0.25})]
+    assert add_progress(store, job, "r1", [{"objective": 1.0}, {"objective": 0.5}])
+    assert add_progress(store, job, "r1", [{"objective": 0.25}])
+    assert add_progress(store, job, "r1", [])
+    assert progress_since(store, job, 1) == [(2, {"objective": 0.5}), (3, {"objective": 0.25})]
     with store.writing() as connection:
         assert end_job(connection, job, SUCCEEDED, replica="r1", plans=2) == "me"
     found = find_job(store, job, "me")
@@ -240,13 +240,13 @@ def test_a_job_ends_once_and_only_where_it_runs(store: Store) -> None:
     assert _claimed(store, "r1") == job
     assert declare_gone(store, {"r1": signs_of_life(store)["r1"]}) == 1
     assert _claimed(store, "r2") == job  # taken over
-    assert not tell(store, job, "r1", [{"objective": 1.0}])
-    assert told_since(store, job, 0) == []
+    assert not add_progress(store, job, "r1", [{"objective": 1.0}])
+    assert progress_since(store, job, 0) == []
     with store.writing() as connection:
         assert end_job(connection, job, SUCCEEDED, replica="r1", plans=1) is None
         assert end_job(connection, job, CANCELLED) == "me"
         assert end_job(connection, job, SUCCEEDED, replica="r2", plans=1) is None
-    assert not tell(store, job, "r2", [])
+    assert not add_progress(store, job, "r2", [])
 
 
 def test_a_service_that_ends_leaves_its_jobs_to_the_others(store: Store) -> None:

@@ -19,8 +19,9 @@ from sqlalchemy import event
 
 from allocator import InvalidInputError
 from api.app import create_app
+from api.errors import StoreDamagedError, StoreUnavailableError
 from api.settings import Settings
-from api.store import StoreDamagedError, StoreUnavailableError, open_store
+from api.store import open_store
 from tests.api.helpers import problem_of, random_profile, serving, tiny
 from tests.api.replicas import eventually
 

@@ -9,8 +9,9 @@ from threading import Timer
 
 import pytest
 
+from api.errors import StoreUnavailableError
 from api.settings import Settings
-from api.store import StoreUnavailableError, open_store, sqlite
+from api.store import open_store, sqlite
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Progress waits for their time, answers do not, and no progress comes after the answer."""
+"""Progress waits for its time, answers do not, and no progress comes after the answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def heads(channel: io.BytesIO) -> list[dict[str, Any]]:
     return found
 
 
-def test_news_are_passed_on_in_their_order() -> None:
+def test_progress_is_passed_on_in_their_order() -> None:
     channel = io.BytesIO()
     replies = ReplyWriter(channel)
     replies.tell({"gap": 0.5})
@@ -27,8 +27,8 @@ def test_news_are_passed_on_in_their_order() -> None:
     replies.pass_on()
     assert heads(channel) == [
         {"profile": "a", "known": False},
-        {"told": {"gap": 0.5}},
-        {"told": {"gap": 0.25}},
+        {"progress": {"gap": 0.5}},
+        {"progress": {"gap": 0.25}},
     ]
 
 
@@ -47,4 +47,4 @@ def test_of_too_many_news_the_oldest_are_lost() -> None:
     for at in range(1500):
         replies.tell({"at": at})
     replies.pass_on()
-    assert [head["told"]["at"] for head in heads(channel)] == list(range(500, 1500))
+    assert [head["progress"]["at"] for head in heads(channel)] == list(range(500, 1500))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from allocator import InvalidInputError
 from benchmarks.peers import auto_round, mct, modelopt, nncf
-from benchmarks.peers.registry import FORMATS, PEERS, chosen
+from benchmarks.peers.registry import FORMATS, PEERS
 from sensitivity.models.text_encoder import encode, load_text_encoder
 
 
@@ -48,14 +46,10 @@ def test_texts_are_cut_to_one_length_and_lose_only_the_end() -> None:
     assert 0 <= len(joined) - 400 * len(texts) < 400
 
 
-def test_peers_are_found_by_name() -> None:
-    assert chosen([]) == PEERS
-    assert list(chosen(["nncf"])) == ["nncf"]
+def test_the_formats_are_those_of_all_questions() -> None:
     assert {
         name for peer in PEERS.values() for question in peer.questions for name in question.formats
     } == set(FORMATS)
-    with pytest.raises(InvalidInputError, match="unknown peer 'nnfc'"):
-        chosen(["nnfc"])
 
 
 def test_mct_names_layers_by_their_place() -> None:

@@ -18,8 +18,8 @@ from api.app import create_app
 from api.settings import Settings
 from bitalloc.client import AsyncClient, Client, ServiceError
 from tests.api.bad_input import Case, params
+from tests.api.foreign_services import allocate, an_allocation, stranger
 from tests.api.helpers import comparable, random_profile, serving, tiny
-from tests.api.strangers import allocate, an_allocation, stranger
 
 FIELDS: dict[str, dict[str, Any]] = {
     "no fields": {"objective": "kl"},

@@ -10,8 +10,8 @@ from threading import Thread
 import pytest
 
 from bitalloc.client import Client, RetryPolicy, ServiceError
+from tests.api.foreign_services import allocate, an_allocation, stranger
 from tests.api.helpers import tiny
-from tests.api.strangers import allocate, an_allocation, stranger
 
 
 @pytest.fixture

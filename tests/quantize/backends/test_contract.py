@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from allocator import InvalidInputError, Profile, load_profile
-from quantize import BACKENDS, Rounding, apply, parse_format, restored, round_trip
+from quantize import BACKENDS, Rounding, parse_format, restored, round_trip
 from quantize.rounding.nearest import Float32Array
 from tests.quantize.backends.drivers import Backend, CompressedTensors, Gguf, OnnxRuntime, TorchAo
-from tests.quantize.models import TOKENS, Tokens, dequantized, outputs
+from tests.quantize.models import TOKENS, dequantized, outputs
 
 NAMES = ("compressed-tensors", "gguf", "onnxruntime", "torchao")
 
@@ -305,11 +305,6 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_everything_as_it_was(writer: 
 
 
 # The registry
-
-
-def test_an_unknown_backend_is_refused_with_the_names_that_exist() -> None:
-    with pytest.raises(InvalidInputError, match="/backend: unknown backend 'torcha'; did you mean 'torchao'"):
-        apply(Tokens(), {"up": "int8"}, "torcha")
 
 
 def test_every_backend_is_in_this_suite() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from quantize.exports import EXPORTS, load_target
+from quantize.exports import EXPORTS
 from quantize.exports.documents import integer
 from quantize.formats import StorageFormat
 
@@ -36,14 +36,14 @@ def names_for(target: str) -> list[str]:
 
 def formats_of(target: str) -> list[str]:
     """Names of formats that a target can express."""
-    mask = load_target(target).mask
+    mask = EXPORTS[target].mask
     found = [
         integer(bits, size, symmetric=symmetric).name
         for symmetric, side in ((True, mask.symmetric), (False, mask.asymmetric))
         for bits, sizes in side.items()
         for size in ((0, 7, 32, 64, 128) if sizes is None else sorted(sizes))
     ]
-    return [*found, *(sorted(mask.named | {"fp16"})), *load_target(target).formats]
+    return [*found, *(sorted(mask.named | {"fp16"})), *EXPORTS[target].formats]
 
 
 ANY_FORMAT = st.one_of(

@@ -49,6 +49,8 @@ def test_a_layer_config_without_settings_takes_those_of_w4a16() -> None:
 
 def test_settings_that_are_none_are_refused() -> None:
     with pytest.raises(
-        InvalidInputError, match=r"/config.json/up: expected a table of names, got str 'W4A16'"
+        InvalidInputError, match=r"/config.json/up: unknown scheme 'W4A17'; known: W2A16 to W8A16"
     ):
-        reading("auto-round", {"up": "W4A16"}, None)
+        reading("auto-round", {"up": "W4A17"}, None)
+    with pytest.raises(InvalidInputError, match=r"/config.json/up: expected a table of names, got int '4'"):
+        reading("auto-round", {"up": 4}, None)

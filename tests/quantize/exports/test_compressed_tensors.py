@@ -67,7 +67,7 @@ def test_what_a_plan_does_not_hold_is_noted() -> None:
         ("W8A16", "int8", False),
         ("MXFP4A16", "mxfp4", False),
         ("MXFP8", "mxfp8", True),
-        ("NVFP4A16", "fp4", False),
+        ("NVFP4A16", "nvfp4", False),
     ],
 )
 def test_the_presets_of_the_package_are_read(preset: str, name: str, noted: bool) -> None:

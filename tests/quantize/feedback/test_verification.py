@@ -17,14 +17,13 @@ def test_a_refined_plan_passes_and_the_rows_are_measured() -> None:
     report = verify(profile, plan, loss, objective="kl")
     assert report.passed
     assert [row.method for row in report.rows] == ["plan", "uniform", "greedy", "full precision"]
-    size = report.rows[0].weight_bytes
-    assert size is not None
+    assert report.budgets == {"effective_bits": 4.0}
     for row, solver in zip(report.rows[1:3], ("uniform", "greedy"), strict=True):
-        baseline = solve(profile, objective="kl", budgets={"weight_bytes": size}, solver=solver).assignment
+        baseline = solve(profile, objective="kl", budgets={"effective_bits": 4.0}, solver=solver).assignment
         assert baseline is not None
         assert row.loss == loss(baseline) >= report.rows[0].loss
-        assert row.weight_bytes is not None
-        assert row.weight_bytes <= size
+        assert row.budget_share is not None
+        assert row.budget_share <= 1
     assert Verification.model_validate_json(report.model_dump_json()) == report
 
 
@@ -37,8 +36,10 @@ def test_a_plan_that_a_baseline_beats_fails_but_within_the_tolerance() -> None:
 
     report = verify(profile, plan, backwards, objective="kl")
     assert not report.passed
-    assert report.failures[0] == "uniform measures a loss of 0.9 in no more bytes, the plan 1"
-    assert "**Failed.**\n\n- uniform measures" in as_markdown(report)
+    assert report.failures[0] == (
+        "uniform int3 measures a loss of 0.9 in 75.7% of the budget, the plan 1 in 99.4% of the budget"
+    )
+    assert "**Failed.**\n\n- uniform int3 measures" in as_markdown(report)
     assert verify(profile, plan, backwards, objective="kl", tolerance=0.11).passed
 
 
@@ -90,3 +91,29 @@ def test_a_plan_that_passes_and_is_of_no_use_is_said_to_be() -> None:
     assert report.passed
     assert "the plan measures a loss of 8, and 1 is the most that is of use by 'kl'" in as_markdown(report)
     assert verify(profile, plan, lambda plan: 0.5 * bool(plan), objective="kl").notes == ()
+
+
+def test_uniform_may_use_what_the_plan_leaves_of_its_budget() -> None:
+    profile = {
+        "formats": {"int2": {"weight_bits": 2}, "int4": {"weight_bits": 4}, "int8": {"weight_bits": 8}},
+        "layers": [{"name": name, "parameters": 800} for name in ("up", "down")],
+        "costs": {"kl": {"values": [[9.0, 1.0, 0.9], [0.2, 0.1, 0.1]]}},
+        "resources": {"weight_bytes": {"values": [[200, 400, 800], [200, 400, 800]], "unit": "byte"}},
+    }
+    plan = solve(profile, budgets={"weight_bytes": 810}, pin={"down": "int2"})
+    assert plan.usage["weight_bytes"].used == 600
+    report = verify(profile, plan, lambda given: float(bool(given)), objective="kl")
+    uniform = report.rows[1]
+    assert (uniform.name, uniform.weight_bytes, report.budgets) == (
+        "uniform int4",
+        800,
+        {"weight_bytes": 810},
+    )
+    assert uniform.budget_share == pytest.approx(800 / 810)
+    page = as_markdown(report)
+    assert "| uniform int4 | 98.8% | 1 | 1.000 | 800 |" in page
+    assert "within the plan's own budget (weight_bytes at most 810)" in page
+    # Without an allocation nobody knows the budget: a plan is then held against what fits into its own bytes.
+    table = verify(profile, plan.assignment or {}, lambda given: float(bool(given)), objective="kl")
+    assert table.budgets == {"weight_bytes": 600}
+    assert table.rows[1].name == "uniform int2"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from allocator import InvalidInputError, Profile
+from quantize.formats import FORMATS
 from quantize.imports import import_scores
 from quantize.llama_types import OWN, TWINS
 
@@ -66,8 +67,8 @@ def test_every_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         "/scores.csv: line 4: expected a number as cost, got 'one'",
         "/scores.csv: line 5: expected a finite number as cost, got 'inf'",
         "/scores.csv: line 6: unknown format 'q7'; known: int1 … int8 and uint1 … uint8, each with -g<size> for groups "
-        "(int4-g64), fp16, bf16, fp32, fp8-e4m3, mxfp8, mxfp4, int8-dynamic; and the types of llama.cpp, "
-        + ", ".join([*TWINS, *OWN])
+        f"(int4-g64), {', '.join(FORMATS)}; and the types of llama.cpp, "
+        + ", ".join(name for name in [*TWINS, *OWN] if name not in FORMATS)
         + "; or give its bits in a column of that name",
         "/scores.csv: line 7: expected more than 0 and at most 64 bits, got 99.0",
         "/scores.csv: line 8: expected a layer and a format, got an empty field",

@@ -11,13 +11,6 @@ from allocator import InvalidInputError, solve
 from quantize.imports import IMPORTS, import_scores
 
 
-def test_unknown_sources_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidInputError, match="/source: unknown source 'exllama'; did you mean 'exllamav2'"
-    ):
-        import_scores("exllama", [tmp_path])
-
-
 @pytest.mark.parametrize("source", IMPORTS)
 def test_a_missing_file_is_named(source: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"/paths: expected at least one file of scores, got none"):

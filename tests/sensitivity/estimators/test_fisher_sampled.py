@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sensitivity import fisher
-from sensitivity.curvature.output_metrics import METRICS, find_metric
+from sensitivity.curvature.output_metrics import METRICS
 from sensitivity.study.study import derived_seed
 from tests.sensitivity.estimators.fisher_cases import drawn, linear, logits, seeded, weighted
 from tests.sensitivity.studies import make_study, squares
@@ -32,7 +32,7 @@ def test_sampled_labels_give_what_a_loop_over_samples_gives_for_the_same_draws(
     samples = []
     for index, batch in enumerate(batches):
         generator = torch.Generator().manual_seed(derived_seed(0, "fisher", index))
-        losses = find_metric(metric).label_loss(model(batch), generator).reshape(len(batch), -1)
+        losses = METRICS[metric].label_loss(model(batch), generator).reshape(len(batch), -1)
         for loss in losses.sum(1) / losses.shape[1] ** 0.5:
             gradients = torch.autograd.grad(loss, [layer.weight for layer in study.layers], retain_graph=True)
             samples.append(

@@ -74,28 +74,40 @@ def test_without_blocks_every_layer_is_one() -> None:
 
 def test_shares_by_hand() -> None:
     # Mean 2, deviation √(56/5) = 3.35: only the 8 lies above 5.35.
-    assert share_beyond([torch.tensor([0.0, 0.0, 0.0]), torch.tensor([2.0, 8.0])]) == 0.2
-    assert share_beyond([torch.tensor([0.0, 0.0, 0.0, 2.0, 8.0])], deviations=0) == 0.2
+    assert share_beyond(lambda: [torch.tensor([0.0, 0.0, 0.0]), torch.tensor([2.0, 8.0])]) == 0.2
+    assert share_beyond(lambda: [torch.tensor([0.0, 0.0, 0.0, 2.0, 8.0])], deviations=0) == 0.2
     # Only what lies above the mean counts.
-    assert share_beyond([torch.tensor([0.0, 0.0, 0.0, -2.0, -8.0])]) == 0
-    assert share_beyond([torch.ones(4)]) == 0
+    assert share_beyond(lambda: [torch.tensor([0.0, 0.0, 0.0, -2.0, -8.0])]) == 0
+    assert share_beyond(lambda: [torch.ones(4)]) == 0
 
 
 def test_of_normal_weights_the_expected_share_lies_beyond_one_deviation() -> None:
     weights = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     # 1 - Φ(1) = 0.15866, with a standard error of √(0.16 · 0.84 / 200 000) = 0.0008.
-    assert share_beyond([weights]) == pytest.approx(0.15866, abs=0.0025)
+    assert share_beyond(lambda: [weights]) == pytest.approx(0.15866, abs=0.0025)
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=40), st.integers(1, 8))
 def test_scale_does_not_matter_and_parts_are_taken_together(numbers: list[int], factor: int) -> None:
     whole = torch.tensor(numbers, dtype=torch.float64)
-    share = share_beyond([whole], deviations=0.9)
+    share = share_beyond(lambda: [whole], deviations=0.9)
     cut = len(numbers) // 2 or 1
     assert share == pytest.approx(slow_share([whole], 0.9), abs=0)
-    assert share_beyond([whole[:cut], whole[cut:]], deviations=0.9) == share
-    assert share_beyond([2**factor * whole], deviations=0.9) == share
+    assert share_beyond(lambda: [whole[:cut], whole[cut:]], deviations=0.9) == share
+    assert share_beyond(lambda: [2**factor * whole], deviations=0.9) == share
     assert share <= 1 / (1 + 0.9**2) + 1e-12  # Cantelli's inequality
+
+
+@given(
+    st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.sampled_from([0, 100])
+)
+def test_the_share_of_slices_is_that_of_the_whole_weight(
+    seed: int, rows: int, columns: int, size: int, shift: float
+) -> None:
+    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) + shift
+    wide = weight.double().numpy()
+    expected = float((wide > wide.mean() + wide.std()).mean())
+    assert share_beyond(lambda: weight.split(size)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_model_is_as_it_was() -> None:

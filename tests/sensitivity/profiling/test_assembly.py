@@ -158,13 +158,6 @@ def test_a_table_with_too_few_rows_is_refused() -> None:
         profiled(rows=["weight", "kv_cache"], estimators={"gap": short})
 
 
-def test_unknown_resources_are_refused_with_those_that_exist() -> None:
-    with pytest.raises(
-        InvalidInputError, match="/resources: unknown resource 'latency'; did you mean 'latency_us'"
-    ):
-        profiled(resources=["latency"])
-
-
 def test_a_cost_table_cannot_have_the_name_of_a_resource() -> None:
     with pytest.raises(InvalidInputError, match="/estimators: 'bops' is the name of the resource"):
         profiled(estimators={"bops": MEASURED}, resources=["bops"])

@@ -162,13 +162,6 @@ def test_the_model_is_as_it_was_when_an_estimator_raises() -> None:
 # Refusals
 
 
-def test_unknown_estimators_are_refused_with_the_names_that_exist() -> None:
-    with pytest.raises(
-        InvalidInputError, match="/estimators: unknown estimator 'fischer'; did you mean 'fisher'"
-    ):
-        profiled(estimators=["fischer"])
-
-
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="/formats: unknown format 'int9'"):
         profiled(formats=["int8", "int9"])

@@ -172,7 +172,6 @@ def test_rules_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("rule", "detail"),
     [
-        ("trt", r"/units: unknown rule for units 'trt'; known: 'none', 'vllm', 'shared_input', 'tied_input'"),
         (lambda _: {"stme": "a"}, r"/units/stme: unknown row 'stme'; did you mean 'stem'"),
         (lambda _: {"stem": ""}, r"/units/stem: expected the name of a unit, got ''"),
         (lambda _: {"stem": 3}, r"/units/stem: expected the name of a unit, got 3"),
