@@ -47,7 +47,8 @@ def is_sign(fmt: StorageFormat) -> bool:
     Returns:
         True for ``int1`` in groups of any size.
     """
-    return fmt.bits == 1 and fmt.symmetric and not fmt.floating
+    own = fmt.codec is None and fmt.block_size is None  # one bit of llama.cpp has codes of its own
+    return own and fmt.bits == 1 and fmt.symmetric and not fmt.floating
 
 
 def grouped(weight: Float32Array, fmt: StorageFormat) -> Float32Array:
@@ -95,7 +96,8 @@ def half(scales: NDArray[np.floating]) -> NDArray[np.float16]:
     Returns:
         The same in half precision.
     """
-    return np.clip(scales, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+    stored: NDArray[np.float16] = np.clip(scales, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+    return stored
 
 
 def nearest_codes(

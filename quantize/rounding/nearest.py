@@ -21,17 +21,8 @@ import numpy as np
 from allocator import Fault, InvalidInputError
 from quantize.formats import StorageFormat, flat_shape
 from quantize.plain_floats import PLAIN_FLOATS
-from quantize.rounding.codes import (
-    Float32Array as Float32Array,
-)
-from quantize.rounding.codes import (
-    code_range,
-    group_sizes,
-    grouped,
-    half,
-    is_sign,
-    nearest_codes,
-)
+from quantize.rounding.codes import Float32Array as Float32Array
+from quantize.rounding.codes import code_range, group_sizes, grouped, half, is_sign, nearest_codes
 from quantize.rounding.quantized import Quantized
 from quantize.rounding.scales import chosen, reaching, spanning
 from quantize.rounding.small_floats import scaled
@@ -149,7 +140,7 @@ def round_inputs(values: Float32Array, fmt: StorageFormat) -> Float32Array:
     Args:
         values: (rows, row); each row has scales of its own.
         fmt: Any format. Symmetric integers of two bits and more have the scale :math:`\max |x| / ((2^b - 1) / 2)`;
-            all others are rounded as weights are.
+            a format with a codec is rounded as that rounds activations; all others as weights are.
 
     Returns:
         Numbers of the same shape.
@@ -162,7 +153,10 @@ def round_inputs(values: Float32Array, fmt: StorageFormat) -> Float32Array:
         >>> round_inputs(np.array([[3.0, -1.0, 0.4, 0.0]], dtype=np.float32), parse_format("int2")).tolist()
         [[2.0, 0.0, 0.0, 0.0]]
     """
-    if fmt.floating or not fmt.symmetric or is_sign(fmt):
+    own = None if fmt.codec is None else fmt.codec.round_activations
+    if own is not None:
+        return own(values)
+    if fmt.codec is not None or fmt.floating or not fmt.symmetric or is_sign(fmt):
         return round_trip(values, fmt)
     _require_storable(values, fmt)
     groups = grouped(values, fmt)

@@ -44,11 +44,10 @@ def spanning(groups: Float32Array, fmt: StorageFormat) -> tuple[Float32Array, Fl
     """
     low, high = _ends(groups)
     least, most = code_range(fmt)
-    if fmt.symmetric:
-        scales = np.maximum(-low, high) / np.float32((most - least) / 2)
-    else:
-        scales = (high - low) / np.float32(most - least)
-    scales = np.maximum(scales, _SMALLEST)
+    wide, steps = (
+        (np.maximum(-low, high), (most - least) / 2) if fmt.symmetric else (high - low, most - least)
+    )
+    scales: Float32Array = np.maximum(np.divide(wide, np.float32(steps)), _SMALLEST)
     zeros = np.zeros_like(scales) if fmt.symmetric else np.rint(-low * (np.float32(1.0) / scales))
     return scales, zeros
 
@@ -67,12 +66,12 @@ def reaching(
         (rows, groups) scales and zero points.
     """
     if is_sign(fmt):
-        scales = (np.abs(groups).sum(axis=2, dtype=np.float64) / sizes).astype(np.float32)
-        return scales, np.zeros_like(scales)
+        means: Float32Array = (np.abs(groups).sum(axis=2, dtype=np.float64) / sizes).astype(np.float32)
+        return means, np.zeros_like(means)
     scales, zeros = spanning(groups, fmt)
     if fmt.symmetric:
         low, high = _ends(groups)
-        scales = np.where(high > -low, -scales, scales)
+        np.negative(scales, out=scales, where=high > -low)
     return scales, zeros
 
 
@@ -108,15 +107,16 @@ def chosen(
 
 
 def _ends(groups: Float32Array) -> tuple[Float32Array, Float32Array]:
-    return np.minimum(groups.min(axis=2), 0), np.maximum(groups.max(axis=2), 0)
+    zero = np.float32(0)
+    return np.minimum(groups.min(axis=2), zero), np.maximum(groups.max(axis=2), zero)
 
 
 def _candidates(groups: Float32Array, fmt: StorageFormat) -> tuple[Float32Array, ...]:
     low, high = _ends(groups)
     least, most = code_range(fmt)
     centred, _ = spanning(groups, fmt)
-    far = np.where(high > -low, high, low) / np.float32(least)
-    near = np.maximum(-low, high) / np.float32(most)
+    far: Float32Array = np.divide(np.where(high > -low, high, low), np.float32(least))
+    near: Float32Array = np.divide(np.maximum(-low, high), np.float32(most))
     return centred, far, near
 
 
@@ -125,7 +125,10 @@ def _fitted(groups: Float32Array, codes: NDArray[np.int16]) -> Float32Array:
     steps = codes.astype(np.float64)
     norms = np.square(steps).sum(axis=2)
     products = (groups * steps).sum(axis=2)
-    return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
+    fitted: Float32Array = np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(
+        np.float32
+    )
+    return fitted
 
 
 def _keep_better(

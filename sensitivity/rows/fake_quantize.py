@@ -44,9 +44,7 @@ def fake_quantized(
         return values
     plain = values.detach().to(torch.float32).cpu().reshape(rows).numpy()
     try:
-        own = None if fmt.codec is None else fmt.codec.round_activations
-        made = round_to(plain, fmt) if own is None else own(plain)
-        return torch.from_numpy(made).reshape(values.shape).to(values)
+        return torch.from_numpy(round_to(plain, fmt)).reshape(values.shape).to(values)
     except InvalidInputError as error:
         where = pointer(("layers", name))
         details = (f"what flows here cannot be stored in {fmt.name}: {item.detail}" for item in error.faults)
