@@ -17,7 +17,6 @@ from sensitivity import profile_model
 from sensitivity.plans.planned import distance_of_plans
 from sensitivity.study.calibration import Batch
 from tests.test_arrows import NEVER, ROOMS, ROOT, files, imported
-from tests.test_documents import blocks
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
@@ -41,15 +40,6 @@ def test_the_arrows_of_the_page_are_the_imports() -> None:
     }
     assert said == found
     assert all(not said[room] & NEVER[room] for room in ROOMS)
-
-
-def test_the_drawing_has_every_room_above_the_ones_it_calls() -> None:
-    (drawing,) = blocks(PAGE, "text")
-    line = {
-        room: number for number, text in enumerate(drawing.splitlines()) for room in ROOMS if room in text
-    }
-    assert set(line) == set(ROOMS)
-    assert line["bitalloc"] < line["api"] < line["sensitivity"] < line["quantize"] < line["allocator"]
 
 
 def test_every_part_that_is_named_exists() -> None:

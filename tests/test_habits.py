@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -28,12 +26,6 @@ def test_the_hooks_are_valid_and_run_the_gates_own_commands() -> None:
     assert set(re.findall(r"\$\(BIN\)/(\w+)", lint)) <= set(entries)
 
 
-def test_editors_agree_with_the_formatter() -> None:
-    settings = (ROOT / ".editorconfig").read_text()
-    length = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["line-length"]
-    assert f"max_line_length = {length}" in settings
-
-
 def test_help_lists_every_target_with_what_it_does() -> None:
     # Below another make, as in `make test`, make would announce the directories it enters.
     command = ["make", "--no-print-directory", "help"]
@@ -41,22 +33,6 @@ def test_help_lists_every_target_with_what_it_does() -> None:
     listed = {line.split()[0] for line in said.splitlines() if len(line.split()) > 2}
     (declared,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)
     assert set(declared.split()) == listed
-
-
-@pytest.mark.parametrize(
-    "form", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda p: p.stem
-)
-def test_issue_forms_have_what_github_asks_for(form: Path) -> None:
-    document = yaml.safe_load(form.read_text())
-    if form.stem == "config":
-        assert {"name", "url", "about"} == set(document["contact_links"][0])
-        return
-    assert {"name", "description", "body"} <= set(document)
-    for field in document["body"]:
-        assert field["type"] in {"textarea", "input"}
-        assert field["attributes"]["label"]
-    names = [field["id"] for field in document["body"]]
-    assert len(set(names)) == len(names)
 
 
 def test_make_targets_and_pages_of_the_release_checklist_exist() -> None:
@@ -71,18 +47,3 @@ def test_make_targets_and_pages_of_the_release_checklist_exist() -> None:
 def test_every_room_ships_its_types() -> None:
     for room in ("bitalloc", "allocator", "quantize", "sensitivity", "api"):
         assert (ROOT / room / "py.typed").exists()
-
-
-def test_the_comparison_says_when_it_was_read_and_how_to_check_it() -> None:
-    page = (ROOT / "docs" / "comparison.md").read_text()
-    assert re.search(
-        r"Read in (January|February|March|April|May|June|July|August|September|October|November|December) 20\d\d",
-        page,
-    )
-    tables = [block for block in page.split("\n\n") if block.startswith("| ")]
-    for table in tables:
-        head, _, *rows = table.splitlines()
-        assert head.split("|")[-2].strip() in {"check", "how to check ours"}
-        assert all(row.split("|")[-2].strip() for row in rows)
-    for first in ("first ilp", "first rest", "first deterministic", "first kl", "only planner", "the only"):
-        assert first not in page.lower()

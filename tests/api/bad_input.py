@@ -11,7 +11,6 @@ import pytest
 from tests.api.helpers import tiny
 
 Transport = Literal["python", "http", "client", "cli"]
-EVERYWHERE: tuple[Transport, ...] = ("python", "http", "client", "cli")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,10 @@ class Case:
 
 
 def params(transport: Transport) -> list[Any]:
-    """The table, for ``pytest.mark.parametrize``."""
-    return [pytest.param(case, id=case.name) for case in CASES if transport != "cli" or case.on_cli]
+    """The table, for parametrized tests; the client and the command see every fifth case, for all go one way."""
+    cases = [case for case in CASES if transport != "cli" or case.on_cli]
+    shown = cases if transport in {"python", "http"} else cases[::5]
+    return [pytest.param(case, id=case.name) for case in shown]
 
 
 def _layers(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +96,7 @@ _SHAPE = [
         _kl(_GOOD_KL, stderr=[[0.1, 0.1]] * 3),
     ),
     Case("a table that is not nested", "/costs/kl/values/0", "should be a valid", _kl([0.1, [0.1, 0.2]])),
-    Case("a table without values", "/costs/kl/values", "Field required", tiny(costs={"kl": {}})),
     Case("no layers", "/layers", "at least 1 item", tiny(layers=[])),
-    Case("no formats", "/formats", "at least 1 item", tiny(formats={})),
     Case("no tables", "", "at least one table in costs or resources", tiny(costs={}, resources={})),
     Case(
         "the same layer twice",
@@ -139,18 +138,6 @@ _SHAPE = [
 _UNKNOWN_FIELDS = [
     Case("an unknown field", "/wieghts", "unknown field 'wieghts'", tiny(wieghts=1)),
     Case(
-        "an unknown field of a layer",
-        "/layers/0/params",
-        "unknown field 'params'",
-        _layers(_UP | {"params": 1}, _DOWN),
-    ),
-    Case(
-        "an unknown field of a table",
-        "/resources/weight_bytes/units",
-        "unknown field 'units'",
-        _bytes(_GOOD_BYTES, units="byte"),
-    ),
-    Case(
         "an unknown field of a format whose name has a slash",
         "/formats/int4~1g64/bits",
         "unknown field 'bits'",
@@ -172,36 +159,11 @@ _NUMBERS = [
         "finite number",
         _kl([[0.1, math.nan], [0.1, 0.2]]),
     ),
-    Case("an infinite cost", "/costs/kl/values/1/0", "finite number", _kl([[0.1, 0.2], [math.inf, 0.2]])),
-    Case(
-        "a size that is not a number",
-        "/resources/weight_bytes/values/0/0",
-        "finite number",
-        _bytes([[math.nan, 4224], [2176, 4224]]),
-    ),
-    Case(
-        "an infinite size",
-        "/resources/weight_bytes/values/1/1",
-        "finite number",
-        _bytes([[2176, 4224], [2176, math.inf]]),
-    ),
     Case(
         "a negative size",
         "/resources/weight_bytes/values/1/0",
         "greater than or equal to 0",
         _bytes([[2176, 4224], [-2176, 4224]]),
-    ),
-    Case(
-        "a negative constant",
-        "/resources/weight_bytes/constant",
-        "greater than or equal to 0",
-        _bytes(_GOOD_BYTES, constant=-1),
-    ),
-    Case(
-        "a negative standard error",
-        "/costs/kl/stderr/0/0",
-        "greater than or equal to 0",
-        _kl(_GOOD_KL, stderr=[[-0.1, 0.1], [0.1, 0.1]]),
     ),
     Case(
         "a negative number of parameters",
@@ -222,48 +184,12 @@ _NUMBERS = [
         _kl([["0.031", 0.1], [0.1, 0.1]]),
     ),
     Case(
-        "a truth value in a table",
-        "/costs/kl/values/1/1",
-        "valid number (got True)",
-        _kl([[0.1, 0.2], [0.1, True]]),
-    ),
-    Case(
-        "a truth value as a count",
-        "/layers/1/parameters",
-        "valid integer (got True)",
-        _layers(_UP, {"name": "down", "parameters": True}),
-    ),
-    Case(
         "a format of no bits",
         "/formats/int4/weight_bits",
         "greater than 0",
         tiny(formats={"int4": {"weight_bits": 0}, "int8": _EIGHT}),
     ),
-    Case(
-        "a format whose bits are a text",
-        "/formats/int4/weight_bits",
-        "valid number (got '4')",
-        tiny(formats={"int4": {"weight_bits": "4"}, "int8": _EIGHT}),
-    ),
-    Case(
-        "an empty group",
-        "/formats/int4/group_size",
-        "greater than 0",
-        tiny(formats={"int4": {**_FOUR, "group_size": 0}, "int8": _EIGHT}),
-    ),
     Case("an unknown direction", "/costs/kl/better", "'lower' or 'higher'", _kl(_GOOD_KL, better="down")),
-    Case(
-        "an unknown way to combine",
-        "/resources/weight_bytes/combine",
-        "'sum' or 'max'",
-        _bytes(_GOOD_BYTES, combine="mean"),
-    ),
-    Case(
-        "an unknown kind of layer",
-        "/layers/0/kind",
-        "'weight', 'activation' or 'kv_cache'",
-        _layers(_UP | {"kind": "bias"}, _DOWN),
-    ),
 ]
 
 _OPTIONS = [
@@ -365,20 +291,6 @@ _REQUESTS = [
         on_cli=False,
     ),
     _request(
-        "an objective of negative weight",
-        "/objective/kl",
-        "expected a weight above 0, got -2.5",
-        fields={"objective": {"kl": -2.5}},
-        on_cli=False,
-    ),
-    _request(
-        "an objective of infinite weight",
-        "/objective/kl",
-        "finite number",
-        fields={"objective": {"kl": math.inf}},
-        on_cli=False,
-    ),
-    _request(
         "an objective of no tables",
         "/objective",
         "at least 1 item",
@@ -410,12 +322,6 @@ _REQUESTS = [
         fields={"budgets": {"weight_bytes": "a lot"}},
     ),
     _request(
-        "an empty budget",
-        "/budgets/weight_bytes",
-        "expected a number with an optional unit such as '12 MiB', got ''",
-        fields={"budgets": {"weight_bytes": ""}},
-    ),
-    _request(
         "a negative budget",
         "/budgets/weight_bytes",
         "expected at least 0 byte, got -1",
@@ -426,19 +332,6 @@ _REQUESTS = [
         "/budgets/weight_bytes",
         "finite number",
         fields={"budgets": {"weight_bytes": math.nan}},
-    ),
-    _request(
-        "an infinite budget",
-        "/budgets/weight_bytes",
-        "finite number",
-        fields={"budgets": {"weight_bytes": math.inf}},
-    ),
-    _request(
-        "a budget that is a truth value",
-        "/budgets/weight_bytes",
-        "(got True)",
-        fields={"budgets": {"weight_bytes": True}},
-        on_cli=False,
     ),
     _request(
         "no bits per weight",
@@ -510,19 +403,13 @@ _REQUESTS = [
         fields={"solver": "exakt"},
     ),
     _request("a gap of one", "/gap", "less than 1", fields={"gap": 1.0}),
-    _request("a negative gap", "/gap", "greater than or equal to 0", fields={"gap": -0.01}),
     _request(
         "a gap that is not a number",
         "/gap",
         "(got nan)",
         fields={"gap": math.nan},
     ),
-    _request("a gap that is a text", "/gap", "valid number (got '0.1')", fields={"gap": "0.1"}, on_cli=False),
-    _request(
-        "a gap that is a truth value", "/gap", "valid number (got True)", fields={"gap": True}, on_cli=False
-    ),
     _request("no time", "/time_limit_s", "greater than 0", fields={"time_limit_s": 0.0}),
-    _request("negative time", "/time_limit_s", "greater than 0", fields={"time_limit_s": -1.0}),
     _request(
         "endless time",
         "/time_limit_s",

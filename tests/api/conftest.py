@@ -26,6 +26,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("data")
         patch.setenv("BITALLOC_DATA_DIR", str(folder))
+        patch.setenv("BITALLOC_WORKERS", "2")  # each takes a second of the processor to start
+        patch.setenv("BITALLOC_WAIT_S", "50")  # a busy machine takes its time to start a worker
         patch.setenv("BITALLOC_PLUGINS", json.dumps(["tests.api.solvers"]))
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # tests change the working directory
         yield folder
@@ -52,6 +54,7 @@ def without_solvers(data_dir: Path) -> Iterator[str]:
     del data_dir
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BITALLOC_WORKERS", "1")
             patch.setenv("BITALLOC_PLUGINS", json.dumps(["tests.api.no_solvers"]))
             url = stack.enter_context(running_server())
         yield url

@@ -99,9 +99,6 @@ def test_a_missing_profile_is_named(http: httpx2.Client) -> None:
 
 BROKEN_JSON = {
     "cut off": b'{"profile": ',
-    "not JSON": b"profile=tiny",
-    "trailing comma": b'{"gap": 0.1,}',
-    "single quotes": b"{'gap': 0.1}",
     "two documents": b"{} {}",
 }
 
@@ -111,29 +108,6 @@ def test_broken_json_is_refused_with_the_place_where_it_breaks(http: httpx2.Clie
     body = problem_of(http.post(PATH, content=BROKEN_JSON[name], headers=JSON), 400)
     assert body["type"] == "urn:bitalloc:problem:invalid-json"
     assert body["detail"].startswith("JSON breaks at line ")
-
-
-UNREADABLE = {
-    "arrays in arrays": b"[" * 100_000 + b"]" * 100_000,
-    "objects in objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "arrays in a field": b'{"profile":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "not UTF-8": b'{"profile": "\xff"}',
-    "an integer of 5000 digits": b'{"gap": ' + b"1" * 5000 + b"}",
-}
-
-
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_a_body_that_breaks_the_parser_is_refused_and_the_service_lives_on(
-    http: httpx2.Client, name: str
-) -> None:
-    problem_of(http.post(PATH, content=UNREADABLE[name], headers=JSON), 400)
-    assert http.get("/healthz").status_code == 200
-
-
-def test_deep_nesting_within_the_limit_is_a_wrong_type(http: httpx2.Client) -> None:
-    content = b'{"profile":' + b"[" * 60 + b"]" * 60 + b"}"
-    body = problem_of(http.post(PATH, content=content, headers=JSON), 422)
-    assert [error["pointer"] for error in body["errors"]] == ["/profile"]
 
 
 NO_OBJECT = {
@@ -205,7 +179,7 @@ def test_an_infeasible_budget_is_an_answer_with_what_plans_can_reach(http: httpx
 def two_seconds_at_most() -> Iterator[httpx2.Client]:
     """A service that allows two seconds."""
     with (
-        serving(create_app(Settings(max_time_limit_s=2.0))) as url,
+        serving(create_app(Settings(max_time_limit_s=2.0, workers=1))) as url,
         httpx2.Client(base_url=url, timeout=30) as client,
     ):
         yield client

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 from pathlib import Path
 
@@ -204,9 +203,3 @@ def test_both_clients_follow_the_same_jobs(service: str) -> None:
 
     (plan,) = asyncio.run(ask())
     assert comparable(plan) == comparable(solve(tiny(model="followed"), budgets={"effective_bits": 6.5}))
-
-
-def test_a_gzipped_profile_is_the_same(http: httpx2.Client) -> None:
-    packed = gzip.compress(json.dumps(tiny(model="packed")).encode())
-    response = http.post(PATH, content=packed, headers=JSON | {"content-encoding": "gzip"})
-    assert response.json()["id"] == load_profile(tiny(model="packed")).digest()

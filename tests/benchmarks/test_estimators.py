@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import nn
 
 from allocator import CostTable, Fault, InvalidInputError, Profile, solve
 from allocator.knapsack.problem import FloatArray
-from benchmarks import estimators
 from benchmarks.all_plans import spent_bits, sum_over_plans
 from benchmarks.estimators import compare, measured_plans, plan_of
 from benchmarks.every_estimator import profile_with_everything, rankings
@@ -192,29 +190,6 @@ def test_the_model_is_as_it_was_afterwards(small: Trained) -> None:
     measured_plans(small, ("int2", "int3"))
     profile_with_everything(small, FORMATS)
     assert state(small.model) == before
-
-
-def test_the_command_prints_a_table_and_writes_it(
-    small: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(estimators.digits_cnn, "load", lambda: small)
-    monkeypatch.setattr(estimators, "FORMATS", FORMATS)
-    monkeypatch.setattr(estimators, "BUDGETS", (3.0, 5.0))
-    estimators.main("calibration", tmp_path / "out")
-    printed = capsys.readouterr().out
-    written = json.loads((tmp_path / "out" / "estimators.json").read_text())
-    assert written["measured_on"] == "calibration"
-    assert written["optimum"] == [
-        min(
-            measured_plans(small, FORMATS, "calibration")[
-                spent_bits(profile_with_everything(small, FORMATS)[0]) <= bits
-            ]
-        )
-        for bits in (3.0, 5.0)
-    ]
-    for method, row in written["regret"].items():
-        assert method in printed
-        assert all(f"{value:.3f}" in printed for value in row)
 
 
 def test_divergence_is_that_of_the_definition() -> None:

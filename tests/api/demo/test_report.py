@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
 import pytest
-from rich.console import Console
 
-from api.demo.report import Report, Row, as_markdown, as_table, findings, original
+from api.demo.report import Report, Row, as_markdown, findings, original
 
 
 def _row(method: str, distance: float, *, bits: float = 3.25, predicted: float = 0.2, **more: object) -> Row:
@@ -90,47 +87,6 @@ def test_there_is_one_sentence_per_budget_in_order() -> None:
     assert "no better" in sentences[1]
 
 
-def _shown(report: Report) -> list[str]:
-    console = Console(file=StringIO(), width=160, color_system=None)
-    console.print(as_table(report))
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue().splitlines()
-
-
-def test_the_table_has_every_row_in_order() -> None:
-    cells = [line.split() for line in _shown(REPORT)]
-    rows = [line for line in cells if line and line[0] in {"2.5", "6"}]
-    assert [row[:3] for row in rows] == [[f"{row.budget_bits:g}", row.method, row.backend] for row in ROWS]
-    assert rows[0][3:] == ["2.496", "1.23", "0.3100", "0.750", "1.50", "×"]
-    assert rows[-1][3:] == ["5.996", "1.23", "9.88", "0.1300", "0.750", "0.46", "×"]
-
-
-def test_the_table_fits_a_terminal_of_100_columns_without_losing_a_number() -> None:
-    console = Console(file=StringIO(), width=100, color_system=None)
-    console.print(as_table(REPORT))
-    assert isinstance(console.file, StringIO)
-    shown = console.file.getvalue()
-    assert shown.count("0.750") == len(ROWS)
-    assert "…" not in shown
-
-
-def test_the_table_sets_budgets_and_runtimes_apart() -> None:
-    shown = _shown(REPORT)
-    starts = [line.split()[:3] if line.split() else [] for line in shown]
-    third, fourth, last = (
-        starts.index(key)
-        for key in (
-            ["2.5", "bitalloc", "torchao"],
-            ["6", "uniform", "torchao"],
-            ["6", "bitalloc", "onnxruntime"],
-        )
-    )
-    assert starts[third + 1] == []
-    assert starts[third - 1] != []
-    assert fourth == third + 2
-    assert starts[last - 1] == []
-
-
 def test_the_page_has_every_row_every_finding_and_every_stage() -> None:
     lines = as_markdown(REPORT).splitlines()
     assert lines[0] == "# a model"
@@ -145,21 +101,3 @@ def test_the_page_has_every_row_every_finding_and_every_stage() -> None:
     assert "- second sentence." in lines
     assert "| measure | 61.3 |" in lines
     assert "| plan | 0.5 |" in lines
-
-
-def test_every_line_of_the_pages_tables_has_as_many_cells_as_its_head() -> None:
-    blocks = [block.splitlines() for block in as_markdown(REPORT).split("\n\n")]
-    tables = [block for block in blocks if block[0].startswith("|")]
-    assert len(tables) == 2
-    for table in tables:
-        assert {line.count("|") for line in table} == {table[0].count("|")}
-
-
-def test_the_original_is_described() -> None:
-    sentence = original(REPORT)
-    assert "recall@1 0.900, MRR 0.950" in sentence
-    assert "90.00 MB and 12.35 ms per query" in sentence
-
-
-def test_a_report_survives_json() -> None:
-    assert Report.model_validate_json(REPORT.model_dump_json()) == REPORT

@@ -43,11 +43,6 @@ def test_the_committed_document_is_the_one_that_is_served(http: httpx2.Client) -
     assert http.get("/openapi.json").json() == DOCUMENT
 
 
-def test_the_document_is_openapi_3_1() -> None:
-    assert DOCUMENT["openapi"].startswith("3.1.")
-    assert DOCUMENT["info"]["title"] == "bitalloc"
-
-
 def test_every_operation_says_what_it_is() -> None:
     names = [operation["operationId"] for *_, operation in operations()]
     assert len(set(names)) == len(names)
@@ -87,14 +82,6 @@ def test_every_body_has_examples() -> None:
         ("post", f"/v1/{name}") for name in ("frontiers", "explanations", "exports", "lint")
     }
     assert {tuple(param.values[:2]) for param in EXAMPLES} == with_bodies
-
-
-@pytest.mark.parametrize(("method", "path", "body"), EXAMPLES)
-def test_every_example_is_answered(http: httpx2.Client, method: str, path: str, body: Any) -> None:
-    if "{id}" in path:  # the example of a profile, under its digest
-        path = http.post("/v1/profiles", json=body).headers["location"]
-    answer = http.request(method, path, json=body)
-    assert answer.is_success, answer.text
 
 
 def test_the_answers_shown_are_the_answers_given(service: str) -> None:

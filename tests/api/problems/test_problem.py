@@ -22,8 +22,14 @@ PATH = "/v1/allocations"
 
 @pytest.fixture(scope="module")
 def http_here() -> Iterator[httpx2.Client]:
-    """A service in this process, whose log can be read."""
-    with serving(create_app(Settings())) as url, httpx2.Client(base_url=url, timeout=30) as client:
+    """A service in this process, whose log can be read, with a route that fails."""
+    app = create_app(Settings())
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("the password is swordfish")
+
+    with serving(app) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -72,15 +78,8 @@ def test_after_an_unexpected_error_the_next_request_is_served(http_here: httpx2.
         assert http_here.post(PATH, json={"profile": tiny()}).json()["status"] == "optimal"
 
 
-def test_an_error_outside_the_workers_is_not_told_either() -> None:
-    app = create_app(Settings())
-
-    @app.get("/broken")
-    async def broken() -> None:
-        raise ZeroDivisionError("the password is swordfish")
-
-    with serving(app) as url:
-        response = httpx2.get(f"{url}/broken")
+def test_an_error_outside_the_workers_is_not_told_either(http_here: httpx2.Client) -> None:
+    response = http_here.get("/broken")
     problem_of(response, 500)
     assert "swordfish" not in response.text
     assert "connection" not in response.headers  # it stays open

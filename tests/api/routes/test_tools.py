@@ -25,8 +25,8 @@ def listed(findings: Any) -> list[dict[str, Any]]:
     return [asdict(finding) | {"layers": list(finding.layers)} for finding in findings]
 
 
-@pytest.mark.parametrize("target", EXPORTS)
-def test_every_export_is_the_librarys(http: httpx2.Client, target: str) -> None:
+@pytest.mark.parametrize("target", ["compressed-tensors", "mlx"])  # without losses, and with
+def test_an_export_is_the_librarys(http: httpx2.Client, target: str) -> None:
     body = {"plan": PLAN, "target": target, "others": ["lm_head"], "force": True}
     response = http.post("/v1/exports", json=body)
     assert response.status_code == 200, response.text
@@ -106,8 +106,8 @@ def test_an_allocation_without_a_plan_cannot_be_exported(http: httpx2.Client) ->
     ]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_lint_of_a_plan_is_the_librarys(http: httpx2.Client, runtime: str) -> None:
+@pytest.mark.parametrize("runtime", ["vllm", "onnxruntime"])
+def test_a_lint_of_a_plan_is_the_librarys(http: httpx2.Client, runtime: str) -> None:
     found = http.post("/v1/lint", json={"plan": PLAN, "runtime": runtime, "model": {"shapes": SHAPES}}).json()
     expected = lint_plan(PLAN, runtime, Model({name: tuple(shape) for name, shape in SHAPES.items()}))
     assert found["findings"] == listed(expected)
