@@ -36,6 +36,7 @@ from quantize.lint.model import model_of_folder
 from quantize.plan import faults_at, profile_faults, require_layers, require_whole_units
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
+from quantize.runtimes import RUNTIMES
 from quantize.storage.files import replacing_folder, require_free
 
 #: The head of a GPT-NeoX, which transformers calls ``lm_head`` as it loads it, and vLLM does not.
@@ -79,7 +80,8 @@ def apply(
     require_original(config, source)
     weights = stored_weights(source)
     require_layers(plan, weights)
-    require_whole_units(plan, weights)
+    if runtime is None or RUNTIMES.find(runtime).fuses:
+        require_whole_units(plan, weights)
     _require_storable(plan, weights, rounding, moments, profile)
     require_readable(findings_of(plan, model_of_folder(source), "compressed-tensors", runtime), insist=force)
     config |= _quantization(plan, weights)
