@@ -25,7 +25,7 @@ def profile(bitalloc: Run, measuring: tuple[object, ...], tmp_path: Path) -> Pat
     formats = ("--formats", "int4-g32,int8-g32", "--units", "vllm")
     done = bitalloc("profile", *measuring, *formats, "--out", path)
     covered = "warning: only 50 % of the weights are planned; 7.81 MB are outside"
-    covered += " (left out of the rows that were asked for, norm)"
+    covered += " (embeddings, which vllm keeps in floating point, norm)"
     largest = "the largest is 'model.embed_tokens.weight', 7.81 MB"  # vLLM keeps it as it is
     assert (done.code, done.out) == (0, f"8 layers → {path}\n{covered}; {largest}\n")
     return path
