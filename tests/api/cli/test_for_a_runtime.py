@@ -16,6 +16,8 @@ from sensitivity.models.text_export import onnx_encoder
 from tests.api.conftest import Run
 from tests.quantize.ggml.marks import NEEDS_GGML
 
+#: The tokenizer of the tests is one that llama.cpp would read otherwise.
+GGUF = ("--backend", "gguf", "--no-vocabulary")
 LANGUAGE = ("--length", "16", "--count", "4", "--tables", "weight_error")
 
 
@@ -44,8 +46,12 @@ def test_llama_cpp_gets_a_file_with_the_planned_types(
     columns = ("--formats", "int4-g32,int5-g32,int8-g32,fp16")
     asked = ("--for", "llama.cpp", *columns, *model, "--text", corpus, *LANGUAGE)
     plan = planned(bitalloc, "6", "weight_error", *asked)
-    done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
+    done = bitalloc("apply", "plan.json", *GGUF, *model, "--profile", "profile.json")
     assert done.code == 0, done.err
+    refused = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--out", "other.gguf")
+    assert (refused.code, Path("other.gguf").exists()) == (2, False)
+    assert "tokenizer.json has a model of the kind 'WordPiece'" in refused.err
+    assert "--no-vocabulary" in refused.err
     types = {item.name: item.tensor_type.name for item in gguf.GGUFReader("model.gguf").tensors}
     expected = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0", "fp16": "F16"}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
@@ -65,7 +71,7 @@ def test_k_quants_are_offered_and_the_file_has_what_rows_make_of_them(
     profile = load_profile(Path("profile.json"))
     assert list(profile.formats)[:5] == ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k"]
     assert "become q5_0, bytes and codes alike" in profile.provenance.notes["/formats/q4_k"]
-    done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
+    done = bitalloc("apply", "plan.json", *GGUF, *model, "--profile", "profile.json")
     assert done.code == 0, done.err
     found = {item.name: int(item.n_bytes) for item in gguf.GGUFReader("model.gguf").tensors}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
