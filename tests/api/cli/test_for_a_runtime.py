@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -79,6 +80,26 @@ def test_k_quants_are_offered_and_the_file_has_what_rows_make_of_them(
     for layer, fmt in plan.items():
         promised = profile.resources["weight_bytes"].values[rows[layer]][list(profile.formats).index(fmt)]
         assert found[f"{names.get_name(layer)}.weight"] == promised
+
+
+@NEEDS_GGML
+def test_types_that_need_moments_get_those_of_the_profile(
+    bitalloc: Run, tiny_language_model: Path, corpus: Path
+) -> None:
+    model = ("--model", tiny_language_model)
+    asked = ("profile", "--formats", "iq3_xxs,q4_1", *model, "--text", corpus, *LANGUAGE)
+    done = bitalloc(*asked, "--moments", "moments.safetensors", "--out", "profile.json")
+    assert done.code == 0, done.err
+    profile = load_profile(Path("profile.json"))
+    # Rows of 64 and 96 become iq4_nl, but the type that was asked for still decides what is needed.
+    layers = [row.name for row in profile.layers if "embed" not in row.name]
+    Path("plan.json").write_text(json.dumps(dict.fromkeys(layers, "iq3_xxs")))
+    arguments = ("apply", "plan.json", *GGUF, *model)
+    refused = bitalloc(*arguments)
+    assert (refused.code, refused.err.count("give moments")) == (2, len(layers))
+    done = bitalloc(*arguments, "--moments", "moments.safetensors")
+    assert done.code == 0, done.err
+    assert bitalloc("profile", "--moments", "x", "--out", "y.json").code == 2
 
 
 def test_onnx_runtime_runs_the_encoder(bitalloc: Run, tiny_encoder: Path) -> None:
