@@ -79,6 +79,16 @@ def vocabulary_of(folder: Path, size: int) -> Vocabulary | None:
         return None
     content = _read(file)
     settings = _read(folder / "tokenizer_config.json")
+    try:
+        return _vocabulary(folder, content, settings, size)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        detail = f"tokenizer.json is not as the tokenizers package writes it ({type(error).__name__}: {error}); {_HINT}"
+        raise InvalidInputError(Fault("/model", detail)) from error
+
+
+def _vocabulary(
+    folder: Path, content: Mapping[str, Any], settings: Mapping[str, Any], size: int
+) -> Vocabulary:
     model = content.get("model") or {}
     if model.get("type") != "BPE" or model.get("dropout") or model.get("continuing_subword_prefix"):
         raise InvalidInputError(_unknown(f"a model of the kind {model.get('type')!r}"))
@@ -164,6 +174,9 @@ def _tokens(content: Mapping[str, Any], size: int) -> tuple[tuple[str, ...], tup
     model = content["model"]
     added = content.get("added_tokens") or ()
     largest = max([*model["vocab"].values(), *(item["id"] for item in added)], default=-1)
+    least = min([*model["vocab"].values(), *(item["id"] for item in added)], default=0)
+    if least < 0:
+        raise IndexError(f"a token has the number {least}")
     if largest >= size:
         detail = f"tokenizer.json has a token {largest}, and the model {size} of them; it is another model's"
         raise InvalidInputError(Fault("/model", detail))
@@ -185,7 +198,7 @@ def _steps(part: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - JSON
     if not part:
         return ()
     if part.get("type") == "Sequence":
-        inside = next(
+        inside: Sequence[Any] = next(
             (part[key] for key in ("normalizers", "pretokenizers", "processors") if key in part), []
         )
         return [step for item in inside for step in _steps(item)]

@@ -251,6 +251,9 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None
         ("default", changed(lambda it: it["model"]["merges"].pop(3)), "merges are not those of a SentencePiece"),
         ("gpt-2", changed(lambda it: it["added_tokens"][0].update(id=5000)), "has a token 5000, and the model 900"),
         ("gpt-2", lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer.json is not JSON"),
+        ("gpt-2", changed(lambda it: it["model"].pop("vocab")), r"not as the tokenizers package writes it \(KeyError"),
+        ("gpt-2", changed(lambda it: it["added_tokens"][0].update(id=-1)), "IndexError: a token has the number -1"),
+        ("gpt-2", changed(lambda it: it.update(added_tokens=3)), "not as the tokenizers package writes it"),
         ("gpt-2", lambda folder: (folder / "tokenizer.json").write_text("[]"), "expected an object in tokenizer.json"),
     ],
 )  # fmt: skip
