@@ -104,7 +104,7 @@ def test_plan_an_llm(llama: Path) -> None:
     caches = {row.name for row in profile.layers if row.kind == "kv_cache"}
     assert plan(llama / "refined.json").solver.name == "refine"
     assert (llama / "packed" / "model.safetensors").exists()
-    made = plan(llama / "vllm_plan.json")
+    made = plan(llama / "plan.json")
     assert made.status == "optimal"
     assert made.assignment is not None
     assert {made.assignment[name] for name in caches} == {"int8-g64"}
