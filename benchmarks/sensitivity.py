@@ -34,7 +34,14 @@ from sensitivity import (
     zd,
 )
 from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.models.text_encoder import (
+    cosine_distance,
+    encode,
+    info_nce,
+    load_text_encoder,
+    minilm_folder,
+    pair_batches,
+)
 from sensitivity.profiling.encoder_profile import EXCLUDED
 from sensitivity.study.study import replaced, rounded, silent
 
@@ -49,7 +56,7 @@ def main(
 ) -> None:
     """Print the tables."""
     torch.set_num_threads(1)
-    encoder, tokenizer = load_text_encoder(max_tokens=tokens)
+    encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=tokens)
     batches = pair_batches(tokenizer, docstring_pairs(pairs), 8)
     formats = tuple(map(parse_format, _FORMATS))
     study = Study(encoder, batches, info_nce, discover(encoder, EXCLUDED), formats, 0, silent)

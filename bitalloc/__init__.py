@@ -142,6 +142,7 @@ if TYPE_CHECKING:
     from sensitivity.models.text_encoder import encode as encode
     from sensitivity.models.text_encoder import info_nce as info_nce
     from sensitivity.models.text_encoder import load_text_encoder as load_text_encoder
+    from sensitivity.models.text_encoder import minilm_folder as minilm_folder
     from sensitivity.models.text_encoder import pair_batches as pair_batches
     from sensitivity.models.text_export import export_encoder as export_encoder
     from sensitivity.models.text_export import onnx_encoder as onnx_encoder
@@ -215,7 +216,10 @@ _GROUPS = (
     ),
     ("sensitivity.resources", "Spent device_names load_device"),
     # models of text
-    ("sensitivity.models.text_encoder", "cosine_distance encode info_nce load_text_encoder pair_batches"),
+    (
+        "sensitivity.models.text_encoder",
+        "cosine_distance encode info_nce load_text_encoder minilm_folder pair_batches",
+    ),
     ("sensitivity.models.text_export", "export_encoder onnx_encoder"),
     ("sensitivity.models.language_model", "load_language_model logits next_token_loss"),
     ("sensitivity.models.docstrings", "docstring_pairs"),

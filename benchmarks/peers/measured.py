@@ -18,7 +18,14 @@ from benchmarks.peers.question import Answer, Plan, Question, read_answer, write
 from quantize.feedback import refine
 from sensitivity import measured, profile_model
 from sensitivity.models.docstrings import docstring_pairs
-from sensitivity.models.text_encoder import cosine_distance, encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.models.text_encoder import (
+    cosine_distance,
+    encode,
+    info_nce,
+    load_text_encoder,
+    minilm_folder,
+    pair_batches,
+)
 from sensitivity.plans.planned import Planned, distance_of_plans
 
 OBJECTIVE = "embedding_distance"
@@ -89,7 +96,7 @@ def minilm(formats: Sequence[str]) -> Subject:
     Returns:
         The subject.
     """
-    model, tokenizer = load_text_encoder(max_tokens=48)
+    model, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
     pairs = docstring_pairs(200)
     seen, held_out = (pair_batches(tokenizer, chosen, 16) for chosen in (pairs[0:32:2], pairs[1:200:2]))
     table = partial(

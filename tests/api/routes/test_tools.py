@@ -39,7 +39,7 @@ def test_every_export_is_the_librarys(http: httpx2.Client, target: str) -> None:
 
 def test_an_export_knows_shapes_and_says_who_would_not_load_it(http: httpx2.Client) -> None:
     plan = {layer: "int4-g64" for layer in PLAN}
-    shapes: dict[str, Any] = dict.fromkeys(PLAN, [64, 96]) | {"lm_head": [512, 64]}
+    shapes: dict[str, Any] = {layer: [64, 96] for layer in PLAN} | {"lm_head": [512, 64]}
     body: dict[str, Any] = {"plan": plan, "target": "compressed-tensors", "model": {"shapes": shapes}}
     found = http.post("/v1/exports", json=body).json()
     assert {loss["instead"] for loss in found["losses"]} == {"int4-g32"}
