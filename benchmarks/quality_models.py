@@ -19,7 +19,13 @@ from sensitivity import Estimator, fisher, kl, output_mse, profile_model, weight
 from sensitivity.plans.planned import Planned, distance_of_plans
 from sensitivity.pretrained.docstrings import docstring_pairs
 from sensitivity.pretrained.retrieval import RetrievalTask
-from sensitivity.pretrained.text_encoder import cosine_distance, encode, load_text_encoder, pair_batches
+from sensitivity.pretrained.text_encoder import (
+    cosine_distance,
+    encode,
+    load_text_encoder,
+    minilm_folder,
+    pair_batches,
+)
 
 BUDGETS = (2.5, 3.0, 3.5, 4.0, 5.0)
 _FORMATS = ("int2-g64", "int3-g64", "int4-g64", "int5-g64", "int8-g64")
@@ -80,7 +86,7 @@ def encoder(budgets: Sequence[float], evaluations: int, seeds: int) -> Tables:
     Returns:
         Embedding distance on the pairs that searches see, distance and recall@1 on held-out pairs.
     """
-    model, tokenizer = load_text_encoder(max_tokens=48)
+    model, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
     pairs = docstring_pairs(200)
     seen, held_out = pair_batches(tokenizer, pairs[0:32:2], 16), pairs[1:200:2]
     profile = load_profile(_MINILM)

@@ -39,6 +39,7 @@ from sensitivity.pretrained.text_encoder import (
     encode,
     info_nce,
     load_text_encoder,
+    minilm_folder,
     pair_batches,
 )
 from sensitivity.profiling.encoder_profile import EXCLUDED
@@ -55,7 +56,7 @@ def main(
 ) -> None:
     """Print the tables."""
     torch.set_num_threads(1)
-    encoder, tokenizer = load_text_encoder(max_tokens=tokens)
+    encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=tokens)
     batches = pair_batches(tokenizer, docstring_pairs(pairs), 8)
     formats = tuple(map(parse_format, _FORMATS))
     study = Study(encoder, batches, info_nce, discover(encoder, EXCLUDED), formats, 0, silent)

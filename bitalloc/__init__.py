@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from sensitivity.pretrained.text_encoder import encode as encode
     from sensitivity.pretrained.text_encoder import info_nce as info_nce
     from sensitivity.pretrained.text_encoder import load_text_encoder as load_text_encoder
+    from sensitivity.pretrained.text_encoder import minilm_folder as minilm_folder
     from sensitivity.pretrained.text_encoder import pair_batches as pair_batches
     from sensitivity.pretrained.text_export import export_encoder as export_encoder
     from sensitivity.pretrained.text_export import onnx_encoder as onnx_encoder
@@ -220,7 +221,10 @@ _GROUPS = (
     ),
     ("sensitivity.resources", "Spent device_names load_device"),
     # models of text
-    ("sensitivity.pretrained.text_encoder", "cosine_distance encode info_nce load_text_encoder pair_batches"),
+    (
+        "sensitivity.pretrained.text_encoder",
+        "cosine_distance encode info_nce load_text_encoder minilm_folder pair_batches",
+    ),
     ("sensitivity.pretrained.text_export", "export_encoder onnx_encoder"),
     ("sensitivity.pretrained.language_model", "load_language_model logits next_token_loss"),
     ("sensitivity.pretrained.docstrings", "docstring_pairs"),

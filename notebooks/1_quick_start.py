@@ -20,6 +20,7 @@ from bitalloc import (
     export_encoder,
     load_text_encoder,
     make_request,
+    minilm_folder,
     onnx_encoder,
     plot_plan,
     profile_encoder,
@@ -36,7 +37,7 @@ OUT.mkdir(parents=True, exist_ok=True)
 # far the embeddings move when one layer gets one format and everything else stays as it is.
 
 # %%
-encoder, tokenizer = load_text_encoder(max_tokens=48)
+encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
 pairs = docstring_pairs(64)
 calibration, evaluation = pairs[0::2], pairs[1::2]
 profile = profile_encoder(

@@ -19,6 +19,7 @@ from bitalloc import (
     latency_us,
     load_profile,
     load_text_encoder,
+    minilm_folder,
     onnxruntime_kernels,
     pair_batches,
     parse_format,
@@ -40,7 +41,7 @@ COST = "embedding_distance"
 # The costs are those of the demo's profile; the latencies are measured here, each shape in each format, one text at a time.
 
 # %%
-encoder, tokenizer = load_text_encoder(max_tokens=48)
+encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
 timed = profile_model(
     encoder,
     pair_batches(tokenizer, docstring_pairs(8), 4),

@@ -29,6 +29,7 @@ from bitalloc import (
     lint,
     load_profile,
     load_text_encoder,
+    minilm_folder,
     model_of_profile,
     onnx_encoder,
     pair_batches,
@@ -99,7 +100,7 @@ for runtime in ("torchao", "onnxruntime", "vllm"):
 # The same plan in two runtimes, and uniform quantization at the same size.
 
 # %%
-encoder, tokenizer = load_text_encoder(max_tokens=48)
+encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
 task = RetrievalTask.of(docstring_pairs(64)[1::2], tokenizer, partial(encode, encoder))
 source = export_encoder(encoder, tokenizer, OUT / "model-fp32.onnx", layers)
 uniform = solve(profile, objective=COST, budgets={"effective_bits": 4.25}, solver="uniform")

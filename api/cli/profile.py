@@ -148,6 +148,7 @@ def _encoder(
     model: Path | None, pairs: Path | None, count: int, units: str, settings: dict[str, Any]
 ) -> Profile:
     from sensitivity.pretrained.docstrings import docstring_pairs
+    from sensitivity.pretrained.pooling import modules_of_folder
     from sensitivity.pretrained.text_encoder import load_text_encoder
     from sensitivity.profiling.encoder_profile import profile_encoder
 
@@ -157,7 +158,10 @@ def _encoder(
     data = docstring_pairs(count) if pairs is None else read_pairs(pairs)[:count]
     encoder, tokenizer = load_text_encoder(folder)
     name = (model or folder).name
-    return profile_encoder(encoder, tokenizer, data, name=name, **settings)
+    runtime = settings["runtime"]
+    whole = runtime is not None and RUNTIMES.find(runtime).backend == "compressed-tensors"
+    checkpoint = modules_of_folder(folder)[0] if whole else None
+    return profile_encoder(encoder, tokenizer, data, name=name, checkpoint=checkpoint, **settings)
 
 
 def _language(

@@ -19,7 +19,13 @@ from bitalloc.client import Client
 from quantize import apply
 from sensitivity.pretrained.docstrings import docstring_pairs
 from sensitivity.pretrained.retrieval import Encode, Quality, RetrievalTask
-from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, encode, load_text_encoder
+from sensitivity.pretrained.text_encoder import (
+    TextEncoder,
+    Tokenizer,
+    encode,
+    load_text_encoder,
+    minilm_folder,
+)
 from sensitivity.pretrained.text_export import export_encoder, onnx_encoder
 from sensitivity.profiling.encoder_profile import profile_encoder
 from sensitivity.profiling.progress import Bars
@@ -51,7 +57,7 @@ def run(out: Path, *, pairs: int, seed: int, write: Write, quiet: bool = False) 
     console = Console(stderr=quiet, quiet=quiet)
     clock = _Clock(console)
     with clock.stage("load the model and the text"):
-        encoder, tokenizer = load_text_encoder(max_tokens=_MAX_TOKENS)
+        encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=_MAX_TOKENS)
         data = docstring_pairs(pairs)
         calibration, evaluation = data[0::2], data[1::2]
         full_precision = partial(encode, encoder)

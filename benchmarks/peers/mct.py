@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
-from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, load_text_encoder
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, load_text_encoder, minilm_folder
 
 _TOKENS = 48
 _BATCH = 8
@@ -134,7 +134,7 @@ def answer(question: Question) -> Answer:
     _declare_operators()
     import model_compression_toolkit as mct
 
-    encoder, tokenizer = load_text_encoder(max_tokens=_TOKENS)
+    encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=_TOKENS)
     texts = [text for pair in question.pairs for text in pair]
     data = partial(_batches, encoder, tokenizer, texts)
     method = mct.core.QuantizationErrorMethod.NOCLIPPING

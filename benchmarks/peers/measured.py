@@ -24,6 +24,7 @@ from sensitivity.pretrained.text_encoder import (
     encode,
     info_nce,
     load_text_encoder,
+    minilm_folder,
     pair_batches,
 )
 
@@ -95,7 +96,7 @@ def minilm(formats: Sequence[str]) -> Subject:
     Returns:
         The subject.
     """
-    model, tokenizer = load_text_encoder(max_tokens=48)
+    model, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
     pairs = docstring_pairs(200)
     seen, held_out = (pair_batches(tokenizer, chosen, 16) for chosen in (pairs[0:32:2], pairs[1:200:2]))
     table = partial(

@@ -21,7 +21,13 @@ from torch import Tensor, nn
 
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
-from sensitivity.pretrained.text_encoder import encode, info_nce, load_text_encoder, pair_batches
+from sensitivity.pretrained.text_encoder import (
+    encode,
+    info_nce,
+    load_text_encoder,
+    minilm_folder,
+    pair_batches,
+)
 
 #: Scores are squares: they grow by its square.
 SCALE = 1e3
@@ -98,7 +104,7 @@ def answer(question: Question) -> Answer:
     for method, step in steps.items():
         with tempfile.TemporaryDirectory() as folder:  # scores are taken once for all budgets
             for bits in question.asked:
-                model, tokenizer = load_text_encoder(max_tokens=48)
+                model, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
                 batches = pair_batches(tokenizer, question.pairs, 16)
                 _, state = mtq.auto_quantize(
                     model,

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.peers.question import Answer, Question, reply
 from quantize import parse_format
-from sensitivity.pretrained.text_encoder import load_text_encoder, pair_batches
+from sensitivity.pretrained.text_encoder import load_text_encoder, minilm_folder, pair_batches
 
 #: Its default with data first.
 METRICS = (
@@ -79,7 +79,7 @@ def answer(question: Question) -> Answer:
     import openvino
 
     low, high = question.formats
-    model, tokenizer = load_text_encoder(max_tokens=48)
+    model, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
     batches = [dict(batch) for batch in pair_batches(tokenizer, question.pairs, 16)]
     graph = openvino.convert_model(model, example_input=batches[0])
     data = nncf.Dataset([{name: values.numpy() for name, values in batch.items()} for batch in batches])

@@ -82,14 +82,12 @@ class Tokenizer:
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
-def load_text_encoder(
-    folder: Path | None = None, max_tokens: int | None = None
-) -> tuple[TextEncoder, Tokenizer]:
+def load_text_encoder(folder: Path, max_tokens: int | None = None) -> tuple[TextEncoder, Tokenizer]:
     """Load a sentence encoder from disk, never from a hub.
 
     Args:
-        folder: Folder with ``config.json``, weights and tokenizer, or of sentence-transformers; all-MiniLM-L6-v2 when
-            absent.
+        folder: Folder with ``config.json``, weights and tokenizer, or of sentence-transformers;
+            :func:`minilm_folder` is one.
         max_tokens: Longer texts are cut; the model's own length when absent.
 
     Returns:
@@ -98,10 +96,9 @@ def load_text_encoder(
 
     Raises:
         InvalidInputError: The folder is not that of an encoder, is quantized, or pools in a way that is not known here.
-        MissingPackageError: transformers, or the package that ships all-MiniLM-L6-v2, is not installed.
+        MissingPackageError: transformers is not installed.
     """
     transformers = require("transformers", "models")
-    folder = minilm_folder() if folder is None else folder
     inner, poolings = modules_of_folder(folder)
     config = require_model(inner)
     _require_encoder(config, folder, sentences=(folder / "modules.json").is_file())

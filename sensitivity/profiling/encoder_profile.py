@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from allocator import Fault, InvalidInputError, Profile
 from allocator.knapsack.tables import WEIGHT_BYTES
@@ -29,6 +30,11 @@ DEFAULT_TABLES = ("gauss_newton_trace", "fisher", "embedding_distance")
 _TOLERABLE = 0.5
 #: Lookups by position and segment: under one percent of the weights, and exporters slice rather than gather them.
 EXCLUDED = ("*.position_embeddings", "*.token_type_embeddings")
+#: What MPNet, T5 and DeBERTa compute of distances between positions: the same for all texts, so no loss is its own.
+BY_DISTANCE = (
+    "*.relative_attention_bias", "*.rel_embeddings", "*.distance_embedding", "*.pos_proj", "*.pos_q_proj",
+    "*.pos_key_proj", "*.pos_query_proj",
+)  # fmt: skip
 _PAIRS_PER_BATCH = 16
 
 
@@ -48,6 +54,7 @@ def profile_encoder(
     seed: int = 0,
     progress: Progress = silent,
     engine: Engine = serial,
+    checkpoint: Path | None = None,
 ) -> Profile:
     """Profile a sentence encoder on (query, document) pairs.
 
@@ -57,6 +64,8 @@ def profile_encoder(
         runtime: Who is to load the plan; see :func:`~sensitivity.profiling.profile_model.profile_model`.
         measured_pairs: Pairs to embed for each entry of ``embedding_distance``, spread over all lengths.
         engine: Computes the entries of ``embedding_distance``.
+        checkpoint: Folder that is to be written quantized as a whole, with the pooler and heads that do not encode:
+            bytes outside the plan are those of its files. An ONNX file has none of them.
 
     Returns:
         The profile.
@@ -84,13 +93,14 @@ def profile_encoder(
         tables,
         probes,
         name=name,
-        exclude=[pattern for pattern in EXCLUDED if _matches(encoder, pattern)],
+        exclude=[pattern for pattern in (*EXCLUDED, *BY_DISTANCE) if _matches(encoder, pattern)],
         resources=resources,
         runtime=runtime,
         rounding=rounding,
         seed=seed,
         progress=progress,
         engine=engine,
+        checkpoint=checkpoint,
     )
 
 

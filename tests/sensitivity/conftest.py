@@ -10,7 +10,7 @@ import torch
 
 from sensitivity import discover
 from sensitivity.pretrained.docstrings import docstring_pairs
-from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, load_text_encoder
+from sensitivity.pretrained.text_encoder import TextEncoder, Tokenizer, load_text_encoder, minilm_folder
 from sensitivity.pretrained.text_export import export_encoder
 from sensitivity.profiling.encoder_profile import EXCLUDED
 
@@ -26,7 +26,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def loaded() -> tuple[TextEncoder, Tokenizer]:
-    return load_text_encoder(max_tokens=64)
+    return load_text_encoder(minilm_folder(), max_tokens=64)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from allocator import Allocation, InvalidInputError, solve
 from api.cli.plans import read_allocation
 from quantize import Rounding, apply
 from quantize.rounding.moments import write_moments
-from sensitivity.pretrained.text_encoder import load_text_encoder
+from sensitivity.pretrained.text_encoder import load_text_encoder, minilm_folder
 from sensitivity.pretrained.text_export import onnx_encoder
 from tests.api.conftest import Run
 from tests.api.helpers import tiny
@@ -56,7 +56,7 @@ def _infeasible(folder: Path) -> Path:
 def test_a_plan_for_minilm_becomes_a_file_that_encodes(bitalloc: Run, tmp_path: Path) -> None:
     import torch
 
-    encoder, tokenizer = load_text_encoder()
+    encoder, tokenizer = load_text_encoder(minilm_folder())
     names = [name for name, module in encoder.named_modules() if isinstance(module, torch.nn.Linear)]
     plan = _plan(tmp_path, **dict.fromkeys([LAYERS[0], *names], "int4-g64"))
     done = bitalloc("apply", plan, "--model", "all-MiniLM-L6-v2", "--out", "new/model.onnx", "--json")

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.peers import auto_round, mct, modelopt, nncf
 from benchmarks.peers.registry import FORMATS, PEERS
-from sensitivity.pretrained.text_encoder import encode, load_text_encoder
+from sensitivity.pretrained.text_encoder import encode, load_text_encoder, minilm_folder
 
 
 def test_modelopt_is_read_by_the_bits_of_its_recipes() -> None:
@@ -61,7 +61,7 @@ def test_mct_names_layers_by_their_place() -> None:
 
 
 def test_what_mct_traces_is_minilm() -> None:
-    encoder, tokenizer = load_text_encoder(max_tokens=48)
+    encoder, tokenizer = load_text_encoder(minilm_folder(), max_tokens=48)
     texts = ["a question about lists", "sorts a list in place and returns nothing " * 12, "none"]
     with torch.inference_mode():
         expected = encode(encoder, tokenizer(texts))

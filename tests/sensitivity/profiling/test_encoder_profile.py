@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,55 @@ def test_measured_pairs_are_spread_over_all_lengths(small: TextEncoder, tokenize
 
     shortest = distances(lengths[:4], 4)
     assert not np.array_equal(distances(lengths, 4), shortest)
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "left"),
+    [
+        ("MPNet", {}, ["encoder.relative_attention_bias"]),
+        (
+            "DebertaV2",
+            {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]},
+            ["pos_key_proj", "pos_query_proj", "rel_embeddings"],
+        ),
+        (
+            "Deberta",
+            {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+            ["pos_proj", "pos_q_proj", "rel_embeddings"],
+        ),
+    ],
+)
+def test_what_is_computed_of_distances_has_no_row(
+    tokenizer: Tokenizer, pairs: Pairs, kind: str, options: dict[str, object], left: list[str]
+) -> None:
+    """It is the same for all texts, and per-sample gradients refused the whole model for it."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=30522, max_position_embeddings=64, **SMALL, **options
+    )
+    encoder = TextEncoder(getattr(transformers, f"{kind}Model")(config)).eval()
+    short = [(query, document[:60]) for query, document in pairs[:2]]
+    profile = profile_encoder(encoder, tokenizer, short, formats=["int8"], tables=["fisher"])
+    outside = [item.name for item in profile.outside if any(f"{name}.weight" in item.name for name in left)]
+    assert len(outside) == len(left)
+    assert not [layer.name for layer in profile.layers if layer.name.endswith(tuple(left))]
+
+
+def test_a_checkpoint_that_is_written_whole_counts_what_does_not_encode(
+    tokenizer: Tokenizer, pairs: Pairs, tmp_path: Path
+) -> None:
+    """The pooler is in the file, and was missing in the promised bytes."""
+    torch.manual_seed(0)
+    model = transformers.BertModel(transformers.BertConfig(**SMALL, max_position_embeddings=64))
+    model.save_pretrained(tmp_path)
+    encoder = TextEncoder(transformers.BertModel.from_pretrained(tmp_path, add_pooling_layer=False)).eval()
+    sizes = {}
+    for checkpoint in (None, tmp_path):
+        profile = profile_encoder(
+            encoder, tokenizer, pairs[:2], formats=["int8"], tables=["fisher"], checkpoint=checkpoint
+        )
+        sizes[checkpoint] = profile.resources["weight_bytes"].constant
+    assert sizes[tmp_path] - sizes[None] == 4 * (16 * 16 + 16)
