@@ -16,6 +16,7 @@ from api.workers.task import Done
 
 #: Progress that nobody has fetched yet; a solver that reports more often than this loses the oldest.
 _MOST_PROGRESS = 1000
+_NAMES = ("id", "profile_sha256", "status", "version")
 
 
 @dataclass(eq=False)
@@ -57,9 +58,6 @@ class Run:
         """Kill the solver with everything that it started, and wait until it is gone."""
         self.future.cancel()
         await asyncio.wait({self.future})
-
-
-_NAMES = ("id", "profile_sha256", "status", "version")
 
 
 def stored_rows(done: Done) -> list[NewAllocation]:

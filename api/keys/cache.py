@@ -15,6 +15,9 @@ from api.store import Store
 
 #: The owner where the service has no keys.
 NOBODY = "local"
+#: How long an answer of the database is believed, which is how long a revoked key still works.
+TRUST_S = 1.0
+_MOST = 4096
 
 
 async def owner_of(request: Request) -> str:
@@ -28,11 +31,6 @@ async def owner_of(request: Request) -> str:
 
 
 Owner = Annotated[str, Depends(owner_of)]
-
-
-#: How long an answer of the database is believed, which is how long a revoked key still works.
-TRUST_S = 1.0
-_MOST = 4096
 
 
 class KeyCache:

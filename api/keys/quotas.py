@@ -19,6 +19,12 @@ from api.store.tables import allocations, idempotency, jobs, profiles
 #: A measure is believed for so long, and for so many times as long as it took.
 _BELIEVED_S, _TIMES = 10.0, 20
 _MOST = 4096
+_BODIES = (
+    (profiles, (profiles.c.body,)),
+    (allocations, (allocations.c.request, allocations.c.answer)),
+    (jobs, (jobs.c.request,)),
+    (idempotency, (idempotency.c.answer,)),
+)
 
 
 @dataclass
@@ -91,14 +97,6 @@ def require_job_quota(connection: Connection, owner: str, most: int) -> None:
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS, "too-many-jobs", detail, headers={"Retry-After": "5"}
         )
-
-
-_BODIES = (
-    (profiles, (profiles.c.body,)),
-    (allocations, (allocations.c.request, allocations.c.answer)),
-    (jobs, (jobs.c.request,)),
-    (idempotency, (idempotency.c.answer,)),
-)
 
 
 def stored_bytes(store: Store, owner: str) -> int:

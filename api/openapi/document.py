@@ -23,6 +23,16 @@ from bitalloc.wire import AllocationRequest
 ANSWERS = Path(__file__).with_name("example_answers.json")
 #: Method and path → status and media type → name → summary and value.
 Answers = dict[str, dict[str, dict[str, Any]]]
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key of `bitalloc keys create`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+}
+# Without keys the service is open to its own machine, which the empty requirement says.
+_EITHER: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
+_ANY = answers(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_WITH_BODY = answers(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+_EVENTS = "text/event-stream"
+_REFERENCE = "#/components/schemas/{model}"
 
 
 def describe_answers(document: dict[str, Any]) -> None:
@@ -36,16 +46,6 @@ def describe_answers(document: dict[str, Any]) -> None:
             content[kind]["examples"] = examples
 
 
-_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key of `bitalloc keys create`."},
-    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
-}
-# Without keys the service is open to its own machine, which the empty requirement says.
-_EITHER: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
-_ANY = answers(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
-_WITH_BODY = answers(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-
 def describe_keys(document: dict[str, Any]) -> None:
     """Say which operations need a key, and what else the middlewares may answer."""
     document["components"]["securitySchemes"] = _SCHEMES
@@ -54,9 +54,6 @@ def describe_keys(document: dict[str, Any]) -> None:
             operation["security"] = _EITHER
             for status, answer in (_ANY | (_WITH_BODY if "requestBody" in operation else {})).items():
                 operation["responses"].setdefault(str(status), answer)
-
-
-_EVENTS = "text/event-stream"
 
 
 def describe_streams(document: dict[str, Any]) -> None:
@@ -74,9 +71,6 @@ def describe_streams(document: dict[str, Any]) -> None:
                         "type": "string",
                         "description": "Server-sent events, one after the other.",
                     }
-
-
-_REFERENCE = "#/components/schemas/{model}"
 
 
 def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:

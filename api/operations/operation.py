@@ -11,6 +11,21 @@ from pydantic import BaseModel
 
 from allocator import Allocation, Request
 
+M = TypeVar("M", bound=BaseModel)
+#: Statuses of errors that any operation may be answered with.
+ERRORS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.NOT_IMPLEMENTED,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+)
+
 
 class PlannedAllocation(Allocation):
     """An allocation as the service gave it, or as the library or the command wrote it.
@@ -24,7 +39,6 @@ class PlannedAllocation(Allocation):
 
 #: Given the id of an allocation: the allocation. Raises where the caller has no such allocation.
 Stored = Callable[[str], PlannedAllocation]
-M = TypeVar("M", bound=BaseModel)
 
 
 def with_stored_plan(asked: M, stored: Stored) -> M:
@@ -104,18 +118,3 @@ class Operation:
     examples: Mapping[str, Any]
     with_stored: Callable[[Any, Stored], Any] = lambda asked, stored: asked  # noqa: ARG005 - most name none
     listing: Listing | None = None
-
-
-#: Statuses of errors that any operation may be answered with.
-ERRORS = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.NOT_IMPLEMENTED,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.INSUFFICIENT_STORAGE,
-)

@@ -20,6 +20,17 @@ from api.store.jobs import StoredJob, find_job, list_jobs, progress_since
 from bitalloc.problem_details import ProblemDetails
 from bitalloc.wire import JobDetails, JobPage, JobProgress
 
+router = APIRouter(prefix="/v1", tags=["jobs"])
+_ERRORS = answers(
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+)
+#: How often the database is asked for progress.
+_POLL_S = 0.3
+
 
 def job_details(job: StoredJob) -> JobDetails:
     """Show a job.
@@ -38,18 +49,6 @@ def job_details(job: StoredJob) -> JobDetails:
         allocations=tuple(f"/v1/allocations/{each}" for each in numbered(job.id, job.plans)),
         problem=None if job.problem is None else ProblemDetails.model_validate(job.problem),
     )
-
-
-router = APIRouter(prefix="/v1", tags=["jobs"])
-_ERRORS = answers(
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.INSUFFICIENT_STORAGE,
-)
-#: How often the database is asked for progress.
-_POLL_S = 0.3
 
 
 async def _mine(

@@ -17,6 +17,9 @@ from api.store.tables import allocations, idempotency, job_events, jobs, replica
 BATCH = 500
 #: Digits of an id that tell when it was made; the plans of a job share them with it.
 _TIME = 16
+_LOG = logging.getLogger(__name__)
+#: How often to look at most and at least; between them, a quarter of the shortest time that something is kept.
+_OFTEN_S, _SELDOM_S = 0.5, 3600.0
 
 
 def forget_jobs(store: Store, before: float) -> int:
@@ -71,11 +74,6 @@ def _forget(store: Store, table: Table, old: ColumnElement[bool]) -> int:
         return len(rows)
 
     return store.freeing(gone)
-
-
-_LOG = logging.getLogger(__name__)
-#: How often to look at most and at least; between them, a quarter of the shortest time that something is kept.
-_OFTEN_S, _SELDOM_S = 0.5, 3600.0
 
 
 async def keep_tidy(settings: Settings, store: Store) -> None:

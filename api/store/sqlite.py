@@ -20,6 +20,8 @@ _RETRY_S = 0.02
 WRITES = "bitalloc_write_wait_s"
 #: What a check writes, and takes back: as much as a plan or two.
 _PROBE_BYTES = 2**18
+_DRIVERS = ("sqlite", "sqlite+pysqlite")
+_FOLDER, _FILE = 0o700, 0o600
 
 
 def sqlite_engine(url: URL, setting: str) -> Engine:
@@ -63,9 +65,6 @@ def sqlite_engine(url: URL, setting: str) -> Engine:
     return engine
 
 
-_DRIVERS = ("sqlite", "sqlite+pysqlite")
-
-
 def write_and_take_back(connection: Connection) -> None:
     """Write as a plan would, so that the database says whether it has space; the transaction is to be rolled back."""
     # With so few pages in memory, SQLite has to put what it is given onto the disk at once.
@@ -90,9 +89,6 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(_RETRY_S)
         else:
             return
-
-
-_FOLDER, _FILE = 0o700, 0o600
 
 
 def private_folder(folder: Path, setting: str) -> None:

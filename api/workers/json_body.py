@@ -14,6 +14,16 @@ from allocator import Fault, InvalidInputError
 from allocator.contract.errors import faults_of
 from api.errors import InvalidJsonError
 
+_NO_OBJECT = Fault("", "expected a JSON object with the fields of the request")
+_TOO_MUCH = Fault("", "this body takes more memory than a worker may use; send a smaller one")
+M = TypeVar("M", bound=BaseModel)
+#: Faults that are told at most, and one more that says that there are others.
+_MOST_FAULTS = 101
+_TWICE = re.compile(r'Detected duplicate key "(.*)" at line \d+ column \d+', re.DOTALL)
+_TOO_DEEP = "recursion limit exceeded"
+_SHOWN = 80
+_START_BYTES = 4096
+
 
 @dataclass(frozen=True)
 class JsonLimits:
@@ -32,13 +42,6 @@ class JsonLimits:
     max_layers: int = 100_000
     max_formats: int = 256
     max_rules: int = 1_000
-
-
-_NO_OBJECT = Fault("", "expected a JSON object with the fields of the request")
-_TOO_MUCH = Fault("", "this body takes more memory than a worker may use; send a smaller one")
-M = TypeVar("M", bound=BaseModel)
-#: Faults that are told at most, and one more that says that there are others.
-_MOST_FAULTS = 101
 
 
 def parsed(model: type[M], body: bytes, limits: JsonLimits) -> M:
@@ -64,12 +67,6 @@ def parsed(model: type[M], body: bytes, limits: JsonLimits) -> M:
         if not entries[0]["loc"] and entries[0]["type"] == "model_type":
             raise InvalidInputError(_NO_OBJECT) from error
         raise InvalidInputError(*faults_of(entries[:_MOST_FAULTS], document)) from error
-
-
-_TWICE = re.compile(r'Detected duplicate key "(.*)" at line \d+ column \d+', re.DOTALL)
-_TOO_DEEP = "recursion limit exceeded"
-_SHOWN = 80
-_START_BYTES = 4096
 
 
 def decoded(body: bytes, limits: JsonLimits) -> object:
