@@ -92,7 +92,8 @@ def require_whole_units(plan: Mapping[str, StorageFormat], known: Iterable[str])
                 f"{layer.removeprefix(unit.rpartition('.')[0] + '.')} {name}"
                 for layer, name in formats.items()
             )
-            detail = f"these layers become one at load and need one format, got {shown}; plan them as a unit"
+            advice = "plan them as a unit, or name a runtime that fuses nothing"
+            detail = f"these layers become one at load and need one format, got {shown}; {advice}"
             faults.append(Fault(pointer(("assignment", unit)), detail))
     if faults:
         raise InvalidInputError(*faults)

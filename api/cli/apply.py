@@ -88,6 +88,13 @@ def command(
             "them in single precision."
         ),
     ] = 4,
+    no_vocabulary: Annotated[
+        bool,
+        typer.Option(
+            "--no-vocabulary",
+            help="For `gguf`: leave vocabulary and chat template out; the file takes and gives numbers of tokens.",
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -123,6 +130,8 @@ def command(
     folder = encoder_folder(model)
     options["moments"] = read_moments(moments) if moments else None
     loaded = load_profile(profile) if profile else None
+    if backend == "gguf":
+        options["vocabulary"] = not no_vocabulary
     if backend == "compressed-tensors":
         options["runtime"] = runtime or runtime_of(loaded)
     if backend == "onnxruntime":

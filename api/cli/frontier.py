@@ -32,6 +32,7 @@ from api.cli.options import (
 )
 from api.cli.parsing import Force, amount, require_outputs, write
 from api.cli.reach import number
+from api.cli.searching import ended_by_time
 from api.cli.terminal import for_people, print_json, print_table
 from api.cli.watching import LATER_S, Watch
 from api.operations.frontier import described
@@ -102,6 +103,8 @@ def command(
         print_json(document)
     else:
         _show(front, for_people())
+        points = points if isinstance(wanted, int) else len(wanted)
+        _say_early(front, points, request, interrupted=interrupted)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -133,6 +136,17 @@ def _show(front: Frontier, console: Console) -> None:
             f"{number(front.spend[-1])}{unit}; the knee, farthest from the chord, is at {knee}"
         )
     )
+
+
+def _say_early(front: Frontier, points: int, request: Request, *, interrupted: bool) -> None:
+    early = [answer for answer in front.exact if ended_by_time(answer, answer.solver.seconds, request)]
+    if interrupted:
+        typer.echo(f"stopped by Ctrl-C: {len(front.exact)} of {points} budgets, the last one unproved")
+    elif early:
+        typer.echo(
+            f"{len(early)} of {points} stopped at the time limit of {request.time_limit_s:g} s for each, unproved; "
+            "--time-limit sets another"
+        )
 
 
 def _row(answer: Allocation, resource: str) -> tuple[str, str, str, str]:

@@ -24,6 +24,7 @@ from api.cli.coverage import say_coverage
 from api.cli.parsing import Force, require_outputs, write
 from quantize import NEAREST, Rounding
 from quantize.llama_types import format_named
+from quantize.rounding.moments import write_moments
 from quantize.runtimes import RUNTIMES, Capabilities, columns_of, objections
 
 _ENCODER = "gauss_newton_trace,fisher,embedding_distance"
@@ -76,6 +77,12 @@ def command(
         typer.Option(help="Remember finished measurements here; the same command goes on from them."),
     ] = None,
     force: Force = False,
+    moments: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --text: also write the second moments of every layer's inputs here, for `apply --moments`."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")
     ] = False,
@@ -87,13 +94,15 @@ def command(
     Example: `bitalloc profile --model ./my-llama --text corpus.txt --for vllm --out profile.json`
 
     For any other model use `sensitivity.profile_model` from Python.
-    """
-    require_outputs((("--out", out),), force=force, journal=journal)
+    """  # noqa: DOC501 - the docstring is the help text
+    require_outputs((("--out", out), ("--moments", moments)), force=force, journal=journal)
     require("torch", "models")
     from sensitivity.engines.journal import Journal
     from sensitivity.profiling.progress import Bars
     from sensitivity.study.tasks import serial
 
+    if moments is not None and text is None:
+        raise InvalidInputError(Fault("--moments", "is for language models; give --text too"))
     table = None if runtime is None else _table(runtime, formats, text)
     columns = [name.strip() for name in (formats or _FORMATS).split(",")]
     if table is not None and formats is None:
@@ -110,7 +119,8 @@ def command(
         if text is None:
             profile = _encoder(model, pairs, count or 250, units, settings)
         else:
-            profile = _language(language_folder(model, pairs), text, count or 32, length, units, settings)
+            folder = language_folder(model, pairs)
+            profile = _language(folder, text, count or 32, length, units, settings, moments)
     write(out, profile.model_dump_json(indent=1) + "\n")
     summary = {"path": str(out), "layers": len(profile.layers), "sha256": profile.digest()}
     typer.echo(json.dumps(summary) if as_json else f"{summary['layers']} layers → {out}")
@@ -151,14 +161,25 @@ def _encoder(
 
 
 def _language(
-    folder: Path, text: Path, count: int, length: int, units: str, settings: dict[str, Any]
+    folder: Path,
+    text: Path,
+    count: int,
+    length: int,
+    units: str,
+    settings: dict[str, Any],
+    moments: Path | None,
 ) -> Profile:
-    from sensitivity.pretrained.language_model import load_language_model, windows
+    from sensitivity.models.layers import discover
+    from sensitivity.pretrained.language_model import load_language_model, next_token_loss, windows
     from sensitivity.profiling.language_profile import profile_language_model
+    from sensitivity.study.input_moments import input_moments
 
     corpus = read_text(text)
     model, tokenizer = load_language_model(folder)
     batches = windows(tokenizer, corpus, length, count)
-    return profile_language_model(
+    profile = profile_language_model(
         model, batches, units=units, name=folder.name, checkpoint=folder, **settings
     )
+    if moments is not None:
+        write_moments(moments, input_moments(model, batches, next_token_loss, discover(model)))
+    return profile

@@ -17,6 +17,7 @@ from api.cli.watching import Watch
 _QUICK_S = 1.0
 #: Share of the time limit that a search has at least; the rest is for the answer.
 _SEARCHED = 0.5
+_UNPROVED = frozenset({Status.FEASIBLE, Status.NO_SOLUTION})
 
 
 def search(profile: Profile, request: Request) -> tuple[Allocation, bool]:
@@ -56,13 +57,25 @@ def with_reason(answer: Allocation, request: Request, seconds: float, *, interru
     Returns:
         The answer; the same where it is proved, or nothing ended the search early.
     """
-    if answer.status not in {Status.FEASIBLE, Status.NO_SOLUTION}:
-        return answer
-    limit_s, text = request.time_limit_s, ""
-    if interrupted:
+    if interrupted and answer.status in _UNPROVED:
         text = f"stopped by Ctrl-C after {seconds:.1f} s, unproved"
-    elif limit_s is not None and seconds >= _SEARCHED * limit_s:
-        text = f"stopped at the time limit of {limit_s:g} s, unproved; --time-limit sets another"
-    if not text:
+    elif ended_by_time(answer, seconds, request):
+        text = f"stopped at the time limit of {request.time_limit_s:g} s, unproved; --time-limit sets another"
+    else:
         return answer
     return answer.model_copy(update={"notes": (*answer.notes, Note(about="time", text=text))})
+
+
+def ended_by_time(answer: Allocation, seconds: float, request: Request) -> bool:
+    """Whether the time limit ended a search, and not its solver or the gap that is good enough.
+
+    Args:
+        answer: The answer.
+        seconds: What it took.
+        request: The request.
+
+    Returns:
+        True where nothing is proved and the time was used.
+    """
+    limit_s = request.time_limit_s
+    return answer.status in _UNPROVED and limit_s is not None and seconds >= _SEARCHED * limit_s

@@ -17,6 +17,7 @@ from quantize.lint.findings import Case, Check
 from quantize.lint.foreign import disagreements
 from quantize.lint.model import Model, model_of_folder, model_of_profile
 from quantize.lint.rules import (
+    architecture,
     experts,
     fused_shards,
     nameless,
@@ -116,6 +117,7 @@ def _checks(table: Capabilities) -> tuple[Check, ...]:
         *((experts(whole_block=table.experts == "block"),) if table.experts else ()),
         tied_weights,
         unknown_names,
+        architecture(table),
         objected(table),
         *((nameless(table.own_name, table.elsewhere),) if table.own_name else ()),
     )

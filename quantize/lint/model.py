@@ -18,10 +18,12 @@ class Model:
     Attributes:
         shapes: Layer → shape of its weight; None where it is not known.
         tied: Groups of layers that share one weight.
+        kind: What transformers calls the architecture (``model_type``); None where it is not known.
     """
 
     shapes: Mapping[str, tuple[int, ...] | None]
     tied: tuple[tuple[str, ...], ...] = ()
+    kind: str | None = None
 
 
 def model_of_profile(profile: Profile) -> Model:
@@ -45,8 +47,10 @@ def model_of_folder(folder: Path) -> Model:
 
 
 def _tied(shapes: dict[str, tuple[int, ...] | None], config: dict[str, object]) -> Model:
+    kind = config.get("model_type")
+    kind = kind if isinstance(kind, str) else None
     embedding = next((name for name in shapes if name.rpartition(".")[2] == "embed_tokens"), None)
     if not config.get("tie_word_embeddings") or embedding is None:
-        return Model(shapes)
+        return Model(shapes, kind=kind)
     # A tied head has no weight of its own in the file.
-    return Model({**shapes, "lm_head": shapes[embedding]}, ((embedding, "lm_head"),))
+    return Model({**shapes, "lm_head": shapes[embedding]}, ((embedding, "lm_head"),), kind)

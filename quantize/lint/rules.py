@@ -103,6 +103,24 @@ def objected(table: Capabilities) -> Check:
     return check
 
 
+def architecture(table: Capabilities) -> Check:
+    """Models of which the runtime loads no quantized weights at all.
+
+    Args:
+        table: The runtime.
+
+    Returns:
+        The check; at most one finding.
+    """
+
+    def check(case: Case) -> Iterator[Finding]:
+        reason = table.unloadable(case.model.kind, tuple(case.model.shapes))
+        if reason is not None and not all(fmt.plain for fmt in case.formats.values()):
+            yield Finding("error", "architecture", (), reason, "choose another runtime for this model")
+
+    return check
+
+
 def nameless(own_name: Callable[[str], str | None], elsewhere: Callable[[str], str | None]) -> Check:
     """Layers whose tensor is not known by name are passed over.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -68,6 +68,8 @@ class Capabilities:
         backend: Backend that writes for it.
         block_types: Whether the types of ggml are its formats.
         own_name: Layer → its name for it; None where it takes any name.
+        unloadable: Architecture (None where it is not known) and names of layers → why it loads no quantized weights of
+            such a model; None where it does.
         elsewhere: Layer → why it is kept in a file of its own; None where it is not.
     """
 
@@ -87,6 +89,7 @@ class Capabilities:
     units: str = "none"
     rounding: str = "nearest"
     own_name: Callable[[str], str | None] | None = None
+    unloadable: Callable[[str | None, Collection[str]], str | None] = lambda kind, layers: None  # noqa: ARG005
     elsewhere: Callable[[str], str | None] = lambda layer: None  # noqa: ARG005 - most keep a model in one file
 
 

@@ -6,10 +6,16 @@ zero points in another shape than the one that the package packs. Nothing fuses:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 from quantize.formats import StorageFormat
 from quantize.rounding.codes import is_sign
 from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide
 
+#: Architectures whose layers are no plain Linear there.
+_OWN_LINEAR = frozenset({"falcon", "mamba", "falcon_mamba"})
+_EXPERT = re.compile(r"(?:^|\.)experts\.\d+\.")
 _LOOKED_UP = "transformers looks for the plain weight of an embedding and does not find it"
 #: Why one symmetric bit cannot be stored.
 HALF_STEP = (
@@ -25,6 +31,31 @@ def _matrices(fmt: StorageFormat) -> Complaint | None:
     return "error", "compressed-tensors packs zero points in another shape than the one that it loads"
 
 
+def unloadable(kind: str | None, layers: Collection[str]) -> str | None:
+    """Why no quantized weights of a model are loaded, if they are not.
+
+    Args:
+        kind: What transformers calls the architecture.
+        layers: Names of its layers, as the checkpoint has them.
+
+    Returns:
+        The reason; None where they are.
+
+    Example:
+        >>> unloadable("llama", ["model.layers.0.mlp.up_proj"]) is None, unloadable("falcon", []) is None
+        (True, False)
+    """
+    if kind in _OWN_LINEAR:
+        return (
+            f"transformers computes the layers of {kind} with code of its own, which looks for plain weights"
+        )
+    if any(_EXPERT.search(layer) for layer in layers):
+        return (
+            "transformers merges experts as it loads, and loses those of a checkpoint by compressed-tensors"
+        )
+    return None
+
+
 TABLE = Capabilities(
     name="transformers",
     tested="transformers 5.17 with compressed-tensors 0.19",
@@ -33,6 +64,7 @@ TABLE = Capabilities(
     advice="choose a symmetric format of 2 bits or more",
     stays={"embedding": _LOOKED_UP, "convolution": CONVOLVED},
     limits=(groups_divide(),),
+    unloadable=unloadable,
     columns=("int4-g32", "int4-g128", "int8", "fp16"),
     backend="compressed-tensors",
 )

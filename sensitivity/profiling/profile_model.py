@@ -19,7 +19,7 @@ from sensitivity.models.identity import identity_of_module
 from sensitivity.models.whole import require_whole
 from sensitivity.profiling.assembly import columns_of, estimated, layers_of, rules_of, spent
 from sensitivity.profiling.memory_estimate import require_room
-from sensitivity.profiling.runtime_rows import runtime_rows
+from sensitivity.profiling.runtime_rows import require_loadable, runtime_rows
 from sensitivity.resources import RESOURCES, Resource
 from sensitivity.rows import ExpertRef, Row, find_rows
 from sensitivity.rows.outside import outside_of
@@ -105,6 +105,7 @@ def profile_model(
     _require_apart(chosen, spending)
     require_whole(model)
     layers, others = find_rows(model, rows, exclude)
+    require_loadable(runtime, checkpoint)
     made_for = runtime_rows(layers, others, runtime, units)
     _require_roundable(others, rounding)
     study = Study(
@@ -122,7 +123,8 @@ def profile_model(
     with _evaluating(model):
         found = _measured(study, chosen, spending, units, (*made_for.rules, *shape_rules))
     notes = {**found.notes, **made_for.notes, **_rounded_with(rounding)}
-    return _profile(study, found, notes, name, outside_of(model, study.rows, checkpoint))
+    outside = outside_of(model, study.rows, checkpoint, made_for.kept)
+    return _profile(study, found, notes, name, outside)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from allocator import Fault, InvalidInputError
 from allocator.contract.errors import pointer
+from quantize.lint.model import model_of_folder
 from quantize.runtimes import RUNTIMES
 from sensitivity.models.layers import LayerRef
 from sensitivity.rows import Row
@@ -22,11 +24,31 @@ class RuntimeRows:
         layers: Weights that it can load quantized.
         rules: What it refuses of them.
         notes: For the provenance: the runtime, and why a layer has no row.
+        kept: Layer that stays as it is → why, in a few words.
     """
 
     layers: tuple[LayerRef, ...]
     rules: tuple[ShapeRule, ...]
     notes: Mapping[str, str]
+    kept: Mapping[str, str]
+
+
+def require_loadable(runtime: str | None, checkpoint: Path | None) -> None:
+    """Refuse to measure for a runtime that loads no quantized weights of such a model.
+
+    Args:
+        runtime: Who is to load the plan; None for nobody in particular.
+        checkpoint: Folder that the model was loaded from; None where that is not known.
+
+    Raises:
+        InvalidInputError: The runtime does not load it; says why.
+    """
+    if runtime is None or checkpoint is None or not any(checkpoint.glob("*.safetensors")):
+        return
+    known = model_of_folder(checkpoint)
+    reason = RUNTIMES.find(runtime).unloadable(known.kind, tuple(known.shapes))
+    if reason is not None:
+        raise InvalidInputError(Fault("/model", f"{reason}; profile for another runtime"))
 
 
 def runtime_rows(
@@ -46,14 +68,14 @@ def runtime_rows(
     """
     chosen = runtime or (RUNTIME_OF_UNITS.get(units) if isinstance(units, str) else None)
     if chosen is None:
-        return RuntimeRows(layers, (), {})
+        return RuntimeRows(layers, (), {}, {})
     table = RUNTIMES.find(chosen)
-    stay = {
-        layer.name: table.stays[kind] for layer in layers if (kind := kind_of_weight(layer)) in table.stays
-    }
+    kinds = {layer.name: kind_of_weight(layer) for layer in layers}
+    stay = {name: table.stays[kind] for name, kind in kinds.items() if kind in table.stays}
+    words = {name: f"{kinds[name]}s, which {chosen} keeps in floating point" for name in stay}
     kept = tuple(layer for layer in layers if layer.name not in stay)
     if layers and not kept and not others:
         detail = f"{chosen} quantizes none of its layers: {next(iter(stay.values()))}"
         raise InvalidInputError(Fault("/model", detail))
     notes = {pointer(("layers", name)): f"has no row: {chosen}: {reason}" for name, reason in stay.items()}
-    return RuntimeRows(kept, (loadable(chosen),), {"/runtime": chosen} | notes)
+    return RuntimeRows(kept, (loadable(chosen),), {"/runtime": chosen} | notes, words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,10 +13,16 @@ from sensitivity.models.layers import LayerRef, quantizable
 from sensitivity.rows import ExpertRef, Row
 
 
-def outside_of(model: nn.Module, rows: Sequence[Row], checkpoint: Path | None = None) -> tuple[Outside, ...]:
+def outside_of(
+    model: nn.Module,
+    rows: Sequence[Row],
+    checkpoint: Path | None = None,
+    kept: Mapping[str, str] | None = None,
+) -> tuple[Outside, ...]:
     """List what a profile leaves out.
 
     Args:
+        kept: Layer that could have a row → why it has none, where that is known.
         checkpoint: Folder that the model was loaded from: then every tensor of its files is looked at, with its bytes
             there; else (or without safetensors) the tensors of the module, with their bytes in memory.
 
@@ -30,7 +36,7 @@ def outside_of(model: nn.Module, rows: Sequence[Row], checkpoint: Path | None = 
         >>> [(item.name, item.stored_bytes, item.reason) for item in outside_of(model, (*layers, *others))]
         [('0.bias', 16, 'bias'), ('1.weight', 16, 'norm'), ('1.bias', 16, 'bias')]
     """
-    left = tuple(_left(model, rows))
+    left = tuple(_left(model, rows, kept or {}))
     if checkpoint is None:
         return left
     names: dict[int, list[str]] = {}
@@ -46,7 +52,7 @@ def outside_of(model: nn.Module, rows: Sequence[Row], checkpoint: Path | None = 
         return left
 
 
-def _left(model: nn.Module, rows: Sequence[Row]) -> Iterator[Outside]:
+def _left(model: nn.Module, rows: Sequence[Row], kept: Mapping[str, str]) -> Iterator[Outside]:
     planned = {id(row.weight) for row in rows if isinstance(row, LayerRef)}
     slices: dict[int, int] = {}  # stack of experts → how many of its slices have a row
     for row in rows:
@@ -64,7 +70,7 @@ def _left(model: nn.Module, rows: Sequence[Row]) -> Iterator[Outside]:
                 name=f"{path}.{name}" if path else name,
                 parameters=round(share * tensor.numel()),
                 stored_bytes=round(share * tensor.numel() * tensor.element_size()),
-                reason="buffer" if is_buffer else _reason(module, name, tensor),
+                reason="buffer" if is_buffer else _reason(module, name, tensor, kept.get(path)),
             )
 
 
@@ -77,14 +83,14 @@ def _stored(module: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
             yield name, buffer, True
 
 
-def _reason(module: nn.Module, name: str, tensor: Tensor) -> str:
+def _reason(module: nn.Module, name: str, tensor: Tensor, known: str | None) -> str:
     kind = type(module).__name__
     if "bias" in name:
         return "bias"
     if "norm" in kind.lower():
         return "norm"
     if name == "weight" and quantizable(module).get("") is module:
-        return "left out of the rows that were asked for"
+        return known or "left out of the rows that were asked for"
     if tensor.dim() > 2 and (hasattr(module, "num_experts") or "expert" in kind.lower()):
         return EXPERTS
     return f"{kind}: not supported here"

@@ -8,6 +8,7 @@ import pytest
 from allocator import InvalidInputError
 from quantize import Quantized, StorageFormat, parse_format, quantize
 from quantize.formats import flat_shape
+from quantize.rounding.codes import is_sign
 
 LINEAR = (2, 128)
 
@@ -87,7 +88,10 @@ def test_stored_bytes_equal_what_quantize_hands_out_when_packed(name: str) -> No
 def _packed_bytes(rounded: Quantized, fmt: StorageFormat) -> int:
     total = rounded.scales.nbytes
     offset = 2 ** (fmt.bits - 1) if fmt.symmetric else 0
-    for row_codes, row_zeros in zip(rounded.codes, rounded.zeros, strict=True):
+    stored = (
+        np.maximum(rounded.codes, 0) - offset if is_sign(fmt) else rounded.codes
+    )  # bits 0 and 1 for −1 and +1
+    for row_codes, row_zeros in zip(stored, rounded.zeros, strict=True):
         for group in row_codes:
             total += len(_packed("".join(f"{code + offset:0{fmt.bits}b}" for code in group)))
         if not fmt.symmetric:

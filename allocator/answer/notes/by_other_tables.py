@@ -76,6 +76,8 @@ def _compare(planned: Planned, name: str, fitting: dict[str, IntArray]) -> _Comp
         text = f"by {name!r} this plan ({own:.4g}) is {word} than {beside} ({other:.4g})"
         return _Comparison(text, worse and (maximise or other > 0))  # sums below zero are no evidence
     ratio = own / other
+    if f"{ratio:.3g}" == "1":
+        return _Comparison(f"by {name!r} this plan is as good as {beside}", False)
     if ratio > 1:
         return _Comparison(f"by {name!r} this plan is {ratio:.3g} × worse than {beside}", ratio > _WORSE)
     return _Comparison(f"by {name!r} {beside} is {1 / ratio:.3g} × worse than this plan", False)

@@ -37,6 +37,7 @@ from quantize.plan import faults_at, no_code_for, profile_faults, require_layers
 from quantize.rounding.codes import is_sign
 from quantize.rounding.methods import NEAREST, Rounding, moment_faults
 from quantize.rounding.moments import Moments
+from quantize.runtimes import RUNTIMES
 from quantize.runtimes.transformers import HALF_STEP
 from quantize.storage.files import replacing_folder, require_free
 
@@ -81,7 +82,8 @@ def apply(
     require_original(config, source)
     weights = stored_weights(source)
     require_layers(plan, weights)
-    require_whole_units(plan, weights)
+    if runtime is None or RUNTIMES.find(runtime).fuses:
+        require_whole_units(plan, weights)
     _require_storable(plan, weights, rounding, moments, profile)
     require_readable(findings_of(plan, model_of_folder(source), "compressed-tensors", runtime), insist=force)
     config |= _quantization(plan, weights)

@@ -23,6 +23,7 @@ from allocator import InvalidInputError, Profile
 from allocator.contract.errors import require
 from quantize.backends.gguf.decoder_checkpoint import ARCHITECTURES, Source, read_config, sources, write_facts
 from quantize.backends.gguf.rotary_positions import divisors_of
+from quantize.backends.gguf.vocabulary import vocabulary_of, write_vocabulary
 from quantize.formats import StorageFormat
 from quantize.ggml.codes import codes, require_type
 from quantize.ggml.types import TYPES as BLOCK_TYPES
@@ -60,6 +61,7 @@ def apply(
     rounding: Rounding = NEAREST,
     moments: Moments | None = None,
     profile: Profile | None = None,
+    vocabulary: bool = True,
     force: bool = False,
 ) -> Path:
     """Write a checkpoint as a GGUF file.
@@ -70,10 +72,12 @@ def apply(
         plan: Layer name to format, one of :data:`TYPES`. Rows have to be whole blocks of 32; of types with larger
             blocks other rows become what ``llama-quantize`` makes of them. Other matrices keep their precision,
             vectors are stored in single precision.
-        path: File to write; it appears whole or not at all. It holds no vocabulary.
+        path: File to write; it appears whole or not at all.
         rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them and for types that need them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
+        vocabulary: Whether the file gets the vocabulary and the chat template of ``tokenizer.json``, where the folder
+            has one; without, it takes and gives numbers of tokens.
         force: Whether an earlier file may be replaced, and what llama.cpp does not load may be written.
 
     Returns:
@@ -81,7 +85,8 @@ def apply(
 
     Raises:
         InvalidInputError: The file exists, the checkpoint is of another architecture, a layer is not in it, its format
-            is not a type of llama.cpp or its moment does not fit; nothing was written.
+            is not a type of llama.cpp, its moment does not fit, or the tokenizer is of an unknown kind; nothing was
+            written.
         MissingPackageError: gguf is not installed, or ggml, where a type is ggml's.
     """
     gguf = require("gguf", "gguf")
@@ -91,6 +96,7 @@ def apply(
     require_free(Path(path), force=force)
     config = read_config(Path(model))
     found = sources(Path(model), config)
+    words = vocabulary_of(Path(model), config["vocab_size"]) if vocabulary else None
     weights = {
         name.removesuffix(".weight"): item for name, item in found.items() if len(item.stored.shape) == 2
     }
@@ -110,6 +116,10 @@ def apply(
         writer = gguf.GGUFWriter(partial, ARCHITECTURES[config["model_type"]].name)
         try:
             write_facts(writer, config)
+            if words is None:
+                writer.add_tokenizer_model("no_vocab")
+            else:
+                write_vocabulary(writer, words)
             divisors = divisors_of(config)
             if divisors is not None:
                 writer.add_tensor("rope_freqs.weight", divisors)

@@ -1,6 +1,6 @@
 """A checkpoint as llama.cpp wants it: other names, other facts, and with Llamas queries and keys in another order.
 
-The vocabulary is left out: the file takes and gives numbers of tokens. To add an architecture, add a line to
+The vocabulary is in :mod:`quantize.backends.gguf.vocabulary`. To add an architecture, add a line to
 :data:`ARCHITECTURES`. Source: llama.cpp, ``convert_hf_to_gguf.py``, and ``gguf.tensor_mapping``.
 """
 
@@ -114,7 +114,6 @@ def write_facts(writer: Any, config: Mapping[str, Any]) -> None:  # noqa: ANN401
     writer.add_rope_freq_base(base_of(config))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("no_vocab")
 
 
 def sources(folder: Path, config: Mapping[str, Any]) -> dict[str, Source]:

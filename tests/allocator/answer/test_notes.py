@@ -155,3 +155,17 @@ def test_notes_that_do_not_fit_into_the_time_are_named() -> None:
     compiled = compile_problem(load_profile(profile({"kl": {"values": BYTES}})), request)
     (note,) = notes_of(compiled, request, uniform_plan(compiled.problem, 0), seconds=2.0)
     assert note.text.startswith("not looked at within the time limit: comparison of layers, ")
+
+
+def test_uniform_that_is_the_plan_is_not_called_worse() -> None:
+    costs = {"kl": {"values": [[9, 3, 0], [9, 3, 0]]}}
+    plan = solve(
+        profile(costs), objective="kl", budgets={"weight_bytes": 100}, forbid={"*": ["int8", "int2"]}
+    )
+    assert not texts(plan, "uniform", "warning")
+    same = solve(
+        profile(costs), objective="kl", budgets={"weight_bytes": 101}, forbid={"0.q_proj": ["int2", "int8"]}
+    )
+    assert texts(same, "uniform", "note") == [
+        "by 'kl' this plan is as good as uniform int4 in 100.0% of its bytes"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from sensitivity.pretrained.text_export import onnx_encoder
 from tests.api.conftest import Run
 from tests.quantize.ggml.marks import NEEDS_GGML
 
+#: The tokenizer of the tests is one that llama.cpp would read otherwise.
+GGUF = ("--backend", "gguf", "--no-vocabulary")
 LANGUAGE = ("--length", "16", "--count", "4", "--tables", "weight_error")
 
 
@@ -44,8 +47,12 @@ def test_llama_cpp_gets_a_file_with_the_planned_types(
     columns = ("--formats", "int4-g32,int5-g32,int8-g32,fp16")
     asked = ("--for", "llama.cpp", *columns, *model, "--text", corpus, *LANGUAGE)
     plan = planned(bitalloc, "6", "weight_error", *asked)
-    done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
+    done = bitalloc("apply", "plan.json", *GGUF, *model, "--profile", "profile.json")
     assert done.code == 0, done.err
+    refused = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--out", "other.gguf")
+    assert (refused.code, Path("other.gguf").exists()) == (2, False)
+    assert "tokenizer.json has a model of the kind 'WordPiece'" in refused.err
+    assert "--no-vocabulary" in refused.err
     types = {item.name: item.tensor_type.name for item in gguf.GGUFReader("model.gguf").tensors}
     expected = {"int4-g32": "Q4_0", "int5-g32": "Q5_0", "int8-g32": "Q8_0", "fp16": "F16"}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
@@ -65,7 +72,7 @@ def test_k_quants_are_offered_and_the_file_has_what_rows_make_of_them(
     profile = load_profile(Path("profile.json"))
     assert list(profile.formats)[:5] == ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k"]
     assert "become q5_0, bytes and codes alike" in profile.provenance.notes["/formats/q4_k"]
-    done = bitalloc("apply", "plan.json", "--backend", "gguf", *model, "--profile", "profile.json")
+    done = bitalloc("apply", "plan.json", *GGUF, *model, "--profile", "profile.json")
     assert done.code == 0, done.err
     found = {item.name: int(item.n_bytes) for item in gguf.GGUFReader("model.gguf").tensors}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 1)
@@ -73,6 +80,26 @@ def test_k_quants_are_offered_and_the_file_has_what_rows_make_of_them(
     for layer, fmt in plan.items():
         promised = profile.resources["weight_bytes"].values[rows[layer]][list(profile.formats).index(fmt)]
         assert found[f"{names.get_name(layer)}.weight"] == promised
+
+
+@NEEDS_GGML
+def test_types_that_need_moments_get_those_of_the_profile(
+    bitalloc: Run, tiny_language_model: Path, corpus: Path
+) -> None:
+    model = ("--model", tiny_language_model)
+    asked = ("profile", "--formats", "iq3_xxs,q4_1", *model, "--text", corpus, *LANGUAGE)
+    done = bitalloc(*asked, "--moments", "moments.safetensors", "--out", "profile.json")
+    assert done.code == 0, done.err
+    profile = load_profile(Path("profile.json"))
+    # Rows of 64 and 96 become iq4_nl, but the type that was asked for still decides what is needed.
+    layers = [row.name for row in profile.layers if "embed" not in row.name]
+    Path("plan.json").write_text(json.dumps(dict.fromkeys(layers, "iq3_xxs")))
+    arguments = ("apply", "plan.json", *GGUF, *model)
+    refused = bitalloc(*arguments)
+    assert (refused.code, refused.err.count("give moments")) == (2, len(layers))
+    done = bitalloc(*arguments, "--moments", "moments.safetensors")
+    assert done.code == 0, done.err
+    assert bitalloc("profile", "--moments", "x", "--out", "y.json").code == 2
 
 
 def test_onnx_runtime_runs_the_encoder(bitalloc: Run, tiny_encoder: Path) -> None:

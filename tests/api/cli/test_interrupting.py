@@ -83,6 +83,7 @@ def test_ctrl_c_ends_explanations_and_frontiers_with_what_they_have(
     assert "feasible" in done.out
     if command[0] == "frontier":
         assert "6,000" not in done.out  # budgets after that are not looked at
+        assert done.out.endswith("stopped by Ctrl-C: 1 of 2 budgets, the last one unproved\n")
 
 
 def test_the_time_limit_is_named_where_it_ended_the_search(
@@ -93,6 +94,18 @@ def test_the_time_limit_is_named_where_it_ended_the_search(
     assert (done.code, done.err) == (0, "")
     note = json.loads(done.out)["notes"][-1]
     assert note["text"].startswith("stopped at the time limit of 0.3 s, unproved; --time-limit sets another")
+
+
+def test_a_frontier_counts_the_points_that_the_time_limit_ended(
+    bitalloc: Run, profile: Path, add_solver: AddSolver
+) -> None:
+    add_solver("searching", _searching(press=False))
+    options = ("--at", "5000", "--at", "6000", "--solver", "searching", "--time-limit", "0.1")
+    done = bitalloc("frontier", profile, *options)
+    assert done.code == 0
+    assert done.out.endswith(
+        "2 of 2 stopped at the time limit of 0.1 s for each, unproved; --time-limit sets another\n"
+    )
 
 
 def test_a_proved_plan_says_nothing_of_time(bitalloc: Run, profile: Path) -> None:

@@ -164,3 +164,37 @@ def test_what_an_import_leaves_out_is_said(bitalloc: Run, tmp_path: Path) -> Non
         "import", "w4.json", "--from", "auto-round", "--model", model, "--names", "names.json", "--force"
     )
     assert (named.code, named.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("written_for", "runtime"),
+    [("plan", "torchao"), ("llama.cpp", "llama.cpp"), ("compressed-tensors", "transformers")],
+)
+def test_apply_takes_what_export_and_lint_take(
+    bitalloc: Run, tmp_path: Path, written_for: str, runtime: str
+) -> None:
+    model = checkpoint(tmp_path / "m", LLAMA)
+    files = {"plan": json.dumps({Q: "int8-g32", O: "int8-g32"})}
+    if written_for == "llama.cpp":
+        files = {"plan.txt": "attn_q=q8_0\nattn_output=q8_0\n"}
+    if written_for == "compressed-tensors":
+        files = dict(export({Q: "int8-g32", O: "int8-g32", "lm_head": "fp16"}, written_for).files)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (name,) = files
+    kind = ("--format", written_for, "--model", model)
+    assert bitalloc("lint", name, *kind, "-r", runtime).code == 0
+    assert bitalloc("export", name, *kind, "--to", "torchao").code == 0
+    done = bitalloc("apply", name, *kind, "--backend", "compressed-tensors", "--out", "packed")
+    assert done.code == 0, done.err
+    groups = json.loads(Path("packed/config.json").read_text())["quantization_config"]["config_groups"]
+    (only,) = groups.values()
+    assert (only["weights"]["num_bits"], only["weights"]["group_size"]) == (8, 32)
+    assert "lm_head" not in only["targets"]
+
+
+def test_verify_takes_a_table_of_layer_and_format(bitalloc: Run, profile: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text(json.dumps({"up": "int4-g64", "down": "int4-g64"}))
+    done = bitalloc("verify", "table.json", "--profile", profile, "-o", "kl")
+    assert done.code == 2
+    assert done.err.startswith("error: --model: say which model with --model FOLDER")  # the plan was read

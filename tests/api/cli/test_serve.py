@@ -45,7 +45,7 @@ def _url(line: str) -> str:
     return announced[1]
 
 
-@pytest.mark.parametrize("progress", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_it_prints_its_url_answers_and_ends_when_told_to(told: signal.Signals) -> None:
     with _serve("--port", "0") as (process, line):
         url = _url(line)

@@ -20,12 +20,12 @@ from api.store.jobs import (
     SUCCEEDED,
     StoredJob,
     add_job,
+    add_progress,
     claim_job,
     end_job,
     job_counts,
     list_jobs,
-    tell,
-    told_since,
+    progress_since,
 )
 from api.store.replicas import beat
 from api.store.retention import BATCH, forget_allocations, forget_jobs, forget_keys
@@ -47,7 +47,7 @@ def _job(store: Store, end: str | None = None, *, begun: bool = True) -> str:
         claimed = claim_job(store, "r1")
         assert claimed is not None
         assert claimed.id == job.id
-        tell(store, job.id, "r1", [{"objective": 1.0}, {"objective": 0.5}])
+        add_progress(store, job.id, "r1", [{"objective": 1.0}, {"objective": 0.5}])
     if end is not None:
         with store.writing() as connection:
             assert end_job(connection, job.id, end, plans=1)
@@ -79,7 +79,7 @@ def test_jobs_that_ended_are_forgotten_with_their_events(store: Store) -> None:
     assert forget_jobs(store, _later()) == 3
     assert _known(store) == [queued, running]
     assert job_counts(store) == {QUEUED: 1, RUNNING: 1}
-    assert len(told_since(store, running, 0)) == 2
+    assert len(progress_since(store, running, 0)) == 2
     with store.reading() as connection:
         assert connection.execute(select(func.count()).select_from(job_events)).scalar() == 2
     assert forget_jobs(store, _later()) == 0

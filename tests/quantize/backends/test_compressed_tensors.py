@@ -169,3 +169,17 @@ def test_a_folder_that_is_no_original_is_refused(tmp_path: Path, text: str | Non
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(InvalidInputError, match=f"/model: .*{match}"):
         apply(tmp_path, PLAN, "compressed-tensors", path=tmp_path / "out")
+
+
+def test_transformers_fuses_nothing_and_so_may_have_shards_apart(checkpoint: Path, tmp_path: Path) -> None:
+    plan = {
+        f"model.layers.0.self_attn.{name}_proj": fmt for name, fmt in (("q", "int4-g32"), ("k", "int8-g32"))
+    }
+    made = apply(checkpoint, plan, "compressed-tensors", path=tmp_path / "out", runtime="transformers")
+    loaded = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32)
+    expected = dequantized(tiny_llama().half().float(), plan)
+    assert np.abs(outputs(loaded) - expected).max() < 1e-3 * np.abs(expected).max()
+    with pytest.raises(
+        InvalidInputError, match=r"need one format, got .*; plan them as a unit, or name a runtime that"
+    ):
+        apply(checkpoint, plan, "compressed-tensors", path=tmp_path / "vllm", runtime="vllm")
