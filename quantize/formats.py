@@ -101,9 +101,6 @@ class StorageFormat:
         Rows run along the first dimension. Each group of codes ends on a byte, padding included; the zero points of
         a row are packed like codes and end on a byte.
 
-        Args:
-            shape: Shape of the weight.
-
         Returns:
             Exact number of bytes.
 
@@ -132,11 +129,7 @@ class StorageFormat:
         return rows * (codes + scales + zeros)
 
     def describe(self) -> ProfileFormat:
-        """The column of a Profile.
-
-        Returns:
-            The same format as the allocator knows it.
-        """
+        """Return the column of a Profile: the same format as the allocator knows it."""
         return ProfileFormat(
             weight_bits=self.bits if self.codec is None else self.codec.weight_bits,
             group_size=self.group_size,

@@ -38,7 +38,6 @@ def report_outcome(
     """Turn a solver's outcome into a certified answer.
 
     Args:
-        compiled: The compiled request.
         outcome: What the solver claims.
         report: Who claims it.
         deadline: When the answer is due; by default what the solver left of the request's time limit.

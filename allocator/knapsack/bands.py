@@ -68,11 +68,7 @@ class Bands:
         return two
 
     def amounts(self, problem: Problem) -> tuple[FloatArray, FloatArray]:
-        """The amounts that rows stay between.
-
-        Returns:
-            (B,) low amounts, -inf where there is none, and (B,) high amounts.
-        """
+        """Return what rows stay between: (B,) low amounts, -inf where there is none, and (B,) high amounts."""
         low: FloatArray = np.where(self.signed, -problem.limit[self.lower], -np.inf)
         return low, problem.limit[self.upper]
 

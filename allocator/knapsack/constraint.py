@@ -97,9 +97,6 @@ class Constraint:
         Tables hold decimals that binary floats cannot: 0.1 + 0.2 must meet a budget of 0.3, and 0.1 + 0.2 - 0.3 one
         of 0.
 
-        Args:
-            amount: The limit.
-
         Returns:
             The tolerance, in the unit of the table.
         """
@@ -148,7 +145,6 @@ def make_row(
     """Turn what was asked of a table into a row in the numbers of that table.
 
     Args:
-        profile: The tables.
         name: As the request names it.
         table_name: The table; None to count layers.
         scope: Indices of layers and of formats.
@@ -186,10 +182,6 @@ def make_row(
 
 def largest_sum(profile: Profile, name: str) -> float:
     """What no plan passes when a table is added up.
-
-    Args:
-        profile: The tables.
-        name: The table.
 
     Returns:
         The sum of the largest entries of all layers and fused kernels, and of the constant.

@@ -34,11 +34,7 @@ def stopping(stopped: Callable[[], bool]) -> Iterator[None]:
 
 
 def stop_asked() -> Callable[[], bool] | None:
-    """Look up who may end the work of this context.
-
-    Returns:
-        Whether it was asked for; None where nobody can.
-    """
+    """Return what tells whether somebody asked to end the work of this context; None where nobody can."""
     return _STOPPED.get()
 
 
@@ -69,9 +65,6 @@ class Deadline:
     def part(self, share: float) -> float | None:
         """A part of the time that is left.
 
-        Args:
-            share: The part.
-
         Returns:
             Seconds; None when there is no limit.
         """
@@ -79,21 +72,13 @@ class Deadline:
         return None if left_s is None else share * left_s
 
     def passed(self) -> bool:
-        """Whether the time is up, or somebody asked to stop.
-
-        Returns:
-            True once it is.
-        """
+        """Return whether the time is up, or somebody asked to stop."""
         if self._stopped is not None and self._stopped():
             return True
         return self._end is not None and time.monotonic() >= self._end
 
     def left_s(self) -> float | None:
-        """Seconds left.
-
-        Returns:
-            At least 1 ms, or None when there is no limit.
-        """
+        """Return the seconds that are left, at least 1 ms; None when there is no limit."""
         if self._stopped is not None and self._stopped():
             return 1e-3
         return None if self._end is None else max(self._end - time.monotonic(), 1e-3)

@@ -9,7 +9,6 @@ def none_better(objective: float | None, bound: float | None) -> str:
     """Say how much better than a plan any other can be.
 
     Args:
-        objective: Of the plan.
         bound: No plan has a better one; None where nothing is known.
 
     Returns:
@@ -33,7 +32,6 @@ def beside_plan(baseline: Baseline, objective: float | None) -> str:
     """Hold what a simple rule reaches against the plan.
 
     Args:
-        baseline: What it reaches.
         objective: Of the plan; None where there is none.
 
     Returns:

@@ -86,7 +86,6 @@ def asked(
         pin: ``LAYER=FORMAT`` texts.
         allow: ``LAYER=F1,F2`` texts.
         forbid: ``LAYER=F1,F2`` texts.
-        solver: Name of the solver.
         gap: Relative gap that is good enough.
         time_limit: Seconds.
 
@@ -115,9 +114,6 @@ def asked(
 
 def limited(request: Request) -> Request:
     """Give a request the default time limit where nobody said one.
-
-    Args:
-        request: The request.
 
     Returns:
         The request, with a limit.

@@ -42,8 +42,6 @@ def reached(name: str, reach: Reach, *, alone: bool) -> str:
     """Say what plans reach of a budget or limit, and which amounts near it are reached, or at most could be.
 
     Args:
-        name: Of the budget or limit.
-        reach: What plans reach of it.
         alone: Whether nothing else was asked.
 
     Returns:

@@ -15,11 +15,7 @@ NOTE = "/runtime"
 
 
 def runtime_of(profile: Profile | None) -> str | None:
-    """Look up which runtime a profile was made for.
-
-    Returns:
-        Name of the runtime; None for any.
-    """
+    """Return the name of the runtime that a profile was made for; None for any."""
     notes = {} if profile is None or profile.provenance is None else profile.provenance.notes
     return notes.get(NOTE)
 

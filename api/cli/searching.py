@@ -23,10 +23,6 @@ _UNPROVED = frozenset({Status.FEASIBLE, Status.NO_SOLUTION})
 def search(profile: Profile, request: Request) -> tuple[Allocation, bool]:
     """Find the best plan, and say how far the search is.
 
-    Args:
-        profile: The profile.
-        request: The request.
-
     Returns:
         The answer, and whether Ctrl-C ended the search.
     """
@@ -54,7 +50,6 @@ def with_reason(answer: Allocation, request: Request, seconds: float, *, interru
     """Say in an answer that the search ended early, and why.
 
     Args:
-        answer: The answer.
         request: The request, with its time limit.
         seconds: What all of it took.
         interrupted: Whether Ctrl-C ended it.

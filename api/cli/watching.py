@@ -64,17 +64,12 @@ class Watch:
         """Take note of a part that is finished.
 
         Args:
-            done: Parts finished.
             total: Parts in all.
         """
         self._known, self._done = "", f", {done} of {total}"
 
     def seconds(self) -> float:
-        """How long it has been going on.
-
-        Returns:
-            Seconds since the context was entered.
-        """
+        """Return the seconds since the context was entered."""
         return time.monotonic() - self._start
 
     def __enter__(self) -> Self:

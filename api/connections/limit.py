@@ -37,11 +37,7 @@ class ConnectionLimit:
         self._logged_at = -_LOG_EVERY_S
 
     def admit(self, connection: Connection) -> bool:
-        """Count a connection, if there may be one more.
-
-        Returns:
-            Whether it may stay.
-        """
+        """Return whether a connection may stay, and count it then."""
         if len(self._open) >= self.most:
             self._log()
             if not self._idle:
@@ -99,11 +95,7 @@ def connections_that_fit(most: int) -> int:
 
 
 def open_files_limit() -> int:
-    """Read this process's limit of open files.
-
-    Returns:
-        The limit; a million where there is none.
-    """
+    """Return this process's limit of open files; a million where there is none."""
     try:
         import resource
     except ImportError:  # Windows

@@ -61,11 +61,7 @@ class Run:
 
 
 def stored_rows(done: Done) -> list[NewAllocation]:
-    """Make rows of what the task ``allocate`` gave back.
-
-    Returns:
-        One row for each plan.
-    """
+    """Return one row for each plan that the task ``allocate`` gave back."""
     if not done.facts["rows"]:
         return []
     asked, *stored = done.parts[1:]

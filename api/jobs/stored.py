@@ -31,11 +31,7 @@ class OwnedProfiles:
         self._deletions = 0
 
     def of(self, owner: str) -> Profiles:
-        """Hand out an owner's profiles.
-
-        Returns:
-            For ``api.workers.Task.profiles``.
-        """
+        """Return what hands out an owner's profiles, for ``api.workers.Task.profiles``."""
 
         async def hand_out(sha256: str, known: bool) -> bytes:
             now, deletions = time.monotonic(), self._deletions
@@ -69,11 +65,7 @@ class OwnedProfiles:
 
 
 def allocations_for(owner: str, store: Store) -> Allocations:
-    """Hand an owner's allocations to workers.
-
-    Returns:
-        For ``api.workers.Task.allocations``.
-    """
+    """Return what hands an owner's allocations to workers, for ``api.workers.Task.allocations``."""
 
     async def hand_out(identifier: str) -> bytes:
         answer = await run_in_threadpool(allocation_answer, store, owner, identifier)

@@ -54,11 +54,7 @@ class KeyCache:
         return self._needed[1]
 
     async def find(self, text: str) -> Key | None:
-        """Check what a client sent.
-
-        Returns:
-            The key, if it is good.
-        """
+        """Return the key that a client sent, if it is good."""
         identifier = identifier_of(text)
         if identifier is None:
             return None

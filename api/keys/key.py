@@ -69,11 +69,7 @@ def identifier_of(text: str) -> str | None:
 
 
 def digest_of(text: str) -> str:
-    """Compute what is stored of a key.
-
-    Returns:
-        SHA-256, hexadecimal.
-    """
+    """Return what is stored of a key: its SHA-256, hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

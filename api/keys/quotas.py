@@ -100,11 +100,7 @@ def require_job_quota(connection: Connection, owner: str, most: int) -> None:
 
 
 def stored_bytes(store: Store, owner: str) -> int:
-    """Measure what an owner stores; takes some microseconds for each row.
-
-    Returns:
-        Bytes of profiles, plans, jobs and answers, packed.
-    """
+    """Return the packed bytes of an owner's profiles, plans, jobs and answers; takes some microseconds for each row."""
     total = 0
     with store.reading() as connection:
         for table, columns in _BODIES:
@@ -114,10 +110,6 @@ def stored_bytes(store: Store, owner: str) -> int:
 
 
 def open_jobs(connection: Connection, owner: str) -> int:
-    """Count an owner's jobs that have not ended.
-
-    Returns:
-        Their number.
-    """
+    """Return how many jobs of an owner have not ended."""
     mine = jobs.c.owner == owner, jobs.c.state.in_((QUEUED, RUNNING))
     return connection.execute(select(func.count()).select_from(jobs).where(*mine)).scalar_one()

@@ -31,11 +31,7 @@ def create_key(
 
 
 def find_key(store: Store, identifier: str) -> Key | None:
-    """Look a key up.
-
-    Returns:
-        The key, revoked or not.
-    """
+    """Return the key of an id, revoked or not."""
     with store.reading() as connection:
         row = connection.execute(select(api_keys).where(api_keys.c.id == identifier)).first()
     return None if row is None else Key(**row._mapping)
@@ -52,11 +48,7 @@ def has_keys(store: Store) -> bool:
 
 
 def list_keys(store: Store) -> tuple[Key, ...]:
-    """List all keys.
-
-    Returns:
-        The keys in the order in which they were made.
-    """
+    """Return all keys, in the order in which they were made."""
     with store.reading() as connection:
         rows = connection.execute(select(api_keys).order_by(api_keys.c.created, api_keys.c.id)).all()
     return tuple(Key(**row._mapping) for row in rows)

@@ -38,11 +38,7 @@ class Rates:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, key: str, most_per_minute: int) -> int:
-        """Count a request, if it may come now.
-
-        Returns:
-            0 where it may; else after how many seconds one may.
-        """
+        """Return 0 and count a request, if it may come now; else after how many seconds it may."""
         now = self._clock()
         full_at = max(self._full_at.get(key, now), now) + _MINUTE_S / most_per_minute
         early_s = full_at - now - _MINUTE_S

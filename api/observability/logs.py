@@ -23,11 +23,7 @@ class JsonLines(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record.
-
-        Returns:
-            JSON without line breaks.
-        """
+        """Return a record as JSON without line breaks."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

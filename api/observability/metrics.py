@@ -106,11 +106,7 @@ class Metrics:
         self._registry.register(_Jobs(count))
 
     def text(self) -> bytes:
-        """Write the metrics in Prometheus' text format.
-
-        Returns:
-            The text.
-        """
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 

@@ -88,11 +88,7 @@ def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, An
 
 
 def operation_id(route: APIRoute) -> str:
-    """Name an operation for generated clients.
-
-    Returns:
-        Method and path in one word: ``post_frontiers``.
-    """
+    """Return method and path in one word, for generated clients: ``post_frontiers``."""
     words = route.path_format.removeprefix("/v1").translate(str.maketrans("/", "_", "{}"))
     return min(route.methods or {"GET"}).lower() + words
 

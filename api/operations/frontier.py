@@ -42,11 +42,7 @@ class FrontierRequest(ProfileRequest):
 
 
 def trade_off(profile: Profile, request: Request, asked: FrontierRequest) -> FrontierAnswer:
-    """Compute a front.
-
-    Returns:
-        The front.
-    """
+    """Return a front."""
     deadline = Deadline(request.time_limit_s)
     points = () if asked.points == 0 else asked.points
     count = points if isinstance(points, int) else max(len(points), 1)

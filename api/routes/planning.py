@@ -16,11 +16,7 @@ from api.workers.task import Task
 
 
 def planning_router() -> APIRouter:
-    """Make the routes of all operations.
-
-    Returns:
-        The router.
-    """
+    """Return the routes of all operations."""
     router = APIRouter(prefix="/v1")
     for name, operation in OPERATIONS.items():
         if operation.listing is not None:

@@ -46,11 +46,7 @@ class Resources:
 
 
 async def resources_of(request: Request) -> Resources:
-    """Get what the routes share.
-
-    Returns:
-        The resources of the application that serves it.
-    """
+    """Return what the routes of an application share."""
     opened: Resources = request.app.state.resources
     return opened
 

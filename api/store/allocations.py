@@ -51,11 +51,7 @@ def add_allocations(connection: Connection, owner: str, rows: list[NewAllocation
 
 
 def allocation_answer(store: Store, owner: str, identifier: str) -> bytes | None:
-    """Read an answer.
-
-    Returns:
-        The answer, gzipped JSON; None where the owner has no such allocation.
-    """
+    """Return an answer, gzipped JSON; None where the owner has no such allocation."""
     mine = allocations.c.owner == owner, allocations.c.id == identifier
     with store.reading() as connection:
         return connection.execute(select(allocations.c.answer).where(*mine)).scalar()

@@ -93,11 +93,7 @@ def list_jobs(store: Store, owner: str, limit: int, cursor: str | None) -> Page[
 
 
 def job_counts(store: Store) -> dict[str, int]:
-    """Count the jobs that have not ended.
-
-    Returns:
-        State to count.
-    """
+    """Return how many jobs have not ended, by state."""
     query = select(jobs.c.state, func.count()).where(jobs.c.state.in_(_OPEN)).group_by(jobs.c.state)
     with store.reading() as connection:
         return dict.fromkeys(_OPEN, 0) | {row[0]: row[1] for row in connection.execute(query)}

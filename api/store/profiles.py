@@ -63,21 +63,13 @@ def put_profile(
 
 
 def has_profile(store: Store, owner: str, sha256: str) -> bool:
-    """Whether an owner has a profile.
-
-    Returns:
-        True if so.
-    """
+    """Return whether an owner has a profile."""
     with store.reading() as connection:
         return connection.execute(select(profiles.c.sha256).where(*_mine(owner, sha256))).first() is not None
 
 
 def profile_body(store: Store, owner: str, sha256: str) -> bytes | None:
-    """Read a profile.
-
-    Returns:
-        The canonical JSON, gzipped; None where the owner has no such profile.
-    """
+    """Return the canonical JSON of a profile, gzipped; None where the owner has no such profile."""
     with store.reading() as connection:
         return connection.execute(select(profiles.c.body).where(*_mine(owner, sha256))).scalar()
 

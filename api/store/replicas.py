@@ -32,11 +32,7 @@ def signs_of_life(store: Store) -> dict[str, float]:
 
 
 def is_alive(store: Store, replica: str) -> bool:
-    """Whether a service has not been declared gone.
-
-    Returns:
-        True if so.
-    """
+    """Return whether a service has not been declared gone."""
     with store.reading() as connection:
         return connection.execute(select(replicas.c.id).where(replicas.c.id == replica)).first() is not None
 

@@ -35,11 +35,7 @@ class ProfileCache:
         self._profiles: OrderedDict[str, _Kept] = OrderedDict()
 
     def find(self, sha256: str) -> Profile | None:
-        """Look a profile up.
-
-        Returns:
-            The profile, if it is here.
-        """
+        """Return a profile, if it is here."""
         if sha256 not in self._profiles:
             return None
         self._profiles.move_to_end(sha256)

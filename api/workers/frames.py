@@ -45,11 +45,7 @@ async def receive(stream: asyncio.StreamReader) -> Frame:
 
 
 def read(stream: BinaryIO) -> Frame | None:
-    """Read a message, waiting for it.
-
-    Returns:
-        Its head and parts; None at the end of the stream.
-    """
+    """Return head and parts of the next message, waiting for it; None at the end of the stream."""
     start = stream.read(_LENGTH.size)
     if len(start) < _LENGTH.size:
         return None

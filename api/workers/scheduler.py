@@ -60,11 +60,7 @@ class DurationEstimates:
         self._took_s: OrderedDict[TaskKind, float] = OrderedDict()
 
     def of(self, task: Task) -> float:
-        """Estimate how long a task will take.
-
-        Returns:
-            Seconds.
-        """
+        """Return the estimated seconds of a task."""
         kind = _kind_of(task)
         guess_s = (_MANY_PLANS_S if kind.operation in _SEARCHES else _USUAL_S) + len(task.body) * _PER_BYTE_S
         return self._took_s.get(kind, guess_s)

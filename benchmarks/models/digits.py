@@ -69,11 +69,7 @@ def cross_entropy(model: nn.Module, batch: Labelled) -> Tensor:
 
 
 def split_digits() -> tuple[Labelled, Labelled]:
-    """Shuffle and split the digits, always alike.
-
-    Returns:
-        1,280 for training, and the other 517.
-    """
+    """Return the digits, shuffled and split, always alike: 1,280 for training, and the other 517."""
     data = load_digits()
     order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(0)).numpy()
     images = torch.tensor(data.images[order], dtype=torch.float32)[:, None] / 16  # (N, 1, 8, 8)

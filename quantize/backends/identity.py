@@ -23,7 +23,6 @@ def require_planned_model(
     """Refuse to apply a plan to another model than the one that was profiled.
 
     Args:
-        backend: Name of the backend.
         model: What it starts from.
         plan: The plan; only an allocation says which model it is for.
         formats: Its layers.

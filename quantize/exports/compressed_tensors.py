@@ -84,11 +84,7 @@ def config_groups(sheet: Sheet) -> dict[str, dict[str, Any]]:
 
 
 def ignored(sheet: Sheet) -> list[str]:
-    """Layers that stay as they are.
-
-    Returns:
-        Patterns, one per layer.
-    """
+    """Return patterns for the layers that stay as they are, one per layer."""
     return [f"re:{anchored(name)}" for name in sheet.alone]
 
 

@@ -35,11 +35,7 @@ _COMMA = re.compile(r"(=\w+),")
 
 
 def whole_blocks(fmt: StorageFormat) -> int | None:
-    """Weights that a row has to be whole blocks of.
-
-    Returns:
-        The block; None for plain floats.
-    """
+    """Return how many weights a row has to be whole blocks of; None for plain floats."""
     return None if fmt.plain else fmt.block_size or fmt.group_size
 
 

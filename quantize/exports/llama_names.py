@@ -150,9 +150,6 @@ def is_router(tensor: str) -> bool:
 def split_names(tensor: str) -> tuple[str, ...]:
     """Names of the tensors that the conversion may make of one.
 
-    Args:
-        tensor: Its name.
-
     Returns:
         The others; none for most tensors.
 

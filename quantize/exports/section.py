@@ -68,7 +68,6 @@ def require_method(section: Mapping[str, Any], target: str, *where: str) -> None
     """Refuse a section that another tool wrote.
 
     Args:
-        section: The section.
         target: Whose it has to be.
         *where: Path to it.
 

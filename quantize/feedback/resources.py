@@ -22,11 +22,7 @@ _APART = 0.05  # of what plans can spend
 
 
 def budgets_on_measured(profile: Profile, request: Request) -> tuple[Constraint, ...]:
-    """Find the budgets that measurements can check.
-
-    Returns:
-        Their rows.
-    """
+    """Return the rows of the budgets that measurements can check."""
     rows = resolve_limits(profile, request)
     return tuple(row for row in rows if row.name in request.budgets and row.name in MEASURABLE)
 

@@ -13,9 +13,6 @@ from quantize.ggml.codes import round_trip
 def codec_of(kind: types.BlockType) -> Codec:
     """The functions of a type; nothing of ggml is loaded before something is rounded.
 
-    Args:
-        kind: The type.
-
     Returns:
         Its codec.
 

@@ -73,7 +73,6 @@ def values(made: _Bytes, name: str, shape: tuple[int, ...]) -> _Float32Array:
     Args:
         made: From :func:`codes`.
         name: The type that was asked for.
-        shape: Shape of the weight.
 
     Returns:
         A weight of that shape.
@@ -121,9 +120,6 @@ def round_trip(name: str, weight: _Float32Array, importance: _Float32Array | Non
 
 def require_type(kind: BlockType) -> None:
     """Refuse a type that the installed ggml lacks.
-
-    Args:
-        kind: The type.
 
     Raises:
         InvalidInputError: It has no such type, or one of other sizes.

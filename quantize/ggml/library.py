@@ -20,11 +20,7 @@ _HINT = "install it with: pip install 'bitalloc[ggml]'"
 
 
 def installed() -> bool:
-    """Whether ggml can be found, without loading it.
-
-    Returns:
-        True where the package is installed.
-    """
+    """Return whether ggml can be found, without loading it."""
     return find_spec(PACKAGE) is not None
 
 
@@ -66,9 +62,6 @@ def version() -> str:
 
 def knows(kind: BlockType) -> bool:
     """Whether the installed ggml has a type, with the blocks that we count with.
-
-    Args:
-        kind: The type.
 
     Returns:
         True where names and sizes agree.

@@ -122,7 +122,6 @@ def misfit(name: str, row: int) -> str | None:
     """Say why rows of a length cannot have a type, not even by falling back.
 
     Args:
-        name: The type.
         row: Weights in a row.
 
     Returns:
@@ -143,7 +142,6 @@ def bytes_of(name: str, shape: tuple[int, ...]) -> int:
     """Bytes of a weight in a type, or in what it falls back to.
 
     Args:
-        name: The type.
         shape: Shape of the weight; rows run along the first dimension.
 
     Returns:

@@ -85,7 +85,6 @@ def findings_of_export(
     """Lint the files of an export: a format that the target lacks has become another there.
 
     Args:
-        done: The export.
         layers: Layers of the plan.
         model: What is known of the model.
         names: Layer name to the target's own name for it, as for the export.

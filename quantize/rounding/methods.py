@@ -76,7 +76,6 @@ def rounded(
 
     Args:
         weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
-        fmt: An integer format.
         rounding: How.
         moment: Second moment of the inputs; see :mod:`quantize.rounding.moments` for its shape.
 
@@ -139,7 +138,6 @@ def moment_faults(
     Args:
         shapes: Layer → shape of its weight.
         plan: Layer → format.
-        rounding: How weights are rounded.
         moments: Layer → moment.
 
     Returns:
@@ -160,7 +158,6 @@ def moment_fault(shape: tuple[int, ...], rounding: Rounding, moment: ArrayLike |
     """Say why a moment cannot be used.
 
     Args:
-        shape: Shape of the weight.
         rounding: How it is rounded.
 
     Returns:
@@ -183,8 +180,6 @@ def importance_fault(
     """Say why a moment cannot be the importance that a format with a codec takes.
 
     Args:
-        shape: Shape of the weight.
-        fmt: The format.
         rounding: How it is rounded.
 
     Returns:
@@ -225,7 +220,6 @@ def importances(
     """What each group of rows of a weight has as importance: the diagonals of the moment.
 
     Args:
-        shape: Shape of the weight.
         fmt: A format with a codec.
         rounding: How it is rounded.
         moment: Second moment of the inputs.

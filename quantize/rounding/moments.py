@@ -48,11 +48,7 @@ def shape_fault(shape: tuple[int, ...], moment: ArrayLike) -> str | None:
 
 
 def matrices(moment: ArrayLike | None) -> NDArray[np.float64] | None:
-    """The moments of each group of rows.
-
-    Returns:
-        (G, row, row), or None where there are none: for tables, or without a moment.
-    """
+    """Return the moments of each group of rows, (G, row, row); None for tables, or without a moment."""
     if moment is None:
         return None
     array = np.asarray(moment, dtype=np.float64)

@@ -37,7 +37,6 @@ def quantize(weight: Float32Array, fmt: StorageFormat) -> Quantized:
 
     Args:
         weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
-        fmt: An integer format.
 
     Returns:
         Codes and scales.
@@ -97,7 +96,6 @@ def by_codec(
 
     Args:
         weight: Linear (out, in), Conv (out, in, kernel…) or Embedding (entries, width) weight.
-        fmt: A format with a codec.
         importance: (row,), a positive number for each weight of a row.
 
     Returns:

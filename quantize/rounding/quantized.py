@@ -34,11 +34,7 @@ class Quantized:
     shape: tuple[int, ...]
 
     def dequantize(self) -> NDArray[np.float32]:
-        """The weight that the codes stand for.
-
-        Returns:
-            A weight of the original shape.
-        """
+        """Return the weight that the codes stand for, in its original shape."""
         steps = self.codes.astype(np.float32) - self.zeros[..., None].astype(np.float32)
         values = steps * self.scales.astype(np.float32)[..., None]  # (rows, groups, size)
         rows, row = flat_shape(self.shape)

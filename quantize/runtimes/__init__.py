@@ -39,9 +39,6 @@ RUNTIMES = Registry[Capabilities](
 def columns_of(table: Capabilities) -> tuple[str, ...]:
     """The formats that a profile made for a runtime has as columns, where nobody says.
 
-    Args:
-        table: The runtime.
-
     Returns:
         Names of formats: those that this installation can round to.
 

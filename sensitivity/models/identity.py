@@ -13,11 +13,7 @@ from sensitivity.pretrained.text_encoder import TextEncoder
 
 
 def identity_of_module(model: nn.Module, weights: Sequence[Tensor]) -> ModelIdentity | None:
-    """Digest the planned weights of a module.
-
-    Returns:
-        The identity; None where there are none, or where they are not in memory (on the meta device).
-    """
+    """Return the digests of a module's planned weights; None where there are none, or not in memory (meta device)."""
     if not weights or any(weight.is_meta for weight in weights):
         return None
     return identity_of_weights(

@@ -150,6 +150,7 @@ def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
         InvalidInputError: There are none, a name is unknown, or two names are of one format.
     """
     columns = tuple(format_named(text) for text in formats)
-    if not columns or len({fmt.name for fmt in columns}) != len(columns):
-        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}"))
+    names = [fmt.name for fmt in columns]
+    if not names or len(set(names)) != len(names):
+        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {names}"))
     return columns

@@ -116,11 +116,7 @@ def require_layers_only(study: Study, name: str) -> None:
 
 
 def rounded(layer: LayerRef, fmt: StorageFormat) -> Tensor:
-    """The weight of a layer rounded to nearest, as the backends do by themselves.
-
-    Returns:
-        A tensor like ``layer.weight``.
-    """
+    """Return the weight of a layer rounded to nearest, as the backends do by themselves."""
     return changed_weight(layer, lambda plain: round_trip(plain, fmt))
 
 

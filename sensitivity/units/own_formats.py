@@ -38,9 +38,6 @@ def unstorable(row: Row, widths: tuple[int, ...], fmt: StorageFormat) -> str | N
 def stored_otherwise(study: Study) -> dict[str, str]:
     """Notes for the provenance: the formats that become other types in some rows, as their tools make them.
 
-    Args:
-        study: Rows and formats.
-
     Returns:
         JSON pointer of a column → how many weights become which type.
     """

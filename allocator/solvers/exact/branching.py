@@ -46,7 +46,6 @@ def branch_and_bound(problem: Problem, dual: Dual, start: IntArray | None, effor
 
     Args:
         problem: A problem with at least one limit.
-        dual: Its maximised dual.
         start: (U,) a plan that keeps the limits, if one is known.
         effort: Gap, time and node limit; without any of them a default amount of work.
 

@@ -33,7 +33,6 @@ def solve_in_parts(
         problem: The whole problem.
         run: Solves a problem.
         effort: Gap for the whole, and who is told.
-        deadline: When to stop.
 
     Returns:
         The outcome for the whole; None where the sums of the whole are rounded otherwise than those of the parts and a

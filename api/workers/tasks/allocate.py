@@ -70,11 +70,7 @@ def _solver(context: TaskContext, profile: Profile) -> Solve:
 
 
 def wanted_profile(context: TaskContext, asked: ProfileRequest) -> Profile:
-    """Get the profile that a request is about.
-
-    Returns:
-        The profile, inline or stored.
-    """
+    """Return the profile that a request is about, inline or stored."""
     if asked.profile is not None:
         return asked.profile
     assert asked.profile_id is not None

@@ -23,10 +23,8 @@ def compressed_layer(
     """Store one layer.
 
     Args:
-        layer: Its name.
         weight: (rows, row); plain formats take any shape.
         fmt: Its format, with groups that divide the row.
-        rounding: How codes are chosen.
         moment: Second moment of the inputs, for roundings that use it.
 
     Returns:

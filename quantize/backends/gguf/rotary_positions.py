@@ -21,9 +21,6 @@ def divisors_of(config: Mapping[str, Any]) -> Float32Array | None:
     :math:`\lambda < L / h`, :math:`s` for :math:`\lambda > L / l`, and between them
     :math:`1 / ((1 - t) / s + t)` with :math:`t = (L / \lambda - l) / (h - l)`.
 
-    Args:
-        config: ``config.json``.
-
     Returns:
         (head width / 2,) divisors, ``rope_freqs.weight`` of llama.cpp; None for plain rotary positions.
     """
@@ -55,22 +52,12 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def base_of(config: Mapping[str, Any]) -> float:
-    """Find the base of the frequencies.
-
-    Args:
-        config: ``config.json``.
-
-    Returns:
-        Theta.
-    """
+    """Return theta, the base of the frequencies."""
     return float(settings_of(config).get("rope_theta") or config.get("rope_theta") or 10000.0)
 
 
 def head_width(config: Mapping[str, Any]) -> int:
     """Find how many numbers of a head there are.
-
-    Args:
-        config: ``config.json``.
 
     Returns:
         The width, of which pairs are rotated.

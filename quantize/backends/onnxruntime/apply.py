@@ -60,7 +60,6 @@ def apply(
         plan: Layer name to format: 2, 4 or 8-bit symmetric integers in groups of 16, 32, 64, 128 or 256; int8 for
             convolutions; fp16 or fp32.
         path: File to write; it appears whole or not at all.
-        rounding: How codes are chosen.
         moments: Layer name to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
         spans: Convolution to what its inputs and outputs span, from
@@ -116,7 +115,6 @@ def weights_of_layers(graph: Any, layers: Sequence[str]) -> list[Float32Array] |
 
     Args:
         graph: An exported file that was read.
-        layers: Names of the layers.
 
     Returns:
         A weight for each; None where the file lacks one of the layers.

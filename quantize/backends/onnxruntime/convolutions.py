@@ -39,7 +39,6 @@ def convolution(graph: Any, node: Any, rounded: Quantized, span: Span | None) ->
 
     Args:
         graph: Gets what they read.
-        node: The convolution.
         rounded: Its weight, one scale per output.
         span: What it computes with; None leaves its inputs and outputs alone.
 

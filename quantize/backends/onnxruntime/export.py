@@ -41,10 +41,8 @@ def export_onnx(
     Args:
         model: The module in evaluation mode, called with ``inputs`` as keyword arguments; it must return one tensor.
         inputs: Example inputs by name.
-        path: File to write.
         layers: Module paths that a plan may name: Linear, Embedding and convolutions.
         dynamic: Input name to {dimension: name} of the dimensions that vary; inputs left out have a fixed shape.
-        output: Name of the output.
 
     Returns:
         ``path``.

@@ -12,7 +12,6 @@ def attribute(node: Any, name: str, default: float) -> float:  # noqa: ANN401
     """Read a number off a node.
 
     Args:
-        name: Name of the attribute.
         default: What it is where the node does not say.
 
     Returns:
@@ -28,7 +27,6 @@ def add_initializer(graph: Any, array: NDArray[Any], name: str) -> bool:  # noqa
 
     Args:
         graph: Changed in place.
-        array: The numbers.
         name: Their name.
 
     Returns:
@@ -47,7 +45,6 @@ def add_widened(graph: Any, half: NDArray[np.float16], stored: str, widened: str
 
     Args:
         graph: Changed in place.
-        half: The numbers.
         stored: Their name.
         widened: Name of the same in single precision.
     """

@@ -78,9 +78,7 @@ def times_in_turns_us(
     Args:
         paths: ONNX files that take the same inputs.
         feeds: Inputs by name.
-        turns: Turns of each file.
         rounds: Runs of a turn, after one to warm up.
-        threads: Threads of one run.
 
     Returns:
         Median microseconds, one per file.

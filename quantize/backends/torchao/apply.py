@@ -40,7 +40,6 @@ def apply(
         plan: Module path to format: symmetric integers and ``fp8-e4m3`` for Linear and Embedding, in groups that divide
             the row; ``int8-dynamic``, ``mxfp8`` and ``mxfp4`` for Linear; fp16, bf16 or fp32 for anything with a
             weight. Modules that share a weight stay tied.
-        rounding: How codes are chosen.
         moments: Module path to second moment of its inputs, for roundings that use them.
         profile: What the plan was made from: then sizes of layers and units are checked against it.
 

@@ -90,8 +90,6 @@ def store(
     Args:
         weight: Changed in place.
         original: The weight before.
-        fmt: Its format.
-        rounding: How codes are chosen.
         moment: Second moment of the inputs, if any.
     """
     import torch
