@@ -104,18 +104,21 @@ class Problem:
 
 def _exact_sums(values: FloatArray, available: BoolArray, limit: FloatArray | None = None) -> BoolArray:
     # (N,) of (N, U, O) values: whether partial sums of values, and of steps from one option to another, are exact.
-    shown = np.where(available, values, 0.0)
-    largest, smallest = -least(-shown), least(shown)  # (N, U), 0 between them where an option is missing
-    reach = np.maximum(np.maximum(largest, -smallest), largest - smallest).sum(axis=1).tolist()
-    whole = (shown == np.rint(shown)).all(axis=(1, 2))
+    shown = values if available.all() else np.where(available, values, 0.0)
+    whole: BoolArray = (shown[:, 0] == np.rint(shown[:, 0])).all(axis=1)  # mostly tells decimals
+    if whole.any():
+        whole &= (shown == np.rint(shown)).all(axis=(1, 2))
     if limit is not None:
         whole &= limit == np.rint(limit)
+    if not whole.any():
+        return whole
+    largest, smallest = -least(-shown), least(shown)  # (N, U), 0 between them where an option is missing
+    reach = np.maximum(np.maximum(largest, -smallest), largest - smallest).sum(axis=1).tolist()
     for row in whole.nonzero()[0].tolist():
         if reach[row] >= LARGEST_EXACT:
             grain = grain_of(shown[row])
             whole[row] = reach[row] < LARGEST_EXACT * grain and (limit is None or limit[row] % grain == 0)
-    exact: BoolArray = whole
-    return exact
+    return whole
 
 
 def thrift_signs(problem: Problem) -> FloatArray:

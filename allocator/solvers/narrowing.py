@@ -14,11 +14,13 @@ import numpy as np
 from allocator.bounds.dual import Dual, maximise_dual
 from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import BoolArray, IntArray, Problem, lagrangian_cost
-from allocator.solvers.baselines.local_search import improve, repair
+from allocator.solvers.baselines.local_search import dearer_prices, improve, repair
 from allocator.solvers.outcome import Effort, SumTolerance
 
 #: The dual is maximised anew when the range of costs falls by this factor: it is as precise as its largest cost.
 _BLOWN_UP = 16.0
+#: In larger problems too few single moves fit into a second.
+_MOST_FOR_MOVES = 500_000
 #: Costs are shifted where what all plans share is so much larger than what tells them apart.
 _SHARED = 1e3
 
@@ -132,7 +134,12 @@ def started(problem: Problem, dual: Dual, deadline: Deadline) -> IntArray | None
     """
     lagrangian = lagrangian_cost(problem, dual.multipliers)  # (U, F)
     reduced = lagrangian - lagrangian.min(axis=1, keepdims=True)
-    plan = repair(problem, dual.choice, reduced, deadline)
+    plan = dual.choice
+    if problem.spend.size > _MOST_FOR_MOVES:
+        plan = dearer_prices(problem, dual.multipliers, plan)
+    plan = repair(problem, plan, reduced, deadline)
+    if not problem.feasible(plan):
+        plan = dearer_prices(problem, dual.multipliers, dual.choice)
     return improve(problem, plan, deadline) if problem.feasible(plan) else None
 
 

@@ -1,11 +1,49 @@
-"""From a plan to a feasible plan, and from a feasible plan to a better one, one unit at a time."""
+"""From a plan to a feasible plan, and from a feasible plan to a better one."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from allocator.knapsack.deadline import NEVER, Deadline
-from allocator.knapsack.problem import FloatArray, IntArray, Problem
+from allocator.knapsack.problem import FloatArray, IntArray, Problem, masked_cost, weighted
+
+#: How often prices are raised fourfold, and then halved between two that are too low and high enough.
+_RAISED, _HALVED = 12, 12
+#: Numbers to look at while single moves are sought.
+_MOST_LOOKED_AT = 1_000_000_000
+
+
+def dearer_prices(problem: Problem, multipliers: FloatArray, choice: IntArray) -> IntArray:
+    """Raise the prices of the limits together until a minimiser of the Lagrangian keeps them: many moves at once.
+
+    Args:
+        multipliers: (R,) prices to begin with.
+        choice: (U,) the plan where no prices keep the limits.
+
+    Returns:
+        (U,) a plan, which may still break limits.
+    """
+    cost = masked_cost(problem)
+    shown = np.where(problem.available, problem.spend, 0.0)
+    span = np.ptp(shown, axis=(1, 2))
+    costs = np.where(problem.available, problem.cost, 0.0)
+    # A limit that has no price yet is broken where the others are kept dearly.
+    least = 1e-3 * float(np.ptp(costs)) / np.where(span > 0, span, 1.0)
+    charge = weighted(shown, np.maximum(multipliers, least))
+
+    def plan(factor: float) -> IntArray:
+        minimiser: IntArray = (cost + factor * charge).argmin(axis=1)
+        return minimiser
+
+    factors = [1.0 * 4.0**power for power in range(_RAISED)]
+    high = next((factor for factor in factors if problem.feasible(plan(factor))), None)
+    if high is None:
+        return choice
+    low = high / 4
+    for _ in range(_HALVED):
+        middle = (low + high) / 2
+        low, high = (low, middle) if problem.feasible(plan(middle)) else (middle, high)
+    return plan(high)
 
 
 def repair(problem: Problem, choice: IntArray, reduced: FloatArray, deadline: Deadline = NEVER) -> IntArray:
@@ -41,7 +79,7 @@ def repair(problem: Problem, choice: IntArray, reduced: FloatArray, deadline: De
 
 
 def improve(problem: Problem, choice: IntArray, deadline: Deadline = NEVER) -> IntArray:
-    """Take the single move that saves most while every limit holds, until none is left.
+    """Take the single move that saves most while every limit holds, until none is left, or many were taken.
 
     Args:
         choice: (U,) a feasible plan.
@@ -51,7 +89,9 @@ def improve(problem: Problem, choice: IntArray, deadline: Deadline = NEVER) -> I
     """
     choice = choice.copy()
     units = np.arange(problem.units)
-    while not deadline.passed():
+    for _ in range(max(_MOST_LOOKED_AT // max(problem.spend.size, 1), 1)):
+        if deadline.passed():
+            break
         used = problem.used(choice)[:, None, None]
         step = problem.spend - problem.spend[:, units, choice][:, :, None]  # (R, U, F)
         fits = problem.available & (used + step <= problem.limit[:, None, None]).all(axis=0)

@@ -80,7 +80,7 @@ class _Pass:
         self.reduced = np.where(core.reduced[order] < core.excess, core.reduced[order], np.inf)  # (K, F)
         self.first_excess = core.excess
         # Sums of integers are often equal, and then the dearer of two states leads to no optimal plan.
-        self.whole = bool((self.spend_step == np.rint(self.spend_step)).all())
+        self.whole = bool(core.problem.whole_spend.all())
 
     @cached_property
     def completion(self) -> Completion:

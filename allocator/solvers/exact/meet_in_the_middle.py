@@ -16,6 +16,7 @@ Source: E. Horowitz and S. Sahni, "Computing partitions with applications to the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,13 +96,16 @@ class _Halves:
 
     def join(self) -> bool:
         # Whether everything within reach was seen.
+        start = time.monotonic()
         left = self._listed(
             range(self.units - 1, -1, -2)
         )  # dear moves first: the cheap ones make most states
         right = None if left is None else self._listed(range(self.units - 2, -1, -2))
         if left is None or right is None:
             return False
-        if not self.pace.allows(_LISTED_PER_PARTNER * (left.cost.size + right.cost.size)):
+        seconds_per_row = (time.monotonic() - start) / (left.rows + right.rows)
+        left_s, rows = self.deadline.left_s(), left.cost.size + right.cost.size
+        if left_s is not None and _LISTED_PER_PARTNER * seconds_per_row * rows > left_s:
             return False
         low, high = self._wanted()
         if (low > high).any():

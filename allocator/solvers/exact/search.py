@@ -49,6 +49,8 @@ from allocator.solvers.outcome import PROOF_TOLERANCE, Effort, Outcome, found, i
 _LEAST_FOR_NODES_S = 0.6
 #: Part of the default amount of work that a search without some of the limits gets.
 _SHARE_OF_RELAXED = 0.25
+#: Part of the time that the dual may take, so that there is some for a plan.
+SHARE_OF_DUAL = 0.4
 #: Rounding of a sum of doubles, relative to the sum.
 _SHARED_ROUNDING = 1e-14
 
@@ -141,7 +143,7 @@ def _solve_fitting(problem: Problem, effort: Effort, deadline: Deadline, strateg
 def _solve_connected(
     problem: Problem, hull: Hull | None, effort: Effort, deadline: Deadline, strategy: Strategy
 ) -> Outcome:
-    dual = maximise_dual(problem, hull, deadline)
+    dual = maximise_dual(problem, hull, Deadline(deadline.part(SHARE_OF_DUAL)))
     outcome = _solve(problem, dual, effort, deadline, strategy)
     return replace(outcome, prices=dual.multipliers if dual.complete else None)
 

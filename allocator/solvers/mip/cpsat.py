@@ -9,12 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 from ortools.sat.python import cp_model
 
-from allocator.knapsack.deadline import stop_asked
+from allocator.knapsack.deadline import Deadline, stop_asked
 from allocator.knapsack.problem import FloatArray, Problem
 from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.scaling import ScaledProblem
 from allocator.solvers.outcome import Effort, Outcome
 
+#: What building and presolving a model takes, roughly.
+_SECONDS_PER_BINARY = 5e-5
 #: Branches without any other limit, and CP-SAT's own measure of work, near to seconds, for each.
 _DEFAULT_BRANCHES, _TIME_PER_BRANCH = 2_000, 0.01
 #: Sums of scaled coefficients stay below this; CP-SAT's own arithmetic needs headroom up to 2⁶².
@@ -34,7 +36,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Returns:
         The outcome, with the number of branches.
     """
-    return solve_whole(problem, effort, find)
+    return solve_whole(problem, effort, find, _SECONDS_PER_BINARY)
 
 
 def find(problem: Problem, effort: Effort) -> Answer:
@@ -46,6 +48,7 @@ def find(problem: Problem, effort: Effort) -> Answer:
     Returns:
         What CP-SAT says.
     """
+    deadline = Deadline(effort.time_limit_s)
     scaled = ScaledProblem(problem, problem.limit)
     model = cp_model.CpModel()
     taken = [model.new_bool_var("") for _ in range(scaled.unit.size)]
@@ -67,8 +70,8 @@ def find(problem: Problem, effort: Effort) -> Answer:
     solver.parameters.relative_gap_limit = effort.gap
     if (branches := effort.most_nodes(_DEFAULT_BRANCHES)) is not None:
         solver.parameters.max_deterministic_time = branches * _TIME_PER_BRANCH
-    if effort.time_limit_s is not None:
-        solver.parameters.max_time_in_seconds = effort.time_limit_s
+    if (left_s := deadline.left_s()) is not None:
+        solver.parameters.max_time_in_seconds = left_s
     watching = None if effort.progress is None else _Watching(scaled, grid, effort.progress)
     # It would take the signal away from whoever handles it.
     solver.parameters.catch_sigint_signal = False

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 4
 #: Nodes without any other limit; those of a whole model take about ten milliseconds each.
 _DEFAULT_NODES = 2_000
+#: What presolving takes, roughly.
+_SECONDS_PER_BINARY = 2e-5
 _DONE = {0, 2}  # statuses of scipy.optimize.milp: optimal, infeasible
 
 
@@ -28,7 +30,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Returns:
         The outcome, with the number of branch-and-bound nodes.
     """
-    return solve_whole(problem, effort, find)
+    return solve_whole(problem, effort, find, _SECONDS_PER_BINARY)
 
 
 def find(problem: Problem, effort: Effort) -> Answer:

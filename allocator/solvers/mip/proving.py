@@ -18,7 +18,7 @@ from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import IntArray, Problem
 from allocator.knapsack.reductions import fitting_options
 from allocator.solvers.exact.meet_in_the_middle import meet_in_the_middle
-from allocator.solvers.exact.search import prove, with_shared
+from allocator.solvers.exact.search import SHARE_OF_DUAL, prove, with_shared
 from allocator.solvers.narrowing import Narrowed, better, cost_range, in_full, narrow, started
 from allocator.solvers.outcome import Effort, Outcome, infeasible
 
@@ -26,8 +26,8 @@ from allocator.solvers.outcome import Effort, Outcome, infeasible
 _SHARE = 0.7
 #: Part of the time for a plan to start from, and states in each half of the search for it.
 _SHARE_FOR_START, _FIRST_STATES = 0.4, 20_000
-#: Writing a model, and loading a solver, takes about so long; with less time no solver is asked.
-_LEAST_S, _LEAST_PER_BINARY_S = 0.3, 1e-5
+#: Loading a solver takes about so long; with less time none is asked.
+_LEAST_S = 0.3
 #: A model is solved again where its range of costs fell by this factor.
 _WORTH_ANOTHER = 16.0
 _ATTEMPTS = 3
@@ -48,8 +48,15 @@ class Answer:
     work: Mapping[str, int] = field(default_factory=dict)
 
 
-def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effort], Answer]) -> Outcome:
+def solve_whole(
+    problem: Problem, effort: Effort, find: Callable[[Problem, Effort], Answer], seconds_per_binary: float
+) -> Outcome:
     """Let a MIP solver look for a plan, and prove it.
+
+    Args:
+        effort: Gap and time limit.
+        find: The solver.
+        seconds_per_binary: What the solver needs before it looks at its clock; with less time it is not asked.
 
     Returns:
         Optimal or infeasible where we can prove it; feasible with the bound that we can prove otherwise.
@@ -59,7 +66,7 @@ def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effor
     if not fitting.any(axis=1).all():
         return infeasible()
     problem = replace(problem, available=fitting)
-    dual = maximise_dual(problem, deadline=deadline)
+    dual = maximise_dual(problem, deadline=Deadline(deadline.part(SHARE_OF_DUAL)))
     if np.isposinf(dual.bound):
         return infeasible()
     plan = started(problem, dual, deadline)
@@ -67,20 +74,28 @@ def solve_whole(problem: Problem, effort: Effort, find: Callable[[Problem, Effor
         asked = Effort(time_limit_s=deadline.part(_SHARE_FOR_START))
         plan = meet_in_the_middle(problem, dual, None, asked, _FIRST_STATES).choice
     known = narrow(Narrowed(problem, dual, plan), deadline)
-    answer, known = _searched(known, effort, find, deadline)
+    answer, known = _searched(known, effort, find, seconds_per_binary, deadline)
     asked = in_full(replace(effort, time_limit_s=deadline.left_s()), known)
     outcome = prove(known.problem, known.dual, known.plan, asked)
-    outcome = replace(outcome, work={**outcome.work, **answer.work}, prices=known.dual.multipliers)
+    outcome = replace(
+        outcome,
+        work={**outcome.work, **answer.work},
+        prices=known.dual.multipliers if known.dual.complete else None,
+    )
     return with_shared(known, problem, outcome)
 
 
 def _searched(
-    known: Narrowed, effort: Effort, find: Callable[[Problem, Effort], Answer], deadline: Deadline
+    known: Narrowed,
+    effort: Effort,
+    find: Callable[[Problem, Effort], Answer],
+    seconds_per_binary: float,
+    deadline: Deadline,
 ) -> tuple[Answer, Narrowed]:
     answer = Answer(None, finished=False, work={"mip_runs": 0})
     for run in range(_ATTEMPTS):
         left_s, binaries = deadline.left_s(), np.count_nonzero(known.problem.available)
-        if left_s is not None and left_s < _LEAST_S + _LEAST_PER_BINARY_S * binaries:
+        if left_s is not None and left_s < _LEAST_S + seconds_per_binary * binaries:
             break
         asked = in_full(replace(effort, time_limit_s=deadline.part(_SHARE)), known)
         answer = find(known.problem, asked)

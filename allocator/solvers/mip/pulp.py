@@ -5,12 +5,11 @@ PuLP's ``status`` reads Optimal whenever CBC found any plan before it stopped; o
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pulp
 
 from allocator.contract.errors import require
+from allocator.knapsack.deadline import Deadline
 from allocator.knapsack.problem import Problem
 from allocator.solvers.mip.proving import Answer, solve_whole
 from allocator.solvers.mip.scaling import ScaledProblem
@@ -18,6 +17,8 @@ from allocator.solvers.outcome import Effort, Outcome
 
 #: Nodes without any other limit.
 _DEFAULT_NODES = 2_000
+#: What writing and reading the files of CBC takes, roughly.
+_SECONDS_PER_BINARY = 1e-4
 
 
 def solve(problem: Problem, effort: Effort) -> Outcome:
@@ -31,7 +32,7 @@ def solve(problem: Problem, effort: Effort) -> Outcome:
     Raises:
         MissingPackageError: CBC is not installed.
     """
-    return solve_whole(problem, effort, find)
+    return solve_whole(problem, effort, find, _SECONDS_PER_BINARY)
 
 
 def find(problem: Problem, effort: Effort) -> Answer:
@@ -40,6 +41,7 @@ def find(problem: Problem, effort: Effort) -> Answer:
     Returns:
         What CBC says.
     """
+    deadline = Deadline(effort.time_limit_s)
     scaled = ScaledProblem(problem, problem.limit)
     model = pulp.LpProblem("allocation", pulp.LpMinimize)
     taken = [model.add_variable(f"x{index}", cat=pulp.LpBinary) for index in range(scaled.unit.size)]
@@ -48,7 +50,6 @@ def find(problem: Problem, effort: Effort) -> Answer:
         model += pulp.lpSum(taken[first:end]) == 1
     for row, limit in zip(scaled.spend, scaled.limit, strict=True):
         model += pulp.LpAffineExpression(zip(taken, row.tolist(), strict=True)) <= float(limit)
-    limit_s = None if effort.time_limit_s is None else max(1, math.ceil(effort.time_limit_s))
     # PuLP looks for CBC on the PATH, where a virtual environment that is not activated does not stand.
     cbc = require("cbcbox", "solvers").cbc_bin_path()
     model.solve(
@@ -57,7 +58,7 @@ def find(problem: Problem, effort: Effort) -> Answer:
             msg=False,
             gapRel=effort.gap,
             gapAbs=0,
-            timeLimit=limit_s,
+            timeLimit=deadline.left_s(),
             maxNodes=effort.most_nodes(_DEFAULT_NODES),
         )
     )

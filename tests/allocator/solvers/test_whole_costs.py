@@ -81,8 +81,9 @@ def test_a_bound_proves_an_integer_only_where_less_than_one_is_left() -> None:
         ([[1, 2], [3, 4]], True),
         ([[1, 2.5], [3, 4]], False),
         ([[2.0**52, 0], [2.0**52 - 1, 0]], True),
-        ([[2.0**52, 0], [2.0**52, 0]], False),
-        ([[2.0**52, -(2.0**52)], [0, 0]], False),  # a step is as large as both together
+        ([[2.0**52, 0], [2.0**52 + 1, 0]], False),
+        ([[2.0**52, 0], [2.0**52 + 2, 0]], True),  # even numbers are exact up to twice as much
+        ([[2.0**52, -(2.0**52) - 1], [0, 0]], False),  # a step is as large as both together
         ([[1, np.nan], [2, 3]], True),
     ],
 )
