@@ -10,7 +10,6 @@ from rich.text import Text
 
 from allocator import Explanation, Move, Reach, Reason, Stability, explain_request, load_profile
 from allocator.analysis.explain import wanted_layers
-from allocator.knapsack.compile import compile_problem
 from api.cli.comparing import beside_plan
 from api.cli.interrupting import INTERRUPTED, until_interrupted
 from api.cli.options import (
@@ -30,7 +29,7 @@ from api.cli.options import (
     limited,
 )
 from api.cli.reach import number
-from api.cli.searching import with_reason
+from api.cli.searching import check_patterns, with_reason
 from api.cli.solve import show
 from api.cli.terminal import for_people, print_json, print_table
 from api.cli.watching import LATER_S, Watch
@@ -81,7 +80,7 @@ def command(
     request = limited(request)
     loaded, layers = load_profile(profile), tuple(layer or ())
     wanted_layers(loaded, layers)
-    compile_problem(loaded, request)  # patterns are only timed in the main thread
+    check_patterns(loaded, request)
     with Watch("explain", first_s=LATER_S) as watch:
         why, interrupted = until_interrupted(
             lambda: explain_request(loaded, request, layers, resamples, seed, watch.counted, watch.solving)

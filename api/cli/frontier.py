@@ -11,7 +11,6 @@ from rich.text import Text
 
 from allocator import Allocation, Frontier, Profile, Request, frontier, load_profile, sweep
 from allocator.contract.errors import require
-from allocator.knapsack.compile import compile_problem
 from allocator.knapsack.tables import WEIGHT_BYTES
 from api.cli.interrupting import INTERRUPTED, until_interrupted
 from api.cli.options import (
@@ -32,7 +31,7 @@ from api.cli.options import (
 )
 from api.cli.parsing import Force, amount, require_outputs, write
 from api.cli.reach import number
-from api.cli.searching import ended_by_time
+from api.cli.searching import check_patterns, ended_by_time
 from api.cli.terminal import for_people, print_json, print_table
 from api.cli.watching import LATER_S, Watch
 from api.operations.frontier import described
@@ -89,7 +88,7 @@ def command(
     wanted = [amount(text) for text in at] if at else points
     loaded = load_profile(profile)
     request = limited(request)
-    compile_problem(loaded, request)  # patterns are only timed in the main thread
+    check_patterns(loaded, request)
     with Watch("frontier", first_s=LATER_S) as watch:
         front, interrupted = until_interrupted(
             lambda: frontier(loaded, resource, wanted, watch.counted, **request.model_dump())

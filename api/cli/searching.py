@@ -46,6 +46,17 @@ def _at_once(profile: Profile, request: Request, why: str) -> Allocation:
     return answer.model_copy(update={"notes": (*answer.notes, Note(about="time", text=text))})
 
 
+def check_patterns(profile: Profile, request: Request) -> None:
+    """Look patterns up before the search: only the main thread can end one that takes for ever.
+
+    Args:
+        profile: The profile.
+        request: The request.
+    """
+    if request.pin or request.allow or request.forbid or request.limits:
+        compile_problem(profile, request)
+
+
 def with_reason(answer: Allocation, request: Request, seconds: float, *, interrupted: bool) -> Allocation:
     """Say in an answer that the search ended early, and why.
 

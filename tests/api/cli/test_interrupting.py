@@ -128,6 +128,18 @@ def test_a_time_limit_that_is_none_is_refused(bitalloc: Run, profile: Path, limi
     assert done.err.startswith("error: /time_limit_s: ")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["solve", "explain", "frontier"])
+def test_a_pattern_that_takes_for_ever_is_refused(bitalloc: Run, tmp_path: Path, command: str) -> None:
+    document = random_profile(30)
+    for at, layer in enumerate(document["layers"]):
+        layer["name"] = f"{at}{'a' * 500}"
+    pattern = json.dumps({"max": 1, "each": "*{}" + "*a" * 200 + "b"})
+    done = bitalloc(command, written(tmp_path, document), "-o", "kl", "--limit", pattern)
+    assert (done.code, done.out) == (2, "")
+    assert "takes too long to compare with the names" in done.err
+
+
 def test_a_second_ctrl_c_gives_up() -> None:
     release = threading.Event()
     with pytest.raises(KeyboardInterrupt):
