@@ -13,8 +13,8 @@ from quantize.formats import StorageFormat
 from quantize.rounding.codes import is_sign
 from quantize.runtimes.capabilities import CONVOLVED, Capabilities, Complaint, groups_divide
 
-#: Architectures whose layers are no plain Linear there.
-_OWN_LINEAR = frozenset({"falcon", "mamba", "falcon_mamba"})
+#: Architectures whose layers are no plain Linear there, or are given first values as they are made.
+_OWN_LINEAR = frozenset({"falcon", "mamba", "falcon_mamba", "modernbert", "modernbert-decoder", "rwkv"})
 _EXPERT = re.compile(r"(?:^|\.)experts\.\d+\.")
 _LOOKED_UP = "transformers looks for the plain weight of an embedding and does not find it"
 #: Why one symmetric bit cannot be stored.

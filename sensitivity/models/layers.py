@@ -68,7 +68,21 @@ def discover(model: nn.Module, exclude: Sequence[str] = ()) -> tuple[LayerRef, .
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules whose weight takes a format, by path, in the order of the model."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, _KINDS)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _KINDS) and not _chooses_experts(module)
+    }
+
+
+def _chooses_experts(module: nn.Module) -> bool:
+    # The router of Llama 4 is a Linear that gives out weights and choices of experts, and no matrix's product.
+    kind = type(module)
+    return (
+        isinstance(module, nn.Linear)
+        and kind.forward is not nn.Linear.forward
+        and kind.__name__.endswith("Router")
+    )
 
 
 def _weight(module: nn.Module) -> nn.Parameter:

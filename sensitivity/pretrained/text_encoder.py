@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -104,8 +105,9 @@ def load_text_encoder(folder: Path, max_tokens: int | None = None) -> tuple[Text
     _require_encoder(config, folder, sentences=(folder / "modules.json").is_file())
     with quiet(transformers):
         # The pooler of BERT takes no part in any of the poolings.
-        backbone = loaded(transformers.AutoModel, inner, add_pooling_layer=False)
+        backbone = loaded(_auto_class(transformers, config), inner, add_pooling_layer=False)
         tokenizer = load_tokenizer(transformers, inner)
+    _require_text(backbone, folder)
     length = max_tokens or own_length(inner, config, tokenizer)
     encoder = TextEncoder(backbone, poolings, prefix_of(inner, backbone)).eval()
     return encoder, Tokenizer(tokenizer, length)
@@ -119,6 +121,25 @@ def _require_encoder(config: Mapping[str, Any], folder: Path, *, sentences: bool
     made = [str(name) for name in config.get("architectures") or []]
     if not sentences and any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in made):
         detail = f"{str(folder)!r} is a causal language model ({made[0]}), not an encoder; give --text too"
+        raise InvalidInputError(Fault("/model", detail))
+
+
+def _auto_class(transformers: Any, config: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    # The encoder of T5 alone has the same model_type as all of it, which AutoModel would load.
+    made = [str(name) for name in config.get("architectures") or []]
+    alone = any(name.endswith("EncoderModel") for name in made)
+    return transformers.AutoModelForTextEncoding if alone else transformers.AutoModel
+
+
+def _require_text(backbone: nn.Module, folder: Path) -> None:
+    takes = inspect.signature(backbone.forward).parameters
+    others = [name for name in ("pixel_values", "input_features", "input_values") if name in takes]
+    if others or "input_ids" not in takes:
+        what = ", ".join(others) or next(iter(takes), "nothing")
+        detail = (
+            f"{str(folder)!r} is a {type(backbone).__name__}, which takes {what}; a text encoder takes input_ids and "
+            "no more; save its text tower alone and give that, or use sensitivity.profile_model"
+        )
         raise InvalidInputError(Fault("/model", detail))
 
 

@@ -24,6 +24,9 @@ from quantize.rounding.moments import Moments
 if TYPE_CHECKING:
     from torch import nn
 
+#: End of a class's name → its layers whose weight it reads rather than calling them (transformers 5).
+_READERS = {"MambaMixer": ("dt_proj",), "RwkvSelfAttention": ("output",), "RwkvFeedForward": ("value",)}
+
 
 def apply(
     model: nn.Module,
@@ -55,6 +58,9 @@ def apply(
     modules = dict(model.named_modules())
     require_layers(plan, modules)
     faults = [fault for name, fmt in plan.items() for fault in _faults(name, modules[name], fmt)]
+    faults += [
+        fault for name, fmt in plan.items() if not fmt.plain for fault in _read_by_parent(name, modules)
+    ]
     faults += _split_ties(modules, plan)
     if not faults:
         shapes = {name: tuple(modules[name].weight.shape) for name in plan}
@@ -86,6 +92,16 @@ def _faults(name: str, module: nn.Module, fmt: StorageFormat) -> list[Fault]:
         return [Fault(pointer(("assignment", name)), reason)]
     plain = weight.detach().float().cpu().numpy()
     return faults_at(name, plain, fmt, _unsupported(module, plain.shape, fmt))
+
+
+def _read_by_parent(name: str, modules: Mapping[str, nn.Module]) -> list[Fault]:
+    parent, _, child = name.rpartition(".")
+    kind = type(modules[parent]).__name__
+    readers = next((parts for ending, parts in _READERS.items() if kind.endswith(ending)), ())
+    if child not in readers:
+        return []
+    detail = f"{kind} computes with the weight of {child} itself, which torchao's codes do not take; leave it in fp16"
+    return [Fault(pointer(("assignment", name)), detail)]
 
 
 def _unsupported(module: nn.Module, shape: tuple[int, ...], fmt: StorageFormat) -> str | None:

@@ -303,3 +303,28 @@ def test_a_layer_below_an_adapter_is_quantized() -> None:
         InvalidInputError, match=r"/assignment/q_proj: .* quantizes Linear and Embedding .*Adapted"
     ):
         apply(model, {"q_proj": "int4-g32"}, "torchao")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "read", "called"),
+    [
+        ("Mamba", {"state_size": 4}, "backbone.layers.0.mixer.dt_proj", "backbone.layers.0.mixer.in_proj"),
+        ("Rwkv", {"context_length": 8}, "rwkv.blocks.0.attention.output", "rwkv.blocks.0.attention.key"),
+        ("Rwkv", {"context_length": 8}, "rwkv.blocks.0.feed_forward.value", "rwkv.blocks.0.feed_forward.key"),
+    ],
+)
+def test_layers_whose_weight_their_module_reads_are_refused(
+    kind: str, options: dict[str, int], read: str, called: str
+) -> None:
+    """quantize_ takes them, and their first pass fails."""
+    import transformers
+
+    sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **options)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    with pytest.raises(InvalidInputError, match=f"/assignment/{read}: {kind}.* computes with the weight of"):
+        apply(model, {read: "int8"}, "torchao")
+    with torch.no_grad():
+        made = apply(model, {called: "int8"}, "torchao")(torch.tensor([[3, 4, 5]]))
+    assert bool(made.logits.isfinite().all())

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from allocator import InvalidInputError
-from sensitivity import discover
+from sensitivity import discover, profile_model
 
 
 class Tied(nn.Module):
@@ -96,3 +96,25 @@ def test_a_model_with_nothing_to_quantize_is_refused(model: nn.Module) -> None:
 def test_excluding_everything_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="Sequential has nothing to quantize"):
         discover(nn.Sequential(nn.Linear(2, 2)), ["*"])
+
+
+def test_the_router_of_llama_4_is_no_layer_and_the_model_is_measured() -> None:
+    """It gives out a pair, which ended every profile in a traceback."""
+    import torch
+    from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+    torch.manual_seed(0)
+    config = Llama4TextConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=16, intermediate_size_mlp=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=8, num_local_experts=2, moe_layers=[0],
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = Llama4ForCausalLM(config).eval()
+
+    def loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        return model(batch).logits.square().flatten(1).mean(1)
+
+    profile = profile_model(model, [torch.tensor([[3, 4, 5]])], loss, ["int8"], ["weight_error"])
+    assert "model.layers.0.feed_forward.router" not in [layer.name for layer in profile.layers]
+    reasons = {item.name: item.reason for item in profile.outside}
+    assert reasons["model.layers.0.feed_forward.router.weight"] == "Llama4Router: not supported here"

@@ -400,3 +400,29 @@ def test_the_distance_of_directions() -> None:
     made: Any = cosine_distance(first, second)
     assert made.dtype == torch.float64
     np.testing.assert_allclose(made, [0, 1, 2], atol=1e-7)
+
+
+def test_the_encoder_of_t5_alone_encodes(tmp_path: Path) -> None:
+    t5 = transformers.T5Config(vocab_size=30522, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    encoder, tokenizer = load_text_encoder(saved(tmp_path, transformers.T5EncoderModel(t5)))
+    assert bool(torch.isfinite(encode(encoder, tokenizer(TEXTS))).all())
+    assert not [name for name, _ in encoder.named_modules() if "decoder" in name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "takes"),
+    [
+        ("ViT", {"image_size": 8, "patch_size": 4}, "ViTModel, which takes pixel_values"),
+        ("Wav2Vec2", {"conv_dim": (8, 8), "conv_stride": (2, 2), "conv_kernel": (3, 3),
+                      "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2},
+         "Wav2Vec2Model, which takes input_values"),
+    ],
+)  # fmt: skip
+def test_models_of_pictures_and_sound_are_refused(
+    tmp_path: Path, kind: str, options: dict[str, Any], takes: str
+) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **options)
+    folder = saved(tmp_path, getattr(transformers, f"{kind}Model")(config))
+    with pytest.raises(InvalidInputError, match=f"/model: .* is a {takes}; a text encoder takes input_ids"):
+        load_text_encoder(folder)
