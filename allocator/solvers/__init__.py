@@ -57,7 +57,7 @@ class Entry:
         if not hasattr(module, "prepare"):
             return solver
         prepared = module.prepare(problem)
-        return lambda limited, effort: module.solve_prepared(prepared, limited.limit, effort)  # type: ignore[no-any-return]
+        return lambda limited, effort: module.solve_prepared(prepared, limited.limit, effort)
 
     def chosen(self, problem: Problem) -> tuple[Entry, str | None]:
         """Settle on the solver that will run.
