@@ -19,6 +19,8 @@ from allocator.solvers.outcome import Effort, SumTolerance
 
 #: The dual is maximised anew when the range of costs falls by this factor: it is as precise as its largest cost.
 _BLOWN_UP = 16.0
+#: The dual is near enough to its maximum where this part of the range of costs is small beside the gap.
+_PRECISION = 1e-5
 #: In larger problems too few single moves fit into a second.
 _MOST_FOR_MOVES = 500_000
 #: Costs are shifted where what all plans share is so much larger than what tells them apart.
@@ -74,7 +76,8 @@ def narrow(known: Narrowed, deadline: Deadline) -> Narrowed:
             break
         before = cost_range(known.problem)
         smaller, shared = _without_shared(replace(known.problem, available=kept))
-        if shared == 0.0 and before <= _BLOWN_UP * cost_range(smaller):
+        precise = _PRECISION * before <= known.problem.objective(known.plan) - known.dual.bound
+        if shared == 0.0 and (precise or before <= _BLOWN_UP * cost_range(smaller)):
             return replace(known, problem=smaller)
         dual = maximise_dual(smaller, deadline=deadline)
         if deadline.passed() or np.isposinf(dual.bound):  # to the tolerance of sums no plan is better

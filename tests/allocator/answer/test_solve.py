@@ -131,7 +131,7 @@ def test_what_an_infeasible_request_could_reach_is_searched_in_the_time_that_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[float | None] = []
-    module = import_module("allocator.answer.solve")
+    module = import_module("allocator.answer.report")
 
     def nothing(_: object, deadline: Deadline) -> dict[str, object]:
         asked.append(deadline.left_s())
