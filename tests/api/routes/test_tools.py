@@ -76,7 +76,11 @@ def test_the_targets_are_those_of_the_registry(http: httpx2.Client) -> None:
             "/plan/model.layers.0.self_attn.q_proj",
             "vllm would not load it (nor does sglang): model.layers.0.self_attn.qkv_proj is loaded as one layer",
         ),
-        ({"runtime": "vllm"}, "/plan/model.layers.0.self_attn.q_proj", "its shards have int4-g128, int8-g128"),
+        (
+            {"runtime": "vllm"},
+            "/plan/model.layers.0.self_attn.q_proj",
+            "its shards have int4-g128, int8-g128",
+        ),
         ({"runtime": "llama.cpp"}, "/runtime", "'llama.cpp' does not read torchao, which vllm, torchao read"),
         (
             {"target": "mlx", "model": {"shapes": {"lm_head": None}}},

@@ -167,9 +167,7 @@ def test_what_is_computed_of_distances_has_no_row(
     )
     encoder = TextEncoder(getattr(transformers, f"{kind}Model")(config)).eval()
     short = [(query, document[:60]) for query, document in pairs[:2]]
-    profile = profile_encoder(
-        encoder, tokenizer, short, formats=["int8"], tables=["fisher"]
-    )
+    profile = profile_encoder(encoder, tokenizer, short, formats=["int8"], tables=["fisher"])
     outside = [item.name for item in profile.outside if any(f"{name}.weight" in item.name for name in left)]
     assert len(outside) == len(left)
     assert not [layer.name for layer in profile.layers if layer.name.endswith(tuple(left))]
