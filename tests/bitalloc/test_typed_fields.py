@@ -38,6 +38,7 @@ EVERY: dict[str, Any] = {
     "solver": "highs",
     "gap": 0.01,
     "time_limit_s": 2.5,
+    "node_limit": 500,
 }
 
 
