@@ -151,6 +151,8 @@ def columns_of(formats: Sequence[str]) -> tuple[StorageFormat, ...]:
     """
     columns = tuple(format_named(text) for text in formats)
     names = [fmt.name for fmt in columns]
-    if not names or len(set(names)) != len(names):
-        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {names}"))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        said = f"; {', '.join(twice)} comes twice" if twice else ""
+        raise InvalidInputError(Fault("/formats", f"expected distinct formats, got {list(formats)}{said}"))
     return columns

@@ -67,7 +67,7 @@ def test_another_model_is_refused_with_both_named_unless_one_insists(
 def test_there_is_no_default_model(bitalloc: Run, planned: tuple[Path, Path]) -> None:
     profile, plan = planned
     for command in (
-        ("profile",),
+        ("profile", "--out", "again.json"),
         ("verify", plan, "--profile", profile, "-o", "fisher"),
         ("refine", profile, "-b", "effective_bits=5", "--out", "refined.json"),
         ("apply", plan),
