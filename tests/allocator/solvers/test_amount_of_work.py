@@ -9,7 +9,7 @@ import pytest
 
 from allocator import Status, solve
 from allocator.knapsack.problem import Problem
-from allocator.solvers import SOLVERS, Effort, find_solver
+from allocator.solvers import SOLVERS, Effort
 from allocator.solvers.baselines.local_search import dearer_prices
 from allocator.solvers.exact import search as exact
 from allocator.solvers.exact.strategy import Branches, Strategy
@@ -76,7 +76,7 @@ def test_no_time_limit_costs_the_plan(solver: str) -> None:
     spend = rng.integers(1, 1000, (2, 60, 4)).astype(float)
     used = spend[:, np.arange(60), rng.integers(0, 4, 60)].sum(axis=1)
     problem = make(rng.random((60, 4)), np.concatenate([spend, -spend]), np.append(used + 40, 40 - used))
-    outcome = find_solver(solver).load()(problem, Effort(time_limit_s=0.25))
+    outcome = SOLVERS.find(solver).load()(problem, Effort(time_limit_s=0.25))
     assert outcome.choice is not None
     assert problem.feasible(outcome.choice)
 

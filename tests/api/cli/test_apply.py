@@ -253,7 +253,10 @@ def test_a_plan_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"plan: best"])
 def test_a_plan_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "plan.json").write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"^/: expected an allocation or a table of layer and format, as JSON; .* is no JSON"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"^/: expected an allocation or a table of layer and format, as JSON; .* is no JSON",
+    ):
         read_allocation(tmp_path / "plan.json")
 
 

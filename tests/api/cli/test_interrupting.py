@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -31,6 +31,14 @@ from tests.api.conftest import Run
 from tests.api.helpers import random_profile
 
 AddSolver = Callable[[str, Solver], None]
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """Listen to Ctrl-C also where a shell runs the tests in the background, and has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _press(times: int = 1, apart_s: float = 0.0) -> None:
@@ -228,7 +236,13 @@ def test_a_process_ends_well(tmp_path: Path, solver: str) -> None:
     budgets = [part for at, spend in enumerate(spends) for part in ("-b", f"r{at}={spend.mean(1).sum():.0f}")]
     command = [sys.executable, "-m", "bitalloc", "solve", str(written(tmp_path, document)), *budgets]
     process = subprocess.Popen(
-        [*command, "--solver", solver, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--solver", solver, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background has it ignored
     )
     assert process.stderr is not None
     while not process.stderr.readline().startswith("solve: "):

@@ -158,7 +158,11 @@ def test_what_an_import_leaves_out_is_said(bitalloc: Run, tmp_path: Path) -> Non
     (tmp_path / "w4.json").write_text(json.dumps(scheme))
     done = bitalloc("import", "w4.json", "--from", "auto-round", "--model", model)
     assert done.code == 0
-    assert done.err == "note: not in the checkpoint, so without a number of weights: gone\n"
+    assert done.err.splitlines() == [
+        "note: not in the checkpoint, so without a number of weights: gone",
+        "note: not in the checkpoint: gone; their weights, if it has them under other names, are counted a second time "
+        "among what lies outside",
+    ]
     (tmp_path / "names.json").write_text(json.dumps({O: "gone"}))
     named = bitalloc(
         "import", "w4.json", "--from", "auto-round", "--model", model, "--names", "names.json", "--force"

@@ -10,23 +10,28 @@ from quantize.exports.llama_names import is_elsewhere, is_router, is_stack, own_
 AMBIGUOUS = {"blk.0.nextn.embed_tokens"}
 
 
-def _tensors() -> dict[str, set[str]]:
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, set[str]]:
     from gguf.constants import MODEL_ARCH
     from gguf.tensor_mapping import TensorNameMap
 
     found: dict[str, set[str]] = {}
-    for architecture in MODEL_ARCH:
-        for name, (_, tensor) in TensorNameMap(architecture, 1).mapping.items():
-            found.setdefault(name, set()).add(tensor)
+    with pytest.MonkeyPatch.context() as patch:
+        for architecture in MODEL_ARCH:
+            # A map of one architecture leaves its exceptions in the class, for all that are made later.
+            patch.setattr(TensorNameMap, "block_mappings_cfg", dict(TensorNameMap.block_mappings_cfg))
+            for name, (_, tensor) in TensorNameMap(architecture, 1).mapping.items():
+                found.setdefault(name, set()).add(tensor)
+            patch.undo()
     return found
 
 
-def test_every_name_that_is_known_is_that_of_gguf() -> None:
-    known = {name: own_name(name) for name in _tensors()}
+def test_every_name_that_is_known_is_that_of_gguf(tensors: dict[str, set[str]]) -> None:
+    known = {name: own_name(name) for name in tensors}
     wrong = {
-        name: (own, _tensors()[name])
+        name: (own, tensors[name])
         for name, own in known.items()
-        if own is not None and own.removesuffix(".weight") not in _tensors()[name] and name not in AMBIGUOUS
+        if own is not None and own.removesuffix(".weight") not in tensors[name] and name not in AMBIGUOUS
     }
     assert wrong == {}
     assert sum(own is not None for own in known.values()) > 350

@@ -183,7 +183,10 @@ def test_packages_bring_formats_by_entry_points(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_two_names_of_one_format_are_one_column() -> None:
-    with pytest.raises(InvalidInputError, match=r"expected distinct formats, got \['q8_0', 'int8-g32'\]; int8-g32 comes twice"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"expected distinct formats, got \['q8_0', 'int8-g32'\]; int8-g32 comes twice",
+    ):
         profiled(["q8_0", "int8-g32"], ["weight_error"])
     assert list(profiled(["Q8_0", "F16"], ["weight_error"]).formats) == ["int8-g32", "fp16"]
 
