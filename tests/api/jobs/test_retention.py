@@ -56,6 +56,7 @@ def _forgets(replicas: list[Replica], notes: Path) -> None:
     assert last.http.get("/v1/jobs").json()["items"] == []
 
 
+@pytest.mark.long
 def test_a_service_forgets(notes: Path, tmp_path: Path) -> None:
     with replicas(notes, {"data_dir": tmp_path, **SOON}) as running:
         _forgets(running, notes)
