@@ -26,7 +26,7 @@ test: .venv/ready ## the default test suite, on up to four cores; then what meas
 	$(BIN)/python -m pytest -m "alone and not long and not rare" tests
 
 test-fast: .venv/ready ## allocator, quantize and the contract of the service, without torch
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --without-torch -m "not long and not rare and not alone and not fuzz" $(FAST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --without-torch -m "not long and not rare and not alone and not thorough" $(FAST)
 
 test-long: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m "long and not rare"

@@ -22,6 +22,7 @@ def random_case(seed: int) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thorough
 def test_every_option_says_what_the_best_plan_with_it_would_cost(seed: int) -> None:
     document, budgets = random_case(seed)
     why = explain(document, ["*"], budgets=budgets)
@@ -39,6 +40,7 @@ def test_every_option_says_what_the_best_plan_with_it_would_cost(seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thorough
 def test_reduced_costs_bound_what_an_option_costs(seed: int) -> None:
     document, budgets = random_case(seed)
     why = explain(document, ["*"], budgets=budgets)

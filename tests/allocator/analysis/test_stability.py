@@ -20,6 +20,7 @@ def noisy(stderr: list[list[float]], **changes: Any) -> dict[str, Any]:
 NOISE = [[0.1, 0.05, 0.0], [0.3, 0.05, 0.0], [0.2, 0.1, 0.0]]
 
 
+@pytest.mark.thorough
 def test_the_resamples_are_the_seeded_normal_draws() -> None:
     document, budgets = noisy(NOISE), {"weight_bytes": 140}
     found = stability(document, resamples=60, seed=3, budgets=budgets)
@@ -37,6 +38,7 @@ def test_the_resamples_are_the_seeded_normal_draws() -> None:
     assert found.kept == pytest.approx(np.mean([plan.assignment == planned for plan in plans]))
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_answer() -> None:
     def run(seed: int) -> Stability:
         return stability(noisy(NOISE), resamples=40, seed=seed, budgets={"weight_bytes": 140})
@@ -45,6 +47,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     assert run(1) != run(2)
 
 
+@pytest.mark.thorough
 def test_only_noise_that_can_change_the_plan_is_worth_measuring() -> None:
     quiet = [[0.0] * 3, [0.4, 0.0, 0.0], [0.0] * 3]
     found = stability(noisy(quiet), resamples=200, budgets={"weight_bytes": 140})
@@ -53,6 +56,7 @@ def test_only_noise_that_can_change_the_plan_is_worth_measuring() -> None:
     assert found.objective_stderr == (quiet[1][0] if found.layers[1].format == "int2" else 0.0)
 
 
+@pytest.mark.thorough
 def test_the_worth_of_a_lonely_layer_is_what_a_perfect_measurement_gains() -> None:
     one = {
         "formats": {"a": {"weight_bits": 4}, "b": {"weight_bits": 4}},

@@ -34,6 +34,7 @@ def test_a_decimal_number_of_bits_is_that_number() -> None:
         assert plan.usage["effective_bits"].slack == 0
 
 
+@pytest.mark.thorough
 def test_every_amount_of_three_decimals_is_a_whole_number_of_the_next_unit() -> None:
     for thousandths in range(1, 100_000, 7):
         text = f"{thousandths // 1000}.{thousandths % 1000:03d}"
@@ -52,6 +53,7 @@ def test_an_exponent_beyond_doubles_is_nothing_rather_than_a_number_of_a_billion
     st.sampled_from(["byte", "KiB", "kB"]),
     st.randoms(use_true_random=False),
 )
+@pytest.mark.thorough
 def test_bits_that_are_printed_can_be_asked_for(parameters: list[int], unit: str, random: Any) -> None:
     profile = model(parameters, [[random.randint(1, 10**7) for _ in range(3)] for _ in parameters], unit)
     for name in ("effective_bits", "weight_bytes"):

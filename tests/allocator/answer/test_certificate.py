@@ -247,6 +247,7 @@ def _with_rules(rng: np.random.Generator, profile: Document, request: Document, 
     return request | {"pin": pinned, "forbid": {name: out for name, out in forbidden.items() if out}}
 
 
+@pytest.mark.thorough
 def test_sees_what_is_wrong_with_corrupted_answers_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     kinds: Counter[str] = Counter()

@@ -97,6 +97,7 @@ def best_of(plans: Plans, kept: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 
 @pytest.mark.parametrize("chunk", range(8))
+@pytest.mark.thorough
 def test_agrees_with_the_list_of_all_plans(chunk: int) -> None:
     rng = np.random.default_rng(chunk)
     seen = set()
@@ -141,6 +142,7 @@ def _check_reach(plans: Plans, answer: Allocation) -> None:
         assert reach.nearest_below == (below.max() if below.size else None)
 
 
+@pytest.mark.thorough
 def test_a_limit_that_gives_way_as_explained_makes_a_plan_possible() -> None:
     rng = np.random.default_rng(99)
     tried = 0
@@ -164,6 +166,7 @@ def test_a_limit_that_gives_way_as_explained_makes_a_plan_possible() -> None:
 
 
 @pytest.mark.parametrize("solver", ["highs", "cpsat", "greedy", "uniform", "convex"])
+@pytest.mark.thorough
 def test_every_solver_takes_the_same_requests(solver: str) -> None:
     rng = np.random.default_rng(7)
     for trial in range(40):
@@ -199,6 +202,7 @@ def large(layers: int, seed: int = 0) -> Document:
 
 
 @pytest.mark.parametrize("solver", ["exact", "highs", "greedy", "uniform", "convex"])
+@pytest.mark.thorough
 def test_a_time_limit_never_costs_the_plan_and_claims_no_more_than_is_proved(solver: str) -> None:
     profile = large(200)
     limits = [

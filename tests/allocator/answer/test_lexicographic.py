@@ -21,6 +21,7 @@ def ranked(seed: int) -> tuple[dict[str, Any], float]:
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("solver", ["exact", "highs", "pulp", "cpsat"])
+@pytest.mark.thorough
 def test_the_second_objective_decides_among_the_best_in_the_first(seed: int, solver: str) -> None:
     document, most = ranked(seed)
     order = ["second", "first", "weight_bytes"]

@@ -80,6 +80,7 @@ def lie(monkeypatch: pytest.MonkeyPatch, choose: Any, status: Status) -> None:
 @pytest.mark.parametrize("status", [Status.OPTIMAL, Status.FEASIBLE])
 @pytest.mark.parametrize("solver", sorted(SOLVERS.keys() - {"auto"}))
 @pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.thorough
 def test_plans_beyond_a_limit_are_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, solver: str, status: Status
 ) -> None:

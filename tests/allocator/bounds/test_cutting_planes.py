@@ -20,6 +20,7 @@ def by_linprog(heights: FloatArray, slopes: FloatArray, box: float) -> float:
 
 
 @pytest.mark.parametrize("limits", [1, 2, 3, 6])
+@pytest.mark.thorough
 def test_agrees_with_a_general_solver_after_every_cut(limits: int) -> None:
     rng = np.random.default_rng(limits)
     for _ in range(20):

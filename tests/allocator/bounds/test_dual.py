@@ -27,6 +27,7 @@ def relaxation(problem: Problem) -> float:
 
 
 @pytest.mark.parametrize("limits", [0, 1, 2, 3])
+@pytest.mark.thorough
 def test_reaches_the_optimum_of_the_linear_relaxation(limits: int) -> None:
     rng = np.random.default_rng(limits)
     for trial in range(100):

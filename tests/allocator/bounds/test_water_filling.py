@@ -87,6 +87,7 @@ def draw(seed: int) -> tuple[FloatArray, float, float, FloatArray, FloatArray, F
 
 @given(CASES)
 @settings(max_examples=300, deadline=None)
+@pytest.mark.thorough
 def test_agrees_with_bisection_and_satisfies_kkt(seed: int) -> None:
     scale, average, theta, weight, low, high = draw(seed)
     found = fill_water(scale, average, theta=theta, weights=weight, low=low, high=high)

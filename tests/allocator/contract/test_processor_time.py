@@ -56,6 +56,7 @@ def test_other_threads_are_left_alone() -> None:
     assert done == [True]
 
 
+@pytest.mark.thorough
 def test_a_glob_that_takes_long_to_compare_is_refused() -> None:
     names = [f"{number}{'a' * 500}" for number in range(30)]
     profile = {
@@ -81,6 +82,7 @@ def _many_layers(count: int) -> Profile:
     )
 
 
+@pytest.mark.thorough
 def test_a_thousand_globs_over_a_hundred_thousand_layers_end() -> None:
     profile = _many_layers(100_000)
     began = time.process_time()

@@ -49,6 +49,7 @@ def by_cbc(text: str, folder: Path) -> tuple[float, set[str]] | None:
 
 
 @pytest.mark.parametrize("name", LIBRARY)
+@pytest.mark.thorough
 def test_the_optimum_of_the_file_is_the_optimum_of_the_problem(name: str, tmp_path: Path) -> None:
     problem, best = LIBRARY[name], brute_force(LIBRARY[name])
     text = to_mps(problem)
@@ -151,6 +152,7 @@ def test_names_can_be_traced() -> None:
     assert len(model.plans) == 9
 
 
+@pytest.mark.thorough
 def test_random_requests_keep_their_optimum() -> None:
     rng = np.random.default_rng(0)
     infeasible = 0

@@ -42,6 +42,7 @@ def test_the_optimum_survives_reduction_and_undo() -> None:
 
 
 @pytest.mark.parametrize("limits", [0, 1, 2, 3])
+@pytest.mark.thorough
 def test_an_option_left_out_is_in_no_plan(limits: int) -> None:
     rng = np.random.default_rng(limits)
     gone = 0

@@ -67,6 +67,7 @@ def test_baselines_stay_within_the_limits_and_claim_no_more_than_they_know(solve
 
 @pytest.mark.parametrize("limits", [0, 1, 2, 3])
 @pytest.mark.parametrize("solver", ["exact", "highs"])
+@pytest.mark.thorough
 def test_random_problems(solver: str, limits: int) -> None:
     rng = np.random.default_rng(limits)
     run = SOLVERS[solver].load()

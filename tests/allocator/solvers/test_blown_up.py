@@ -30,6 +30,7 @@ def blown_up(rng: np.random.Generator, score: float, limits: int) -> Problem:
 @pytest.mark.parametrize("limits", [1, 2, 9])
 @pytest.mark.parametrize("score", [1e6, 1e10, 1e12, 1e15, -1e10])
 @pytest.mark.parametrize("solver", PROVING)
+@pytest.mark.thorough
 def test_the_plan_is_best_in_what_is_left_beside_the_blown_up_scores(
     solver: str, score: float, limits: int
 ) -> None:

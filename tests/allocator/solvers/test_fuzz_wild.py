@@ -92,6 +92,7 @@ def _agree(profile: Document, request: Document, answer: Allocation) -> bool:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.thorough
 def test_every_solver_agrees_with_the_list_of_all_plans(solver: str) -> None:
     rng = np.random.default_rng(SOLVERS.index(solver))
     statuses = set()

@@ -84,6 +84,7 @@ def test_every_body_has_examples() -> None:
     assert {tuple(param.values[:2]) for param in EXAMPLES} == with_bodies
 
 
+@pytest.mark.thorough
 def test_the_answers_shown_are_the_answers_given(service: str) -> None:
     assert asked(service) == json.loads(ANSWERS.read_text("utf-8")), "run `make openapi`"
 

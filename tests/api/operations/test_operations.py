@@ -59,6 +59,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.thorough
 def test_files_that_break_their_reader_are_refused(http: httpx2.Client, name: str) -> None:
     body = problem_of(http.post("/v1/lint", json=HOSTILE[name]), 422)
     assert body["errors"][0]["pointer"].startswith("/files")

@@ -92,6 +92,7 @@ def test_a_solver_whose_plan_breaks_the_budget_is_a_failure_of_the_service(http_
 
 
 @pytest.mark.parametrize(("solver", "package"), [("cpsat", "ortools"), ("pulp", "pulp")])
+@pytest.mark.thorough
 def test_a_missing_solver_package_is_named_with_what_to_install(
     without_solvers: str, solver: str, package: str
 ) -> None:

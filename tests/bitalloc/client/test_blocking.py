@@ -33,6 +33,7 @@ def test_both_clients_have_the_same_methods() -> None:
     assert methods(Client) == methods(AsyncClient)
 
 
+@pytest.mark.thorough
 def test_a_plan_may_be_a_file_or_json(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("table.json").write_text(json.dumps(TABLE))

@@ -113,6 +113,7 @@ def test_what_json_cannot_hold_is_refused(service: str, value: object) -> None:
         client.allocate(tiny(), budgets=value)
 
 
+@pytest.mark.thorough
 def test_a_missing_solver_package_is_a_service_error(without_solvers: str) -> None:
     with (
         Client(without_solvers) as client,

@@ -62,6 +62,7 @@ STRANGE: dict[str, tuple[int, bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.thorough
 def test_an_answer_that_is_no_problem_is_a_service_error_with_its_status(name: str) -> None:
     status, content, words = STRANGE[name]
     with (

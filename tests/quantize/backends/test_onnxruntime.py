@@ -127,6 +127,7 @@ def test_an_embedding_whose_rows_end_in_a_padded_group_runs(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("hidden", [32, 64], ids=["square", "oblong"])
+@pytest.mark.thorough
 def test_a_linear_that_sees_matrices_runs(tmp_path: Path, hidden: int) -> None:
     # The exporter writes Gemm with transB=1 for a Linear whose input has two dimensions.
     model = Tokens(width=32, hidden=hidden, pooled=True)

@@ -110,6 +110,7 @@ ENCODERS = ("Bert", "Roberta", "Electra", "DistilBert", "Albert")
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.thorough
 def test_onnx_files_hold_what_was_promised(tmp_path: Path, kind: str) -> None:
     from quantize.backends.onnxruntime.export import export_onnx
 

@@ -35,6 +35,7 @@ def _plans(target: str, formats: st.SearchStrategy[str]) -> st.SearchStrategy[di
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
+@pytest.mark.thorough
 def test_what_a_target_can_say_comes_back_as_it_was(target: str, data: st.DataObject) -> None:
     plan = data.draw(_plans(target, st.sampled_from(formats_of(target))))
     done = export(plan, target)
@@ -49,6 +50,7 @@ def test_what_a_target_can_say_comes_back_as_it_was(target: str, data: st.DataOb
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
+@pytest.mark.thorough
 def test_what_a_target_cannot_say_is_in_the_loss_report(target: str, data: st.DataObject) -> None:
     plan = data.draw(_plans(target, ANY_FORMAT))
     native = next((name for name in ("fp16", "bf16", "fp32") if name in plan.values()), "fp16")
@@ -70,6 +72,7 @@ def test_what_a_target_cannot_say_is_in_the_loss_report(target: str, data: st.Da
 @pytest.mark.parametrize("target", SPELLED_OUT)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
+@pytest.mark.thorough
 def test_files_that_spell_out_every_layer_need_no_model(target: str, data: st.DataObject) -> None:
     plan = data.draw(_plans(target, st.sampled_from(formats_of(target))))
     named = {layer: name for layer, name in plan.items() if target != "nncf" or name != "fp16"}
@@ -79,6 +82,7 @@ def test_files_that_spell_out_every_layer_need_no_model(target: str, data: st.Da
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
+@pytest.mark.thorough
 def test_layers_outside_the_plan_are_left_alone(target: str, data: st.DataObject) -> None:
     plan = data.draw(_plans(target, st.sampled_from(formats_of(target))))
     others = [layer for layer in names_for(target) if layer not in plan]
@@ -87,6 +91,7 @@ def test_layers_outside_the_plan_are_left_alone(target: str, data: st.DataObject
 
 
 @pytest.mark.parametrize("target", SPELLED_OUT)
+@pytest.mark.thorough
 def test_a_pattern_for_a_layer_matches_no_other(target: str) -> None:
     names = names_for(target)
     some = formats_of(target)[0]
@@ -258,6 +263,7 @@ def test_files_of_another_kind_are_refused(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
+@pytest.mark.thorough
 def test_damaged_files_are_refused_with_a_pointer_or_read(target: str, data: st.DataObject) -> None:
     """Any value of a valid file replaced by something else never ends in another kind of error."""
     (name, text), *_ = export(dict.fromkeys(LLAMA[:3], formats_of(target)[0]), target).files.items()

@@ -39,6 +39,7 @@ def optimum(layers: int, seed: int, bits: float) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.thorough
 def test_it_comes_to_the_true_optimum_where_the_table_is_wrong(seed: int) -> None:
     profile, loss = coupled(5, seed)
     best = optimum(5, seed, 4.0)
@@ -46,6 +47,7 @@ def test_it_comes_to_the_true_optimum_where_the_table_is_wrong(seed: int) -> Non
     assert found.best.loss <= 1.1 * best
 
 
+@pytest.mark.thorough
 def test_the_solver_finds_as_good_plans_as_a_list_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     profile, loss = coupled(5, 1)
     best = optimum(5, 1, 4.0)
@@ -59,6 +61,7 @@ def test_the_solver_finds_as_good_plans_as_a_list_of_all(monkeypatch: pytest.Mon
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(2.3, 7.0), st.integers(1, 12))
+@pytest.mark.thorough
 def test_it_is_never_worse_than_the_plans_it_starts_from(seed: int, bits: float, most: int) -> None:
     profile, loss = coupled(4, seed)
     request = {"budgets": {"effective_bits": bits}}
@@ -160,6 +163,7 @@ def run(journal: Path, pause_s: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.thorough
 def test_killed_and_started_again_it_ends_the_same(tmp_path: Path) -> None:
     killed = run(tmp_path / "killed", 0.05)
     assert killed.stdout is not None

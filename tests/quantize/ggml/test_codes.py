@@ -37,6 +37,7 @@ def kind_of(name: str) -> gguf.GGMLQuantizationType:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", QUICK)
+@pytest.mark.thorough
 def test_codes_are_what_one_call_of_ggml_writes(name: str, weighted: bool) -> None:
     if TYPES[name].needs_importance and not weighted:
         return

@@ -103,6 +103,7 @@ def test_a_field_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
         import_scores("csv", [path])
 
 
+@pytest.mark.thorough
 def test_an_unknown_format_is_said_once_for_all_of_its_lines(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("layer,format,cost\n" + "".join(f"l{index},q9,1\n" for index in range(50)))

@@ -335,6 +335,7 @@ def slow_symmetric(group: list[float], fmt: StorageFormat) -> tuple[list[int], f
 
 @EXAMPLES
 @given(WEIGHTS, INTEGERS)
+@pytest.mark.thorough
 def test_a_slow_scalar_twin_agrees_bit_for_bit(values: Float32Array, fmt: StorageFormat) -> None:
     rows = values.reshape(values.shape[0], -1).tolist()
     expected = weight([slow_round_trip(row, fmt) for row in rows]).reshape(values.shape)
@@ -343,6 +344,7 @@ def test_a_slow_scalar_twin_agrees_bit_for_bit(values: Float32Array, fmt: Storag
 
 @EXAMPLES
 @given(WEIGHTS, INTEGERS)
+@pytest.mark.thorough
 def test_a_weight_is_at_most_half_a_step_off_unless_it_is_clipped(
     values: Float32Array, fmt: StorageFormat
 ) -> None:
@@ -393,6 +395,7 @@ def spanned_by_hand(groups: Float32Array, fmt: StorageFormat) -> np.ndarray:
 
 @EXAMPLES
 @given(WEIGHTS, INTEGERS)
+@pytest.mark.thorough
 def test_codes_stay_within_their_bits(values: Float32Array, fmt: StorageFormat) -> None:
     rounded = quantize(values, fmt)
     least = -(2 ** (fmt.bits - 1)) if fmt.symmetric else 0
@@ -417,6 +420,7 @@ def test_rounding_twice_is_rounding_once(values: Float32Array, fmt: StorageForma
 @given(
     WEIGHTS, st.one_of(INTEGERS, st.sampled_from([parse_format(name) for name in ("fp16", "bf16", "fp32")]))
 )
+@pytest.mark.thorough
 def test_a_round_trip_keeps_shape_and_kind_however_often(values: Float32Array, fmt: StorageFormat) -> None:
     once = round_trip(values, fmt)
     twice = round_trip(once, fmt)
@@ -426,6 +430,7 @@ def test_a_round_trip_keeps_shape_and_kind_however_often(values: Float32Array, f
 
 @EXAMPLES
 @given(WEIGHTS, st.sampled_from(["fp16", "bf16"]))
+@pytest.mark.thorough
 def test_floating_formats_are_idempotent(values: Float32Array, name: str) -> None:
     once = round_trip(values, parse_format(name))
     assert np.array_equal(round_trip(once, parse_format(name)), once)

@@ -47,6 +47,7 @@ def test_one_limit_is_solved_as_a_general_solver_does(seed: int) -> None:
 
 
 @pytest.mark.parametrize("limits", [0, 1, 2, 3])
+@pytest.mark.thorough
 def test_under_the_law_the_continuous_value_bounds_every_plan(limits: int) -> None:
     for seed in range(50):
         problem = lawful(np.random.default_rng(seed), limits=limits)
@@ -105,6 +106,7 @@ def test_of_options_with_the_same_bits_the_better_one_is_taken() -> None:
     assert problem.objective(outcome.choice) == 13
 
 
+@pytest.mark.thorough
 def test_a_problem_that_rounding_and_repair_cannot_settle_has_no_solution() -> None:
     found = {Status.OPTIMAL: 0, Status.FEASIBLE: 0, Status.NO_SOLUTION: 0, Status.INFEASIBLE: 0}
     rng = np.random.default_rng(0)

@@ -43,6 +43,7 @@ def pools(rng: np.random.Generator, blocks: int, units: int, *, whole: bool, equ
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.thorough
 def test_pools_with_bands_agree_with_brute_force(whole: bool, equal: bool) -> None:
     rng = np.random.default_rng(whole + 2 * equal)
     for trial in range(40):
@@ -60,6 +61,7 @@ def test_pools_with_bands_agree_with_brute_force(whole: bool, equal: bool) -> No
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.thorough
 def test_bands_that_share_units_have_the_bound_of_the_linear_relaxation(rows: int) -> None:
     rng = np.random.default_rng(rows)
     for trial in range(40):
@@ -132,6 +134,7 @@ def test_a_limit_that_no_unit_moves_is_kept_only_where_it_is_broken() -> None:
 
 
 @pytest.mark.parametrize("step", [WithoutIdleSides(), WithoutIdleLimits()])
+@pytest.mark.thorough
 def test_limits_that_were_left_out_are_taken_back_where_a_plan_breaks_them(
     step: WithoutIdleSides | WithoutIdleLimits,
 ) -> None:

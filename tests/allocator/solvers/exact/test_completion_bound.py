@@ -11,6 +11,7 @@ from allocator.solvers.exact.completion_bound import Completion
 
 
 @pytest.mark.parametrize("limits", [1, 2, 3, 5])
+@pytest.mark.thorough
 def test_never_exceeds_the_cheapest_completion(limits: int) -> None:
     rng = np.random.default_rng(limits)
     pruned = 0

@@ -58,6 +58,7 @@ def test_a_requested_gap_ends_the_search_within_it() -> None:
 
 
 @pytest.mark.parametrize("solver", ["exact", "highs", "cpsat"])
+@pytest.mark.thorough
 def test_several_limits_keep_their_time_limit(solver: str) -> None:
     problem = hard(units=2000, limits=3)
     start = time.monotonic()
@@ -73,6 +74,7 @@ def test_several_limits_keep_their_time_limit(solver: str) -> None:
 
 @pytest.mark.parametrize("solver", ["highs", "pulp", "cpsat"])
 @pytest.mark.parametrize("limits", [1, 2, 3])
+@pytest.mark.thorough
 def test_the_word_of_a_solver_proves_nothing(
     limits: int, solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +139,7 @@ def test_fractional_binaries_are_not_read_as_a_plan(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("limits", [1, 2])
+@pytest.mark.thorough
 def test_integer_costs_round_a_bound_up_and_others_do_not(limits: int) -> None:
     rng = np.random.default_rng(limits)
     strategy = Strategy(one_limit=(WholeCosts(),), several_limits=())

@@ -83,12 +83,14 @@ def _request(rng: np.random.Generator, names: list[str], spends: np.ndarray) -> 
 
 
 @pytest.mark.parametrize("chunk", range(_CHUNKS))
+@pytest.mark.thorough
 def test_agrees_with_the_list_of_all_plans(chunk: int) -> None:
     rng = np.random.default_rng(chunk)
     requests = (draw(rng) for _ in range(REQUESTS // _CHUNKS))
     assert _statuses(requests) == {Status.OPTIMAL, Status.INFEASIBLE}
 
 
+@pytest.mark.thorough
 def test_agrees_with_the_list_of_all_plans_of_seven_layers_in_five_formats() -> None:
     rng = np.random.default_rng(_CHUNKS)
     assert Status.OPTIMAL in _statuses(draw(rng, 7, 5) for _ in range(LARGEST))
@@ -109,6 +111,7 @@ def _statuses(requests: Iterable[tuple[Document, Document]]) -> set[Status]:
 
 
 @pytest.mark.parametrize("solver", ["highs", "pulp", "cpsat"])
+@pytest.mark.thorough
 def test_whole_model_solvers_take_the_same_requests(solver: str) -> None:
     rng = np.random.default_rng(1000)
     for trial in range(80):

@@ -35,6 +35,7 @@ def search(problem: Problem, effort: Effort, most_states: int) -> halves.Expansi
 
 @pytest.mark.parametrize("limits", [1, 2, 3, 5])
 @pytest.mark.parametrize("merged_from", [2, 10**9])
+@pytest.mark.thorough
 def test_finds_proves_and_breaks_ties(limits: int, merged_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(half_plans, "_MERGED_FROM", merged_from)
     monkeypatch.setattr(halves, "_FIRST_MOVES", 1)  # so that the reach grows often
