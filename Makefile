@@ -29,7 +29,8 @@ test-fast: .venv/ready ## allocator, quantize and the contract of the service, w
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --without-torch -m "not long and not rare and not alone and not thorough" $(FAST)
 
 test-long: .venv/ready ## the tests that take minutes
-	$(BIN)/python -m pytest -m "long and not rare"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "long and not rare and not alone" tests $(CORES:worksteal=loadfile)
+	$(BIN)/python -m pytest -m "long and alone and not rare" tests
 
 test-rare: .venv/ready ## other tools' packages load our files; takes tens of minutes
 	$(BIN)/python -m pytest -m rare
