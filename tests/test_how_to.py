@@ -170,6 +170,7 @@ def test_scale_out_on_clusters(scale_out: Path) -> None:
 def test_a_run_goes_on_from_its_journal(scale_out: Path) -> None:
     shell(JOURNAL, scale_out)
     first, written = (scale_out / "profile.json").read_bytes(), (scale_out / "run.journal").read_bytes()
+    (scale_out / "profile.json").unlink()  # as where it was killed before
     shell(JOURNAL, scale_out)
     assert (scale_out / "profile.json").read_bytes() == first
     assert (scale_out / "run.journal").read_bytes() == written
