@@ -126,7 +126,9 @@ class Jobs:
 
         if not await run_in_write_thread(ended, self._store):
             return False
-        if (run := self._here.get(identifier)) is not None:
+        async with self._queue.taking:  # it may have been on its way here when it was cancelled
+            run = self._here.get(identifier)
+        if run is not None:
             await run.end()
         return True
 

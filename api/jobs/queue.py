@@ -32,6 +32,7 @@ class Queue:
         self._has_capacity = has_capacity
         self._run = run
         self._changed = asyncio.Event()
+        self.taking = asyncio.Lock()  # while a job is running by the database and not yet here
         self._closed = False
         self.works = True
 
@@ -56,9 +57,10 @@ class Queue:
 
     async def _took_one(self) -> bool:
         try:
-            job = await run_in_write_thread(claim_job, self._store, self._replica)
-            if job is not None:
-                await self._run(job)
+            async with self.taking:
+                job = await run_in_write_thread(claim_job, self._store, self._replica)
+                if job is not None:
+                    await self._run(job)
         except Exception as error:
             if self.works and not isinstance(error, PASSING):
                 _LOG.exception("no job can be taken out of the queue; it is tried again and again")
