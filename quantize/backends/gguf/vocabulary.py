@@ -27,6 +27,8 @@ _EXPRESSIONS = {
     rf"{_WORDS}|\p{{N}}{{1,3}}{_TAIL}": ("llama-bpe", True),
     rf"{_WORDS}|\p{{N}}{_TAIL}": ("qwen2", False),
 }
+#: Other files that a tokenizer may be in.
+_OTHER_FILES = ("tokenizer.model", "spiece.model", "vocab.json", "tekken.json", "tiktoken.model")
 _HINT = "without a vocabulary it can be written with vocabulary=False (--no-vocabulary)"
 
 
@@ -69,13 +71,19 @@ def vocabulary_of(folder: Path, size: int) -> Vocabulary | None:
         size: Number of tokens that the model has.
 
     Returns:
-        The vocabulary; None where the folder has no ``tokenizer.json``.
+        The vocabulary; None where the folder has no tokenizer.
 
     Raises:
-        InvalidInputError: The tokenizer is of an unknown kind, or of another model.
+        InvalidInputError: The tokenizer is in another file than ``tokenizer.json``, of an unknown kind, or of another
+            model.
     """
     file = folder / "tokenizer.json"
     if not file.exists():
+        others = [name for name in _OTHER_FILES if (folder / name).exists()]
+        if others:
+            made = "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes it"
+            detail = f"expected the tokenizer in tokenizer.json, got {', '.join(others)}; {made}, and {_HINT}"
+            raise InvalidInputError(Fault("/model", detail))
         return None
     content = _read(file)
     settings = _read(folder / "tokenizer_config.json")

@@ -202,6 +202,14 @@ def test_without_a_tokenizer_or_where_asked_for_there_is_no_vocabulary(weights: 
     assert kind(folder, vocabulary=False) == "no_vocab"
 
 
+@pytest.mark.parametrize("name", ["tokenizer.model", "tekken.json"])
+def test_a_tokenizer_in_another_file_is_not_left_out_in_silence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    expected = rf"/model: expected the tokenizer in tokenizer.json, got {name}; .*--no-vocabulary"
+    with pytest.raises(InvalidInputError, match=expected):
+        vocabulary_of(tmp_path, SIZE)
+
+
 def test_roles_kinds_and_templates_are_read(weights: Path, tmp_path: Path) -> None:
     folder = checkpoint(weights, tmp_path / "in", llama3())
     (folder / "chat_template.jinja").write_text("{{ messages }}", "utf-8")
