@@ -102,7 +102,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     python = folder / "venv" / "bin" / "python"
     # What the wheel requires is borrowed from this environment; the packages themselves are not in it.
     borrowed = [path for path in sys.path if "site-packages" in path]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BITALLOC_"))
+    }
     environment |= {"PYTHONPATH": os.pathsep.join(borrowed), "OMP_NUM_THREADS": "1"}
     RELEASE["run"]([sys.executable, "-m", "venv", "--system-site-packages", str(folder / "venv")])
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--ignore-installed"]

@@ -12,6 +12,7 @@ from allocator.contract.schema import Strict
 from api.observability.metrics import CONTENT_TYPE, Metrics
 from api.problems.problem import ProblemError, answers
 from api.routes.resources import Shared
+from api.workers.pool import no_workers
 
 router = APIRouter(tags=["operation"])
 _NOT_READY = answers(
@@ -57,8 +58,7 @@ async def ready(shared: Shared) -> Readiness:
     # In a thread of its own, for it has to answer even when all others are taken.
     await to_thread.run_sync(shared.store.check, limiter=CapacityLimiter(1))
     if not shared.pool.ready:
-        detail = "no worker is up; they start again by themselves"
-        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-workers", detail, headers={"Retry-After": "2"})
+        raise no_workers()
     if not shared.jobs.accepting:
         detail = "no jobs can be taken out of the queue; it is tried again and again"
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-queue", detail, headers={"Retry-After": "2"})

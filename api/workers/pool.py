@@ -31,6 +31,14 @@ _HARMLESS = (
     *(ProblemError, *PASSING),  # a profile could not be handed out
 )
 _RETRY_S = 1.0
+#: Workers in a row that could not be started, after which nobody is left waiting for one.
+_MOST_FAILURES = 3
+
+
+def no_workers() -> ProblemError:
+    """Return the problem that nothing can be planned at the moment."""
+    detail = "no worker is up; they start again by themselves, and the operator's log says what ended them"
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "no-workers", detail, headers={"Retry-After": "2"})
 
 
 class Pool:
@@ -52,6 +60,7 @@ class Pool:
         self._living: set[Child] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._failures = 0  # to start a worker, since one was started
         self._closed = False
 
     async def run(self, task: Task, limit_s: float, on_progress: OnProgress | None = None) -> Done:
@@ -65,7 +74,7 @@ class Pool:
             What came back.
 
         Raises:
-            ProblemError: Too many tasks of the same owner wait already.
+            ProblemError: Too many tasks of the same owner wait already, or no worker can be started.
             InvalidInputError: The body cannot be used.
             InvalidJsonError: The body is not JSON.
             MissingPackageError: The solver needs a package that is not installed.
@@ -190,12 +199,23 @@ class Pool:
                 child = await start_child(self._settings)
             except (WorkerCrashedError, OSError) as error:
                 _LOG.error("a worker could not be started: %s", error)
+                self._failures += 1
+                if self._failures >= _MOST_FAILURES and not self.ready:
+                    self._refuse_waiting()
                 await asyncio.sleep(_RETRY_S)
             else:
+                self._failures = 0
                 self._living.add(child)
                 self._idle.append(child)
                 self._dispatch()
                 return
+
+    def _refuse_waiting(self) -> None:
+        # A job waits on: nobody holds a connection open for it, and it is in the database.
+        for entry, given in list(self._waiting.items()):
+            if not entry.task.options.get("all_progress") and not given.done():
+                del self._waiting[entry]
+                given.set_exception(no_workers())
 
     async def __aenter__(self) -> Self:
         for _ in range(self.size):
