@@ -21,7 +21,6 @@ _ALONE = (
     "tests/api/jobs",
     "tests/api/keys",
     "tests/api/middleware",
-    "tests/api/page",
     "tests/api/store",
     "tests/api/test_hostile.py",
     "tests/api/test_load_and_disk.py",
